@@ -1,0 +1,337 @@
+"""The networks whose feature maps FMST tracks with, as torch modules that stop at the last tap.
+
+A *trunk* is the part of a classification network up to the deepest layer that is tapped. Its parameters
+carry torchvision's key names (`features.<n>. ...`), so the official state dicts load; whatever a state
+dict holds beyond the trunk is left out.
+
+Taps (method of the FMST paper, section 3.1, blocks counted from 1):
+MobileNetV3-Small blocks 6, 8, 9 and -Large blocks 11, 12, 13: the *expansion* activations (1x1
+convolution, batch norm, activation, before the depthwise convolution), all at stride 16.
+VGG16: conv4_3 (stride 8) and conv5_3 (stride 16), after their ReLU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_tracker.backbones.base import Layer, Tap
+from edge_tracker.errors import ModelError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB / 255, as torchvision's weights expect
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One inverted residual block of MobileNetV3 (Howard et al. 2019, tables 1 and 2)."""
+
+    kernel: int
+    expanded: int
+    out: int
+    squeeze: bool
+    hard_swish: bool
+    stride: int
+
+
+SMALL_BLOCKS = (
+    Block(3, 16, 16, True, False, 2),
+    Block(3, 72, 24, False, False, 2),
+    Block(3, 88, 24, False, False, 1),
+    Block(5, 96, 40, True, True, 2),
+    Block(5, 240, 40, True, True, 1),
+    Block(5, 240, 40, True, True, 1),
+    Block(5, 120, 48, True, True, 1),
+    Block(5, 144, 48, True, True, 1),
+    Block(5, 288, 96, True, True, 2),
+)
+LARGE_BLOCKS = (
+    Block(3, 16, 16, False, False, 1),
+    Block(3, 64, 24, False, False, 2),
+    Block(3, 72, 24, False, False, 1),
+    Block(5, 72, 40, True, False, 2),
+    Block(5, 120, 40, True, False, 1),
+    Block(5, 120, 40, True, False, 1),
+    Block(3, 240, 80, False, True, 2),
+    Block(3, 200, 80, False, True, 1),
+    Block(3, 184, 80, False, True, 1),
+    Block(3, 184, 80, False, True, 1),
+    Block(3, 480, 112, True, True, 1),
+    Block(3, 672, 112, True, True, 1),
+    Block(5, 672, 160, True, True, 2),
+)
+# "Minimalistic": the same widths with 3x3 kernels, ReLU and no squeeze-excite.
+MINIMALISTIC_BLOCKS = tuple(Block(3, b.expanded, b.out, False, False, b.stride) for b in LARGE_BLOCKS)
+
+
+class ConvNormActivation(nn.Sequential):
+    """Convolution (key 0), batch norm (key 1) and activation. `folded` means batch norm sits in the bias."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.ReLU,
+        folded: bool = False,
+        same_padding: bool = False,
+    ) -> None:
+        # TensorFlow's SAME padding of a strided convolution is asymmetric: one more pixel below and right.
+        asymmetric = same_padding and stride == 2
+        convolution = nn.Conv2d(
+            channels_in,
+            channels_out,
+            kernel,
+            stride,
+            padding=0 if asymmetric else (kernel - 1) // 2,
+            groups=groups,
+            bias=folded,
+        )
+        norm = nn.Identity() if folded else nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.01)
+        super().__init__(convolution, norm, *([activation()] if activation else []))
+        self.asymmetric_pad = ((kernel - 2) // 2, (kernel - 1) - (kernel - 2) // 2) if asymmetric else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.asymmetric_pad is not None:
+            before, after = self.asymmetric_pad
+            x = functional.pad(x, (before, after, before, after))
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel gate: global mean, two 1x1 convolutions, hard sigmoid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(8, (channels // 4 + 4) // 8 * 8)
+        if hidden < 0.9 * (channels // 4):
+            hidden += 8
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = functional.relu(self.fc1(x.mean((2, 3), keepdim=True)))
+        return x * functional.hardsigmoid(self.fc2(gate))
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise, squeeze-excite, project. `expansion_only` keeps what the last tap needs."""
+
+    def __init__(self, channels_in: int, b: Block, minimalistic: bool, expansion_only: bool) -> None:
+        super().__init__()
+        activation = nn.Hardswish if b.hard_swish else nn.ReLU
+        self.expands = b.expanded != channels_in
+        self.residual = b.stride == 1 and channels_in == b.out
+        layers: list[nn.Module] = []
+        if self.expands:
+            layers.append(ConvNormActivation(channels_in, b.expanded, 1, activation=activation, folded=minimalistic))
+        if not expansion_only:
+            layers.append(
+                ConvNormActivation(
+                    b.expanded,
+                    b.expanded,
+                    b.kernel,
+                    b.stride,
+                    groups=b.expanded,
+                    activation=activation,
+                    folded=minimalistic,
+                    same_padding=minimalistic,
+                )
+            )
+            if b.squeeze:
+                layers.append(SqueezeExcitation(b.expanded))
+            layers.append(ConvNormActivation(b.expanded, b.out, 1, activation=None, folded=minimalistic))
+        self.block = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the block's output and its expansion activation."""
+        expansion = self.block[0](x) if self.expands else x
+        y = expansion
+        for layer in list(self.block)[int(self.expands) :]:
+            y = layer(y)
+        return (x + y if self.residual else y), expansion
+
+
+class Trunk(nn.Module):
+    """A network that returns its taps: x (N, 3, S, S), normalised RGB -> one (N, C, S/stride, S/stride) per tap."""
+
+    taps: tuple[Tap, ...]
+
+
+class MobileNetV3(Trunk):
+    """MobileNetV3 up to the expansion of its last block; one tap, the expansions of `tapped` blocks."""
+
+    def __init__(self, blocks: tuple[Block, ...], tapped: tuple[int, ...], minimalistic: bool = False) -> None:
+        super().__init__()
+        stem_activation = nn.ReLU if minimalistic else nn.Hardswish
+        layers: list[nn.Module] = [
+            ConvNormActivation(
+                3,
+                16,
+                3,
+                2,
+                activation=stem_activation,
+                folded=minimalistic,
+                same_padding=minimalistic,
+            )
+        ]
+        channels = 16
+        for number, b in enumerate(blocks, start=1):
+            layers.append(InvertedResidual(channels, b, minimalistic, expansion_only=number == len(blocks)))
+            channels = b.out
+        self.features = nn.Sequential(*layers)
+        self.tapped = tapped
+        self.taps = (Tap("stride16", 16, tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in tapped)),)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (N, 3, S, S), normalised RGB -> one tensor (N, C, S/16, S/16)."""
+        x = self.features[0](x)
+        expansions = []
+        for number, block in enumerate(list(self.features)[1:], start=1):
+            x, expansion = block(x)
+            if number in self.tapped:
+                expansions.append(expansion)
+        return (torch.cat(expansions, dim=1),)
+
+
+class Vgg16(Trunk):
+    """VGG16 (Simonyan and Zisserman 2014, configuration D) up to conv5_3; taps conv4_3 and conv5_3."""
+
+    WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
+    CONV4_3, CONV5_3 = 22, 29  # indices of the ReLUs in torchvision's `features`
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in self.WIDTHS:
+            if isinstance(width, int):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.taps = (
+            Tap("stride8", 8, (Layer("conv4_3", 512),)),
+            Tap("stride16", 16, (Layer("conv5_3", 512),)),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (N, 3, S, S), normalised RGB -> (N, 512, S/8, S/8), (N, 512, S/16, S/16)."""
+        conv4_3 = self.features[: self.CONV4_3 + 1](x)
+        return conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """How to build one trunk and what its input looks like. `mean` and `std` are of RGB / 255."""
+
+    build: Callable[[], Trunk]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    input_side: int = 224
+
+
+TRUNKS: dict[str, TrunkSpec] = {
+    "mobilenetv3-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9))),
+    "mobilenetv3-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13))),
+    "mobilenetv3-large-minimalistic": TrunkSpec(
+        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), minimalistic=True),
+        mean=(0.5, 0.5, 0.5),  # RGB / 127.5 - 1
+        std=(0.5, 0.5, 0.5),
+    ),
+    "vgg16": TrunkSpec(Vgg16),
+}
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read a torch state dict (`.pt`, `.pth`) or the minimalistic release's `.npz` into torchvision key names.
+
+    Raises ModelError where the file is missing or is not such a file. Pickled code is never run.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weights file at {path}")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and NumPy raise many kinds here
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"cannot read weights from {path}: {reason}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{path} is not a state dict (a mapping of names to tensors)")
+    # torchvision saves `features.0...`; Sequential(features, avgpool) saves the same as `0.0...`
+    if not any(key.startswith("features.") for key in state):
+        state = {re.sub(r"^0\.", "features.", key): value for key, value in state.items()}
+    return dict(state)
+
+
+def _torchvision_key(name: str) -> str:
+    """`expanded_conv_3/expand/W_oihw` -> `features.4.block.0.0.weight`."""
+    *path, kind = name.split("/")
+    leaf = {"W_oihw": "weight", "b": "bias"}.get(kind)
+    if leaf is None or not path:
+        raise ModelError(f"unknown array '{name}' in the weights file")
+    if path == ["Conv"]:
+        return f"features.0.0.{leaf}"
+    match = re.fullmatch(r"expanded_conv(?:_(\d+))?", path[0])
+    if match is None or len(path) != 2 or path[1] not in ("expand", "depthwise", "project"):
+        raise ModelError(f"unknown array '{name}' in the weights file")
+    block = int(match[1] or 0)
+    # The first block has no expansion, so its layers move up by one.
+    position = ("expand", "depthwise", "project").index(path[1]) - (1 if block == 0 else 0)
+    return f"features.{block + 1}.block.{position}.0.{leaf}"
+
+
+def load_trunk(name: str, weights: Path | None) -> Trunk:
+    """Build trunk `name` in evaluation mode; `weights` None leaves random (seeded) weights, for tests.
+
+    Raises ModelError that names missing, surplus or misshapen keys.
+    """
+    torch.manual_seed(0)
+    trunk = TRUNKS[name].build().eval()
+    if weights is None:
+        return trunk
+    state = load_state(weights)
+    expected = trunk.state_dict()
+    missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
+    surplus = [k for k in state if k not in expected and not _beyond_trunk(k, expected)]
+    misshapen = [
+        f"{k} {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}"
+        for k in expected
+        if k in state and state[k].shape != expected[k].shape
+    ]
+    problems = [
+        f"{len(keys)} {what} keys: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+        for what, keys in (("missing", missing), ("surplus", surplus), ("misshapen", misshapen))
+        if keys
+    ]
+    if problems:
+        raise ModelError(f"{weights} does not fit {name}: " + "; ".join(problems))
+    trunk.load_state_dict({k: state[k] for k in expected if k in state}, strict=False)
+    if not all(torch.isfinite(p).all() for p in trunk.state_dict().values()):
+        raise ModelError(f"{weights} holds NaN or infinite values")
+    return trunk
+
+
+def _beyond_trunk(key: str, expected: Mapping[str, Tensor]) -> bool:
+    """True for a classifier, or a features layer behind the last one that the trunk holds."""
+
+    def position(k: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in re.findall(r"\d+", k)[: 2 if ".block." in k else 1])
+
+    if key.startswith(("classifier.", "avgpool.", "1.")):
+        return True
+    return bool(re.match(r"features\.\d+\.", key)) and position(key) > max(map(position, expected))

@@ -1,0 +1,37 @@
+"""edge-tracker: a single-object tracker for machines without a GPU.
+
+    from edge_tracker import Tracker
+    tracker = Tracker()
+    tracker.init(image, (x, y, w, h))
+    track = tracker.update(next_image)      # track.box, track.confidence, track.state
+
+Importing this package loads NumPy alone; OpenCV and an engine are loaded with the first tracker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge_tracker.boxes import Box
+from edge_tracker.config import FmstConfig
+from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.track import Track, TrackState
+
+if TYPE_CHECKING:
+    from edge_tracker.cv2_adapter import Cv2Tracker
+    from edge_tracker.tracker import Tracker
+
+__version__ = "0.1.0"
+__all__ = ["Box", "Cv2Tracker", "EdgeTrackerError", "FmstConfig", "Track", "TrackState", "Tracker"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Tracker":
+        from edge_tracker.tracker import Tracker
+
+        return Tracker
+    if name == "Cv2Tracker":
+        from edge_tracker.cv2_adapter import Cv2Tracker
+
+        return Cv2Tracker
+    raise AttributeError(f"module 'edge_tracker' has no attribute '{name}'")

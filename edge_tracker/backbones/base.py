@@ -1,0 +1,104 @@
+"""What a backbone is: a crop goes in, feature maps come out, and it says how they lie over the crop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.errors import ModelError
+
+METADATA_KEY = "edge_tracker"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tapped layer: a run of channels inside a tap."""
+
+    name: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One output of a backbone: the tapped layers of one stride, concatenated in the channel direction."""
+
+    name: str
+    stride: int  # crop pixels from one cell to the next
+    layers: tuple[Layer, ...]
+    grid_offset_px: float = 0.0  # how far the grid lies right and down of plainly over the crop, crop pixels
+
+    @property
+    def channels(self) -> int:
+        return sum(layer.channels for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What a model file states about itself, kept in its metadata so that a file needs no companion."""
+
+    model: str
+    input_side: int  # pixels; the crop is square
+    taps: tuple[Tap, ...]
+
+    def to_metadata(self) -> str:
+        taps = [
+            {
+                "name": tap.name,
+                "stride": tap.stride,
+                "grid_offset_px": tap.grid_offset_px,
+                "layers": [[layer.name, layer.channels] for layer in tap.layers],
+            }
+            for tap in self.taps
+        ]
+        return json.dumps({"model": self.model, "input_side": self.input_side, "taps": taps})
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: object) -> BackboneInfo:
+        """Parse the metadata of the model file at `path`. Raises ModelError where it is absent or malformed."""
+        text = metadata.get(METADATA_KEY)
+        if text is None:
+            raise ModelError(f"{path} was not made by converters/: it does not state its taps")
+        try:
+            data = json.loads(text)
+            taps = tuple(
+                Tap(
+                    name=str(tap["name"]),
+                    stride=int(tap["stride"]),
+                    layers=tuple(Layer(str(name), int(channels)) for name, channels in tap["layers"]),
+                    grid_offset_px=float(tap["grid_offset_px"]),
+                )
+                for tap in data["taps"]
+            )
+            info = cls(model=str(data["model"]), input_side=int(data["input_side"]), taps=taps)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path} states its taps in a form this version cannot read: {error!r}") from error
+        if not info.taps or info.input_side < 1 or any(tap.stride < 1 for tap in info.taps):
+            raise ModelError(f"{path} states no usable taps")
+        return info
+
+
+class Backbone(Protocol):
+    """A feature extractor. Input is the raw crop: colour order and normalisation live inside the model."""
+
+    @property
+    def info(self) -> BackboneInfo: ...
+
+    def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """crop (side, side, 3) uint8 BGR -> per tap features (H, W, C) float32, in the order of `info.taps`."""
+        ...
+
+
+def check_outputs(info: BackboneInfo, found: Mapping[str, Sequence[object]], path: object) -> None:
+    """Compare a model's outputs, name -> (1, C, H, W), with what it states. Raises ModelError."""
+    for tap in info.taps:
+        side = info.input_side // tap.stride
+        expected = [1, tap.channels, side, side]
+        if tap.name not in found:
+            raise ModelError(f"{path} has outputs {sorted(found)}, but states a tap '{tap.name}'")
+        if list(found[tap.name]) != expected:
+            raise ModelError(f"{path}: tap '{tap.name}' has shape {list(found[tap.name])}, expected {expected}")

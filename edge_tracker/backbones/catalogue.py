@@ -1,0 +1,173 @@
+"""The models this package knows by name, where they are found, and how a file is loaded into an engine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edge_tracker.backbones.base import Backbone
+from edge_tracker.errors import ConfigError, ModelError
+
+ENGINES = ("onnxruntime",)
+MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
+PACKAGED = Path(__file__).resolve().parents[1] / "models"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Official weights of a model: where they are and how to know them. torchvision's file names end in the first
+    8 hex digits of the file's SHA-256."""
+
+    url: str
+    sha256_prefix: str
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A model by name. Accuracy is OPE precision at 20 px / success AUC, in %, see docs/results.md."""
+
+    name: str
+    licence: str
+    source: str
+    accuracy: str
+    weights: Weights | None = None
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.onnx"
+
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
+    CatalogueEntry(
+        "mobilenetv3-small",
+        "BSD-3-Clause",
+        "torchvision, IMAGENET1K_V1",
+        "not measured yet",
+        Weights(_TORCHVISION + "mobilenet_v3_small-047dcff4.pth", "047dcff4"),
+    ),
+    CatalogueEntry(
+        "mobilenetv3-large",
+        "BSD-3-Clause",
+        "torchvision, IMAGENET1K_V1",
+        "not measured",
+        Weights(_TORCHVISION + "mobilenet_v3_large-8738ca79.pth", "8738ca79"),
+    ),
+    CatalogueEntry(
+        "mobilenetv3-large-minimalistic",
+        "Apache-2.0",
+        "Google, v3-large-minimalistic_224_1.0 (convert its .npz with converters/to_onnx.py)",
+        "not measured yet",
+    ),
+    CatalogueEntry(
+        "vgg16",
+        "BSD-3-Clause",
+        "torchvision, IMAGENET1K_V1",
+        "not measured",
+        Weights(_TORCHVISION + "vgg16-397923af.pth", "397923af"),
+    ),
+    CatalogueEntry(
+        "filterbank",
+        "Apache-2.0",
+        "made by hand, converters/filterbank.py; in the package",
+        "not measured yet",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What lies beside a model file, `<file>.json`: enough to tell whether it is the file it was."""
+
+    model: str
+    bytes: int
+    sha256: str
+    licence: str
+    source: str
+
+    @classmethod
+    def of(cls, path: Path, entry: CatalogueEntry) -> ModelCard:
+        data = path.read_bytes()
+        return cls(entry.name, len(data), hashlib.sha256(data).hexdigest(), entry.licence, entry.source)
+
+    @classmethod
+    def read(cls, model_path: Path) -> ModelCard | None:
+        """The card of a model file, None where there is none. Raises ModelError for one that cannot be read."""
+        path = card_path(model_path)
+        if not path.is_file():
+            return None
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"the model card {path} cannot be read: {error}") from error
+
+    def write(self, model_path: Path) -> None:
+        card_path(model_path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def card_path(model_path: Path) -> Path:
+    return model_path.with_name(model_path.name + ".json")
+
+
+def entry_of(name: str) -> CatalogueEntry:
+    """The entry called `name`. Raises ModelError that lists the names."""
+    for entry in CATALOGUE:
+        if entry.name == name:
+            return entry
+    raise ModelError(f"no model is called '{name}'; known: {', '.join(e.name for e in CATALOGUE)}")
+
+
+def user_cache() -> Path:
+    """Where downloaded models are kept: $XDG_CACHE_HOME/edge-tracker, by default ~/.cache/edge-tracker."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-tracker"
+
+
+def search_path(models_dir: str | Path | None = None) -> list[Path]:
+    """Folders looked through for models, first to last."""
+    variable = os.environ.get(MODELS_VARIABLE)
+    return [Path(p) for p in (models_dir, variable) if p] + [PACKAGED, user_cache()]
+
+
+def locate(name: str, models_dir: str | Path | None = None) -> Path | None:
+    """The file of the model called `name`, None where no folder of the search path holds it."""
+    for folder in search_path(models_dir):
+        path = folder / entry_of(name).file
+        if path.is_file():
+            return path
+    return None
+
+
+def find_model(model: str | Path, models_dir: str | Path | None = None) -> Path:
+    """Resolve a name, a path or "auto" to a model file. Raises ModelError that says where was looked."""
+    if models_dir is not None and not Path(models_dir).is_dir():
+        raise ModelError(f"no folder {models_dir} (--models-dir)")
+    if isinstance(model, Path) or os.sep in model or model.endswith(".onnx"):
+        if not Path(model).is_file():
+            raise ModelError(f"no model file at {model}")
+        return Path(model)
+    names = [entry.name for entry in CATALOGUE] if model == "auto" else [entry_of(model).name]
+    for name in names:
+        path = locate(name, models_dir)
+        if path is not None:
+            return path
+    looked = ", ".join(str(folder) for folder in search_path(models_dir))
+    what = "no model" if model == "auto" else f"model '{model}' is not"
+    raise ModelError(f"{what} in {looked}; get one with: edge-track models pull {names[0]}")
+
+
+def engines_found() -> list[str]:
+    """The engines that can be imported here."""
+    return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+
+
+def load_backbone(path: Path, engine: str = "auto", threads: int = 1) -> Backbone:
+    """Load a model file into an engine. Raises ConfigError for an unknown engine, ModelError for a bad file."""
+    if engine not in ("auto", *ENGINES):
+        raise ConfigError(f"engine is auto or one of {', '.join(ENGINES)}, not {engine!r}")
+    from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
+
+    return OnnxRuntimeBackbone(path, threads)

@@ -1,0 +1,40 @@
+"""ONNX Runtime as a backbone engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from edge_tracker.backbones.base import BackboneInfo, check_outputs
+from edge_tracker.errors import ModelError
+
+
+class OnnxRuntimeBackbone:
+    """A `.onnx` file made by converters/to_onnx.py, run on the CPU. Raises ModelError where it cannot be used."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the engine's own exceptions have no common base
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(f"ONNX Runtime cannot load {path}: {reason}") from error
+        self.info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        side = self.info.input_side
+        inputs = [(i.shape, i.type) for i in self._session.get_inputs()]
+        if inputs != [([1, side, side, 3], "tensor(uint8)")]:
+            raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {side}, {side}, 3]")
+        check_outputs(self.info, {o.name: o.shape for o in self._session.get_outputs()}, path)
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [tap.name for tap in self.info.taps]
+
+    def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        taps = self._session.run(self._outputs, {self._input: crop[None]})
+        # Views, not copies: (1, C, H, W) seen as (H, W, C) still flattens to (H W, C) for BLAS.
+        return [tap[0].transpose(1, 2, 0) for tap in taps]

@@ -1,0 +1,72 @@
+"""Boxes: float (x, y, w, h), top-left corner, pixels, 0-based, y down. Other forms are converted here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_tracker.errors import BoxError
+
+Box = tuple[float, float, float, float]
+
+
+def as_box(values: ArrayLike | Sequence[float], image_size: tuple[int, int]) -> Box:
+    """Validate a box from a user. `image_size` is (width, height) in pixels.
+
+    Raises BoxError unless it is four finite numbers with a positive size that overlap the image.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BoxError(f"a box is four numbers x, y, w, h, not {values!r}") from error
+    if array.shape != (4,):
+        raise BoxError(f"a box is four numbers x, y, w, h, not {values!r}")
+    x, y, w, h = (float(v) for v in array)
+    if not np.isfinite(array).all():
+        raise BoxError(f"box {x:g},{y:g},{w:g},{h:g} has a value that is not finite")
+    if w <= 0 or h <= 0:
+        raise BoxError(f"box {x:g},{y:g},{w:g},{h:g} has no area: width and height must be positive")
+    width, height = image_size
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise BoxError(f"box {x:g},{y:g},{w:g},{h:g} lies outside the {width}x{height} image")
+    return x, y, w, h
+
+
+def centre(box: Box) -> tuple[float, float]:
+    """Centre (x, y) of a box, pixels."""
+    x, y, w, h = box
+    return x + w / 2, y + h / 2
+
+
+def from_one_based(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 4) boxes whose first pixel is number 1, as in OTB -> 0-based."""
+    return boxes - np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def to_one_based(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse of `from_one_based`."""
+    return boxes + np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union, row by row, of (..., 4) boxes; 0 where the union is empty."""
+    top_left = np.maximum(a[..., :2], b[..., :2])
+    bottom_right = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    intersection = np.clip(bottom_right - top_left, 0, None).prod(axis=-1)
+    union = a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def keep_in_frame(box: Box, image_size: tuple[int, int], min_side: float = 1.0) -> Box:
+    """Bound a tracked box: centre inside the image, no larger than the image, sides at least `min_side` px.
+
+    The aspect ratio is kept, except where a side would fall under `min_side`.
+    """
+    x, y, w, h = box
+    width, height = image_size
+    cx, cy = min(max(x + w / 2, 0.0), float(width)), min(max(y + h / 2, 0.0), float(height))
+    shrink = min(1.0, width / w, height / h)
+    w, h = max(w * shrink, min_side), max(h * shrink, min_side)
+    return cx - w / 2, cy - h / 2, w, h

@@ -1,0 +1,72 @@
+"""`edge-track models`: what models there are, where they lie, whether they are whole, and how to get them."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from typing import Any
+
+from edge_tracker.backbones.catalogue import CATALOGUE, ModelCard, entry_of, find_model, load_backbone, locate
+from edge_tracker.backbones.pull import pull
+from edge_tracker.cli.options import add_models_dir
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("models", help="list, find, check and get models", description=__doc__)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    for name, meaning, function in (
+        ("list", "all known models and where they are", list_models),
+        ("path", "print the path of a model", print_path),
+        ("verify", "check the files that are there against their cards, and load them", verify),
+        ("pull", "download official weights and convert them", pull_model),
+    ):
+        action = actions.add_parser(name, help=meaning, description=meaning)
+        if name in ("path", "pull"):
+            action.add_argument("name", metavar="NAME")
+        if name == "verify":
+            action.add_argument("name", metavar="NAME", nargs="?", help="default: every model that is there")
+        add_models_dir(action)
+        action.set_defaults(run=function)
+
+
+def list_models(args: argparse.Namespace) -> int:
+    for entry in CATALOGUE:
+        path = locate(entry.name, args.models_dir)
+        print(f"{entry.name}\n    licence   {entry.licence}\n    source    {entry.source}")
+        print(f"    accuracy  {entry.accuracy}")
+        if path is None:
+            hint = f"edge-track models pull {entry.name}" if entry.weights else "convert it from its weights"
+            print(f"    file      not here: {hint}")
+            continue
+        print(f"    file      {path}\n    bytes     {path.stat().st_size}")
+        print(f"    sha256    {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    return 0
+
+
+def print_path(args: argparse.Namespace) -> int:
+    print(find_model(args.name, args.models_dir))
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    names = [args.name] if args.name else [e.name for e in CATALOGUE if locate(e.name, args.models_dir)]
+    bad = 0
+    for name in names:
+        path = find_model(name, args.models_dir)
+        load_backbone(path)
+        card = ModelCard.read(path)
+        if card is None:
+            print(f"{name}: loads; no card {path.name}.json to compare it with")
+        elif card == ModelCard.of(path, entry_of(name)):
+            print(f"{name}: loads; {card.bytes} bytes and SHA-256 as on its card")
+        else:
+            bad += 1
+            print(f"{name}: DIFFERS from its card {path.name}.json: convert or pull it again")
+    if not names:
+        print("no model is here to verify")
+    return 2 if bad else 0
+
+
+def pull_model(args: argparse.Namespace) -> int:
+    print(pull(entry_of(args.name), args.models_dir))
+    return 0

@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from edge_tracker.backbones.catalogue import ENGINES
+from edge_tracker.config import LAYER_MODES, MAP_TYPES, FmstConfig
+from edge_tracker.tracker import TRACKERS, Tracker
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def add_models_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models-dir", type=Path, metavar="DIR", help="where to look for models first")
+
+
+def add_tracker_options(parser: argparse.ArgumentParser) -> None:
+    """Options that choose and set up a tracker. Read them back with `tracker_factory`."""
+    defaults = FmstConfig()
+    group = parser.add_argument_group("tracker")
+    group.add_argument("--tracker", choices=TRACKERS, default="fmst", help="method (default: %(default)s)")
+    group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
+    group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
+    group.add_argument("--threads", type=positive_int, default=1, help="threads (default: %(default)s)")
+    add_models_dir(group)  # type: ignore[arg-type]
+    group.add_argument("--maps", choices=MAP_TYPES, default=defaults.maps, help="target maps (default: %(default)s)")
+    group.add_argument("--layers", choices=LAYER_MODES, default=defaults.layers, help="layers together or one map each")
+    for name, meaning in (
+        ("fraction", "share of channels selected"),
+        ("alpha", "weight of the negative map"),
+        ("eta", "smoothing of the channel scores"),
+        ("roi_scale", "side of the region of interest over the target's longer side"),
+        ("sigma_xy", "spread of candidates in position, of the longer side"),
+        ("sigma_wh", "spread of candidates in size"),
+        ("mean_size", "mean size of candidates over the last size"),
+        ("b", "subtracted from the prediction map"),
+    ):
+        option = "--" + name.replace("_", "-")
+        group.add_argument(
+            option, type=float, default=getattr(defaults, name), help=f"{meaning} (default: %(default).4g)"
+        )
+    group.add_argument("--candidates", type=int, default=defaults.candidates, help="boxes drawn per frame")
+    group.add_argument("--averaged", type=int, default=defaults.averaged, help="best boxes whose mean is taken")
+    group.add_argument("--seed", type=int, default=defaults.seed, help="of the candidates (default: %(default)s)")
+
+
+def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
+    """What makes the tracker the user asked for; picklable. Raises ConfigError for a bad setting."""
+    config = FmstConfig(**{name: getattr(args, name) for name in FmstConfig.__dataclass_fields__})
+    return partial(
+        Tracker,
+        args.tracker,
+        args.model,
+        engine=args.engine,
+        threads=args.threads,
+        models_dir=args.models_dir,
+        config=config,
+    )

@@ -1,0 +1,62 @@
+"""Settings of the trackers: immutable, checked when made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edge_tracker.errors import ConfigError
+
+MAP_TYPES = ("S", "C", "SC")
+LAYER_MODES = ("concat", "sum")
+
+
+@dataclass(frozen=True)
+class FmstConfig:
+    """Settings of FMST, by the paper's names where it has them. Defaults: see docs/results.md.
+
+    The paper prints sigma_xy = 0.01 and sigma_wh = 1/3; its Eq. 12 (mean size 0.996) makes sense only with the
+    two exchanged, and so they are here.
+
+    Raises ConfigError where a value is out of range.
+    """
+
+    roi_scale: float = 3.0  # side of the square ROI over max(w, h)
+    maps: str = "S"  # target maps: S, C, or SC for the sum of both (section 2.2.2)
+    layers: str = "concat"  # "concat": the layers of a stride as one F (section 4); "sum": one map per layer
+    fraction: float = 0.10  # share of channels that are selected (Eq. 5)
+    alpha: float = 0.0  # weight of the map of negative features (Eq. 13); 0 leaves it out
+    eta: float = 0.99  # smoothing of the channel scores (Eq. 6)
+    candidates: int = 600  # N_R
+    averaged: int = 1  # the mean of so many best candidates is taken; the paper takes the best one
+    sigma_xy: float = 1 / 3  # of max(w, h) (Eq. 7, 8)
+    sigma_wh: float = 0.01  # of w and h together (Eq. 9, 12)
+    mean_size: float = 0.996  # mean of the size factor (Eq. 12)
+    b: float = 0.2  # subtracted from the normalised map (Eq. 10)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.maps not in MAP_TYPES:
+            raise ConfigError(f"maps is one of {', '.join(MAP_TYPES)}, not {self.maps!r}")
+        if self.layers not in LAYER_MODES:
+            raise ConfigError(f"layers is one of {', '.join(LAYER_MODES)}, not {self.layers!r}")
+        for name, low, high in (
+            ("roi_scale", 1.0, 20.0),
+            ("fraction", 0.0, 1.0),
+            ("alpha", 0.0, 10.0),
+            ("eta", 0.0, 1.0),
+            ("candidates", 1, 1_000_000),
+            ("averaged", 1, 1_000_000),
+            ("sigma_xy", 0.0, 10.0),
+            ("sigma_wh", 0.0, 1.0),
+            ("mean_size", 0.5, 2.0),
+            ("b", -1.0, 1.0),
+            ("seed", 0, 2**63),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ConfigError(f"{name} lies between {low:g} and {high:g}, not {value!r}")
+        if self.averaged > self.candidates:
+            raise ConfigError(f"cannot average {self.averaged} of {self.candidates} candidates")
+        if self.fraction == 0:
+            raise ConfigError("fraction is above 0: some channel must be selected")

@@ -1,0 +1,1 @@
+"""Evaluation: sequences in OTB's layout, one-pass evaluation, metrics, plots."""

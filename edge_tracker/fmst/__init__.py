@@ -1,0 +1,1 @@
+"""FMST, the first paper, a module per step: arrays in, arrays out. NumPy, but for the crop."""

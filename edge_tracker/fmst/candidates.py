@@ -1,0 +1,77 @@
+"""Candidate boxes: drawn around the last one, scored on the prediction map (FMST paper, 2.2.3, 2.2.4, Eq. 12)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box, centre
+
+SMALLEST_FACTOR = 0.1  # a size factor drawn below it would make a box of no or negative size
+
+
+def draw_candidates(
+    box: Box,
+    generator: np.random.Generator,
+    count: int,
+    sigma_xy: float,
+    sigma_wh: float,
+    mean_size: float,
+) -> NDArray[np.float64]:
+    """Eq. 7, 8, 9 and 12: `count` boxes (count, 4) around `box`, Gaussian in position and in size, aspect kept.
+
+    Position has deviation sigma_xy max(w, h) per axis; size is multiplied by N(mean_size, sigma_wh).
+    """
+    x, y, w, h = box
+    draws = generator.standard_normal((count, 3))
+    centres = np.array([x + w / 2, y + h / 2]) + draws[:, :2] * (sigma_xy * max(w, h))
+    factors = np.maximum(mean_size + sigma_wh * draws[:, 2:], SMALLEST_FACTOR)
+    sizes = factors * np.array([w, h])
+    return np.concatenate([centres - sizes / 2, sizes], axis=1)
+
+
+def candidate_scores(values: NDArray[np.float32], candidates: NDArray[np.float64], b: float) -> NDArray[np.float64]:
+    """Eq. 10: the integral of (map - b) over each candidate. `values` (H, W), `candidates` (n, 4) in cells -> (n,).
+
+    By integral image with bilinear look-up, which is the exact integral of a map constant in each cell, so a
+    candidate's score follows its edges within a cell. What lies beyond the map counts as nothing.
+    """
+    height, width = values.shape
+    integral = np.zeros((height + 1, width + 1))
+    np.cumsum(np.cumsum(values - b, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
+    left, right = (np.clip(v, 0, width) for v in (candidates[:, 0], candidates[:, 0] + candidates[:, 2]))
+    top, bottom = (np.clip(v, 0, height) for v in (candidates[:, 1], candidates[:, 1] + candidates[:, 3]))
+
+    columns = np.concatenate([left, right, left, right])
+    rows = np.concatenate([top, top, bottom, bottom])
+    i, j = np.minimum(rows.astype(np.intp), height - 1), np.minimum(columns.astype(np.intp), width - 1)
+    v, u = rows - i, columns - j
+    flat, start = integral.ravel(), i * (width + 1) + j
+    upper = flat[start] * (1 - u) + flat[start + 1] * u
+    lower = flat[start + width + 1] * (1 - u) + flat[start + width + 2] * u
+    top_left, top_right, bottom_left, bottom_right = np.split(upper * (1 - v) + lower * v, 4)
+    return bottom_right - top_right - bottom_left + top_left
+
+
+def candidate_confidences(
+    scores: NDArray[np.float64], candidates: NDArray[np.float64], previous: Box, reach: float
+) -> NDArray[np.float64]:
+    """Eq. 11: conf_i = (1 - d_i / D)(score_i - min score). All (n,).
+
+    d_i is the distance of a candidate's centre from the previous one, D = `reach`, half the side of the ROI, in
+    the same unit. A centre beyond the reach gets 0, where the formula would turn its sign.
+    """
+    centres = candidates[:, :2] + candidates[:, 2:] / 2
+    distance = np.hypot(*(centres - np.array(centre(previous))).T)
+    return np.clip(1 - distance / reach, 0, None) * (scores - scores.min())
+
+
+def best_candidate(confidences: NDArray[np.float64], candidates: NDArray[np.float64], averaged: int) -> Box:
+    """The mean of the `averaged` most confident candidates; 1 is the paper's choice, the best one alone.
+
+    Among hundreds of draws the very best is partly best by chance, and the size, which feeds back into the next
+    frame's window, wanders with that chance.
+    """
+    best = np.argsort(-confidences, kind="stable")[:averaged]
+    x, y, w, h = (float(v) for v in candidates[best].mean(axis=0))
+    return x, y, w, h

@@ -1,0 +1,58 @@
+"""Prediction maps: where the target is, seen through the selected channels (FMST paper, Eq. 3, 4 and 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def prediction_map(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Eq. 4: the weighted sum of the channels. `features` (H, W, C), `weights` (C,) -> (H, W)."""
+    height, width, channels = features.shape
+    return (features.reshape(-1, channels) @ weights).reshape(height, width)
+
+
+def normalise(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale a map linearly to [0, 1]. A constant map, which says nothing, becomes all 0."""
+    low, high = values.min(), values.max()
+    if not high > low:
+        return np.zeros_like(values)
+    return (values - low) / (high - low)
+
+
+def subtract_negative(
+    positive: NDArray[np.float32], negative: NDArray[np.float32], alpha: float
+) -> NDArray[np.float32]:
+    """Eq. 13: M_p - alpha M_n of two maps in [0, 1], (H, W) each, scaled to [0, 1] again."""
+    return normalise((positive - alpha * negative).astype(np.float32))
+
+
+def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Algorithm 1, line 12: the sum of maps over types and layers, scaled to [0, 1] so that b keeps its meaning."""
+    return normalise(np.sum(maps, axis=0, dtype=np.float32))
+
+
+def resample(values: NDArray[np.float32], side: int, offset_cells: float = 0.0) -> NDArray[np.float32]:
+    """Resample a square map (n, n) to (side, side), laid plainly over the crop, by cubic convolution.
+
+    offset_cells: how far the map's grid lies right and down of plainly over the crop, in its cells. A cell of the
+    backbone is large, a third of a small target; between cells a smooth surface places edges better than steps do.
+    """
+    matrix = _cubic(values.shape[0], side, offset_cells)
+    return matrix @ values @ matrix.T
+
+
+@lru_cache(maxsize=64)
+def _cubic(source: int, target: int, offset: float) -> NDArray[np.float32]:
+    """(target, source) matrix of cubic convolution along one axis (Keys 1981, a = -1/2); edge cells are repeated."""
+    position = (np.arange(target) + 0.5) * source / target - 0.5 - offset
+    matrix = np.zeros((target, source), np.float32)
+    first = np.floor(position).astype(int) - 1
+    for tap in range(4):
+        d = np.abs(position - first - tap)
+        weight = np.where(d < 1, 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2)
+        np.add.at(matrix, (np.arange(target), np.clip(first + tap, 0, source - 1)), weight)
+    return matrix

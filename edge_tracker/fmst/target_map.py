@@ -1,0 +1,35 @@
+"""Target maps (FMST paper, sections 2.1, 2.2.2 and 3.2.2): where a channel should be active, and where not."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+
+
+def coverage(box: Box, grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Fraction of each cell of a (H, W) grid that `box`, in cells, covers: (H, W) in [0, 1].
+
+    Exact areas: a 0/1 map would lose where inside a cell the box ends.
+    """
+    x, y, w, h = box
+    rows, columns = np.arange(grid[0]), np.arange(grid[1])
+    along_y = np.clip(np.minimum(y + h, rows + 1) - np.maximum(y, rows), 0, 1)
+    along_x = np.clip(np.minimum(x + w, columns + 1) - np.maximum(x, columns), 0, 1)
+    return np.outer(along_y, along_x).astype(np.float32)
+
+
+def target_map(kind: str, box: Box, grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Target map of type "S" or "C" for `box`, in cells, on a (H, W) grid: (H, W) in [-1, 1].
+
+    Type C: 1 inside the box, -1 everywhere else. Type S: 1 inside, -1 in the rest of the box doubled around its
+    centre, 0 elsewhere. The negative map M_n of section 3.2.2 is the same with its sign changed.
+    """
+    inside = coverage(box, grid)
+    if kind == "C":
+        return 2 * inside - 1
+    if kind == "S":
+        x, y, w, h = box
+        return 2 * inside - coverage((x - w / 2, y - h / 2, 2 * w, 2 * h), grid)
+    raise ValueError(f"a target map is of type S or C, not {kind!r}")

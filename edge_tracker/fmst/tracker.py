@@ -1,0 +1,126 @@
+"""Feature map selection tracking, FMST (first paper, Algorithm 1): no learning, on line or off."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.backbones.base import Backbone
+from edge_tracker.boxes import Box, keep_in_frame
+from edge_tracker.config import FmstConfig
+from edge_tracker.fmst.candidates import best_candidate, candidate_confidences, candidate_scores, draw_candidates
+from edge_tracker.fmst.channel_scores import average_scores, channel_scores
+from edge_tracker.fmst.channel_weights import top_fraction
+from edge_tracker.fmst.prediction_map import normalise, prediction_map, resample, subtract_negative, sum_maps
+from edge_tracker.fmst.target_map import target_map
+from edge_tracker.images import size_of
+from edge_tracker.roi import Window, crop, window_around
+from edge_tracker.track import Track, TrackState
+
+PREDICTION_SIDE = 56  # cells of the summed prediction map: a quarter of a stride-16 cell at a crop of 224 px
+SMALLEST_SIDE_PX = 10.0  # a target that began larger is not believed to become smaller than this
+
+
+class Group(NamedTuple):
+    """Channels that make one prediction map together."""
+
+    features: NDArray[np.float32]  # (H, W, C)
+    offset_px: float  # of the grid over the crop, crop pixels
+
+
+class FmstTracker:
+    """Tracks one target with a frozen backbone. Images are uint8 (H, W, 3) BGR, boxes pixels (see `boxes`).
+
+    The channels of a stride form a group (or those of a layer, `config.layers`); every group has one prediction
+    map per target-map type, and the maps are summed.
+    """
+
+    def __init__(self, backbone: Backbone, config: FmstConfig) -> None:
+        self.backbone = backbone
+        self.config = config
+        self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
+        self._smallest_side_px = 1.0
+        self._averages: list[NDArray[np.float32]] = []  # mean scores, one (C,) per group and type
+        self._generator = np.random.default_rng(config.seed)
+
+    def init(self, image: NDArray[np.uint8], box: Box) -> None:
+        """Learn the target from its box in the first image (Algorithm 1, lines 1-6)."""
+        self._generator = np.random.default_rng(self.config.seed)
+        self.box = box
+        self._smallest_side_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
+        window = window_around(box, self.config.roi_scale)
+        self._averages = self._scores(self._extract(image, window), window)
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        """Find the target in the next image (Algorithm 1, lines 8-17)."""
+        window = window_around(self.box, self.config.roi_scale)
+        groups = self._extract(image, window)
+        prediction = self._predict(groups)
+        if not prediction.any():  # nothing to see, as in a black frame: keep all that is known
+            return Track(self.box, 0.0, TrackState.LOST)
+        found = self._locate(prediction, window)
+        self.box = keep_in_frame(found, size_of(image), self._smallest_side_px)
+        scores = self._scores(groups, window)
+        confidence = self._confidence(scores)
+        self._averages = [
+            average_scores(average, now, self.config.eta) for average, now in zip(self._averages, scores, strict=True)
+        ]
+        return Track(self.box, confidence, TrackState.TRACKED)
+
+    def _extract(self, image: NDArray[np.uint8], window: Window) -> list[Group]:
+        """The feature maps of the window, grouped."""
+        info = self.backbone.info
+        groups = []
+        for tap, features in zip(info.taps, self.backbone(crop(image, window, info.input_side)), strict=True):
+            if self.config.layers == "concat":
+                groups.append(Group(features, tap.grid_offset_px))
+            else:
+                ends = np.cumsum([layer.channels for layer in tap.layers])
+                groups += [Group(part, tap.grid_offset_px) for part in np.split(features, ends[:-1], axis=2)]
+        return groups
+
+    def _scores(self, groups: list[Group], window: Window) -> list[NDArray[np.float32]]:
+        """Scores of every channel for the present box: (C,) per group and type, groups outermost."""
+        scores = []
+        for features, offset_px in groups:
+            height, width = features.shape[:2]
+            on_grid = window.to_grid(np.array(self.box), height, self.backbone.info.input_side, offset_px)
+            x, y, w, h = (float(v) for v in on_grid)
+            for kind in self.config.maps:
+                scores.append(channel_scores(features, target_map(kind, (x, y, w, h), (height, width))))
+        return scores
+
+    def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
+        """The summed prediction map, (PREDICTION_SIDE, PREDICTION_SIDE) in [0, 1], plainly over the crop."""
+        maps = []
+        averages = iter(self._averages)
+        for features, offset_px in groups:
+            offset_cells = offset_px * features.shape[0] / self.backbone.info.input_side
+            for _ in self.config.maps:
+                average = next(averages)
+                values = normalise(prediction_map(features, top_fraction(average, self.config.fraction)))
+                if self.config.alpha > 0:
+                    weights = top_fraction(-average, self.config.fraction)  # the negative map's scores are -s
+                    negative = normalise(prediction_map(features, weights))
+                    values = subtract_negative(values, negative, self.config.alpha)
+                maps.append(resample(values, PREDICTION_SIDE, offset_cells))
+        return sum_maps(maps)
+
+    def _locate(self, prediction: NDArray[np.float32], window: Window) -> Box:
+        """Draw candidates around the last box and take the best (sections 2.2.3 and 2.2.4)."""
+        c = self.config
+        candidates = draw_candidates(self.box, self._generator, c.candidates, c.sigma_xy, c.sigma_wh, c.mean_size)
+        on_grid = window.to_grid(candidates, PREDICTION_SIDE, self.backbone.info.input_side)
+        scores = candidate_scores(prediction, on_grid, c.b)
+        confidences = candidate_confidences(scores, candidates, self.box, window.side / 2)
+        return best_candidate(confidences, candidates, c.averaged)
+
+    def _confidence(self, scores: list[NDArray[np.float32]]) -> float:
+        """How much of their usual score the selected channels show at the new box, in [0, 1]."""
+        shares = []
+        for average, now in zip(self._averages, scores, strict=True):
+            weights = top_fraction(average, self.config.fraction)
+            shares.append(float(weights @ now) / max(float(weights @ average), 1e-12))
+        return float(np.clip(np.mean(shares), 0, 1))

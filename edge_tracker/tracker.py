@@ -1,0 +1,88 @@
+"""The public tracker: checks what comes in, keeps one thread, and hands over to the method asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import threadpoolctl
+from numpy.typing import ArrayLike, NDArray
+
+from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.boxes import as_box, keep_in_frame
+from edge_tracker.config import FmstConfig
+from edge_tracker.errors import ConfigError, EdgeTrackerError
+from edge_tracker.fmst.tracker import FmstTracker
+from edge_tracker.images import as_bgr, size_of
+from edge_tracker.track import Track
+
+TRACKERS = ("fmst",)
+
+
+class Tracker:
+    """Tracks one object.
+
+    tracker: the method, one of TRACKERS.
+    model: a name of the catalogue (`edge-track models list`), a path to a model file, or "auto", the first model
+        of the catalogue that is present.
+    engine: what runs the model, "auto" or one of `backbones.catalogue.ENGINES`.
+    threads: of the engine and of BLAS, while this tracker computes.
+    models_dir: where to look for models first.
+    config: settings of the method.
+
+    Raises ConfigError or ModelError. The same seed, model, engine and frames give the same boxes, bit for bit.
+    """
+
+    def __init__(
+        self,
+        tracker: str = "fmst",
+        model: str | Path = "auto",
+        *,
+        engine: str = "auto",
+        threads: int = 1,
+        models_dir: str | Path | None = None,
+        config: FmstConfig | None = None,
+    ) -> None:
+        if tracker not in TRACKERS:
+            raise ConfigError(f"tracker is one of {', '.join(TRACKERS)}, not {tracker!r}")
+        if threads < 1:
+            raise ConfigError(f"threads is at least 1, not {threads}")
+        path = find_model(model, models_dir)
+        self.backbone = load_backbone(path, engine, threads)
+        self._method = FmstTracker(self.backbone, config or FmstConfig())
+        # Two BLAS threads on a busy core cost far more than they bring, and may round differently.
+        self._blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+        self._threads = threads
+        self._frame_size: tuple[int, int] | None = None
+
+    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
+        """Start on a target. `image` uint8 (H, W, 3) BGR (grayscale and BGRA are converted), `box` x, y, w, h px.
+
+        May be called again at any time, on the same or another target. Raises ImageError or BoxError, and then
+        leaves the tracker as it was.
+        """
+        bgr = as_bgr(image)
+        checked = as_box(box, size_of(bgr))
+        with self._blas.limit(limits=self._threads):
+            self._method.init(bgr, checked)
+        self._frame_size = size_of(bgr)
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        """Find the target in the next image. Raises ImageError for what is no image, EdgeTrackerError before init.
+
+        A frame of another size than the last is taken as the same view at another resolution: the box is scaled.
+        """
+        if self._frame_size is None:
+            raise EdgeTrackerError("update() before init(): the tracker has no target yet")
+        bgr = as_bgr(image)
+        size = size_of(bgr)
+        if size != self._frame_size:
+            self._rescale(self._frame_size, size)
+        with self._blas.limit(limits=self._threads):
+            return self._method.update(bgr)
+
+    def _rescale(self, old: tuple[int, int], new: tuple[int, int]) -> None:
+        kx, ky = new[0] / old[0], new[1] / old[1]
+        x, y, w, h = self._method.box
+        self._method.box = keep_in_frame((x * kx, y * ky, w * kx, h * ky), new)
+        self._frame_size = new

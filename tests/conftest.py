@@ -1,0 +1,94 @@
+"""What several tests need: the synthetic clip, the packaged backbone, and ../shared where it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
+from edge_tracker.boxes import Box
+from edge_tracker.evaluation.synthetic import SyntheticClip
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Clip:
+    """A rendered synthetic clip, in memory."""
+
+    def __init__(self, frames: int = 120) -> None:
+        pairs = list(SyntheticClip(frames=frames))
+        self.images: list[NDArray[np.uint8]] = [image for image, _ in pairs]
+        self.boxes: NDArray[np.float64] = np.array([box for _, box in pairs])
+        self.first_box: Box = pairs[0][1]
+
+    @property
+    def init(self) -> str:
+        return ",".join(str(v) for v in self.first_box)
+
+
+@pytest.fixture(scope="session")
+def clip() -> Clip:
+    return Clip()
+
+
+@pytest.fixture(scope="session")
+def video(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 30 frames of the clip as .mp4."""
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    write_video(path, clip.images[:30])
+    return path
+
+
+def write_video(path: Path, images: list[NDArray[np.uint8]], codec: str = "mp4v") -> None:
+    size = (images[0].shape[1], images[0].shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25.0, size)
+    assert writer.isOpened()
+    for image in images:
+        writer.write(image)
+    writer.release()
+
+
+@pytest.fixture(scope="session")
+def otb_folder(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short sequences in OTB's layout; the second has two targets and a hidden row."""
+    root = tmp_path_factory.mktemp("otb")
+    truth = clip.boxes[:12] + np.array([1, 1, 0, 0])
+    for name in ("Alpha", "Beta"):
+        (root / name / "img").mkdir(parents=True)
+        for number, image in enumerate(clip.images[:12], start=1):
+            cv2.imwrite(str(root / name / "img" / f"{number:04d}.png"), image)
+    np.savetxt(root / "Alpha" / "groundtruth_rect.txt", truth, fmt="%.3f", delimiter=",")
+    np.savetxt(root / "Beta" / "groundtruth_rect.1.txt", truth, fmt="%.3f", delimiter="\t")
+    hidden = truth.copy()
+    hidden[5] = np.nan
+    np.savetxt(root / "Beta" / "groundtruth_rect.2.txt", hidden, fmt="%.3f", delimiter=" ")
+    return root
+
+
+@pytest.fixture(scope="session")
+def filterbank() -> OnnxRuntimeBackbone:
+    backbone = load_backbone(PACKAGED / "filterbank.onnx")
+    assert isinstance(backbone, OnnxRuntimeBackbone)
+    return backbone
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The team's folder of data and weights, which is no part of the project."""
+    path = Path(os.environ.get("EDGE_TRACKER_SHARED", ROOT.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"no sequences and weights at {path} (EDGE_TRACKER_SHARED)")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the user has downloaded must not decide what a test sees."""
+    monkeypatch.delenv("EDGE_TRACKER_MODELS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
