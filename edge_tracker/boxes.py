@@ -56,7 +56,8 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     bottom_right = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
     intersection = np.clip(bottom_right - top_left, 0, None).prod(axis=-1)
     union = a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    # Rounding can bring the ratio of two equal areas above 1.
+    return np.minimum(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0), 1.0)
 
 
 def keep_in_frame(box: Box, image_size: tuple[int, int], min_side: float = 1.0) -> Box:

@@ -21,17 +21,17 @@ class FmstConfig:
     Raises ConfigError where a value is out of range.
     """
 
-    roi_scale: float = 3.0  # side of the square ROI over max(w, h)
+    roi_scale: float = 2.3  # side of the square ROI over the diagonal of the box; FCNT has 2
     maps: str = "S"  # target maps: S, C, or SC for the sum of both (section 2.2.2)
     layers: str = "concat"  # "concat": the layers of a stride as one F (section 4); "sum": one map per layer
     fraction: float = 0.10  # share of channels that are selected (Eq. 5)
     alpha: float = 0.0  # weight of the map of negative features (Eq. 13); 0 leaves it out
     eta: float = 0.99  # smoothing of the channel scores (Eq. 6)
     candidates: int = 600  # N_R
-    averaged: int = 1  # the mean of so many best candidates is taken; the paper takes the best one
+    averaged: int = 5  # the mean of so many best candidates is taken; the paper takes the best one
     sigma_xy: float = 1 / 3  # of max(w, h) (Eq. 7, 8)
     sigma_wh: float = 0.01  # of w and h together (Eq. 9, 12)
-    mean_size: float = 0.996  # mean of the size factor (Eq. 12)
+    mean_size: float = 0.998  # mean of the size factor (Eq. 12)
     b: float = 0.2  # subtracted from the normalised map (Eq. 10)
     seed: int = 0
 

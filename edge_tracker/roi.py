@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -32,9 +33,9 @@ class Window:
 
 
 def window_around(box: Box, scale: float) -> Window:
-    """The square window of side `scale` x max(w, h) centred on `box`, rounded to whole pixels, at least 2 px."""
+    """The square window of side `scale` x the diagonal of `box`, centred on it, in whole pixels, at least 2 px."""
     cx, cy = centre(box)
-    side = max(2, round(scale * max(box[2], box[3])))
+    side = max(2, round(scale * math.hypot(box[2], box[3])))
     return Window(round(cx - side / 2), round(cy - side / 2), side)
 
 

@@ -37,7 +37,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
         ("fraction", "share of channels selected"),
         ("alpha", "weight of the negative map"),
         ("eta", "smoothing of the channel scores"),
-        ("roi_scale", "side of the region of interest over the target's longer side"),
+        ("roi_scale", "side of the region of interest over the target's diagonal"),
         ("sigma_xy", "spread of candidates in position, of the longer side"),
         ("sigma_wh", "spread of candidates in size"),
         ("mean_size", "mean size of candidates over the last size"),

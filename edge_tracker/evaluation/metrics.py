@@ -36,7 +36,7 @@ def curves(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> Curves
     """Compare boxes (n, 4) with ground truth (n, 4); rows whose truth is NaN are left out."""
     known = np.isfinite(truth).all(axis=1)
     predicted, truth = predicted[known], truth[known]
-    difference = predicted[:, :2] + predicted[:, 2:] / 2 - truth[:, :2] - truth[:, 2:] / 2
+    difference = (predicted[:, :2] + predicted[:, 2:] / 2) - (truth[:, :2] + truth[:, 2:] / 2)
     errors = np.hypot(difference[:, 0], difference[:, 1])
     overlaps = iou(predicted, truth)
     return Curves(

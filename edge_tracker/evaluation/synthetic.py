@@ -37,9 +37,7 @@ class SyntheticClip:
             other_x, other_y = self._place(0.9 - 0.8 * t, 0.5 + 0.1 * np.cos(6 * t))
             _paste(image, other, other_x, other_y, self.target_px)
             side = self.target_px * (1 + 0.35 * np.sin(2 * np.pi * t))
-            x, y = self._place(
-                0.5 + 0.32 * np.sin(2 * np.pi * t), 0.5 + 0.28 * np.sin(4 * np.pi * t)
-            )
+            x, y = self._place(0.5 + 0.32 * np.sin(2 * np.pi * t), 0.5 + 0.28 * np.sin(4 * np.pi * t))
             _paste(image, target, x, y, side)
             noise = random.normal(0, 3, image.shape)
             yield np.clip(image + noise, 0, 255).astype(np.uint8), (x - side / 2, y - side / 2, side, side)

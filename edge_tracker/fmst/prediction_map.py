@@ -27,7 +27,8 @@ def subtract_negative(
     positive: NDArray[np.float32], negative: NDArray[np.float32], alpha: float
 ) -> NDArray[np.float32]:
     """Eq. 13: M_p - alpha M_n of two maps in [0, 1], (H, W) each, scaled to [0, 1] again."""
-    return normalise((positive - alpha * negative).astype(np.float32))
+    difference: NDArray[np.float32] = positive - np.float32(alpha) * negative
+    return normalise(difference)
 
 
 def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -42,7 +43,8 @@ def resample(values: NDArray[np.float32], side: int, offset_cells: float = 0.0) 
     backbone is large, a third of a small target; between cells a smooth surface places edges better than steps do.
     """
     matrix = _cubic(values.shape[0], side, offset_cells)
-    return matrix @ values @ matrix.T
+    resampled: NDArray[np.float32] = matrix @ (values @ matrix.T)
+    return resampled
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import time
 from abc import ABC, abstractmethod
@@ -22,7 +21,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGES_FPS = 30.0  # a folder of images has no clock: its frames are numbered at this nominal rate
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 10_000  # of a network stream, which could else hang for ever
 
-logger = logging.getLogger(__name__)
+# FFmpeg's own chatter on standard error, read by OpenCV when it first opens a video: our errors say it in one line.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ class CaptureSource(Source):
 
 def _open_capture(target: str | int) -> cv2.VideoCapture:
     level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our error says what is wrong, in one line
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         if isinstance(target, int):
             return cv2.VideoCapture(target)

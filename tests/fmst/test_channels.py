@@ -13,9 +13,7 @@ def test_scores_are_sums_of_hadamard_products() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(5, 4, 7)).astype(np.float32)
     target = random.normal(size=(5, 4)).astype(np.float32)
-    slow = [
-        sum(features[i, j, c] * target[i, j] for i in range(5) for j in range(4)) for c in range(7)
-    ]
+    slow = [sum(features[i, j, c] * target[i, j] for i in range(5) for j in range(4)) for c in range(7)]
     np.testing.assert_allclose(channel_scores(features, target), slow, rtol=1e-4, atol=1e-5)
 
 

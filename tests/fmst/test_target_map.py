@@ -21,7 +21,13 @@ def painted(box: Box, grid: tuple[int, int]) -> NDArray[np.float64]:
     return inside.reshape(grid[0], FINE, grid[1], FINE).mean(axis=(1, 3))
 
 
-BOXES = [(4.0, 5.0, 3.0, 2.0), (4.3, 5.7, 3.45, 2.2), (-2.0, 3.1, 5.0, 20.0), (6.2, 6.3, 0.3, 0.2), (20.0, 1.0, 2.0, 2.0)]
+BOXES = [
+    (4.0, 5.0, 3.0, 2.0),
+    (4.3, 5.7, 3.45, 2.2),
+    (-2.0, 3.1, 5.0, 20.0),
+    (6.2, 6.3, 0.3, 0.2),
+    (20.0, 1.0, 2.0, 2.0),
+]
 
 
 @pytest.mark.parametrize("box", BOXES)

@@ -68,9 +68,7 @@ def test_the_same_seed_gives_the_same_boxes_bit_for_bit(filterbank: OnnxRuntimeB
     ],
     ids=str,
 )
-def test_every_variant_of_the_paper_runs(
-    config: FmstConfig, filterbank: OnnxRuntimeBackbone, clip: Clip
-) -> None:
+def test_every_variant_of_the_paper_runs(config: FmstConfig, filterbank: OnnxRuntimeBackbone, clip: Clip) -> None:
     boxes = track(filterbank, clip, config, frames=15)
     assert np.isfinite(boxes).all()
     assert iou(boxes, clip.boxes[:15])[:5].min() > 0.2

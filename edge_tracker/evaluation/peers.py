@@ -1,0 +1,75 @@
+"""Trackers that users would pick instead, in the shape that evaluation takes. Needs their model files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_tracker.evaluation.ope import MakeTracker
+from edge_tracker.track import Track, TrackState
+
+
+class Cv2Peer:
+    """One of OpenCV's trackers. `build` makes a fresh one; its verdict "not found" is taken as LOST."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._tracker: Any = None
+        self._track = Track((0, 0, 1, 1), 0.0, TrackState.LOST)
+
+    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
+        x, y, w, h = (round(float(v)) for v in np.asarray(box, dtype=np.float64))
+        self._tracker = self._build()
+        self._tracker.init(image, (x, y, max(w, 1), max(h, 1)))
+        self._track = Track((x, y, w, h), 1.0, TrackState.TRACKED)
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        found, box = self._tracker.update(image)
+        if not found:  # it gives no box then: the last one stands, as every evaluation of it has it
+            self._track = Track(self._track.box, 0.0, TrackState.LOST)
+            return self._track
+        x, y, w, h = (float(v) for v in box)
+        # CSRT and KCF know no score.
+        score = float(self._tracker.getTrackingScore()) if hasattr(self._tracker, "getTrackingScore") else 1.0
+        self._track = Track((x, y, w, h), score, TrackState.TRACKED)
+        return self._track
+
+
+def _nano(backbone: str, neckhead: str) -> Any:
+    parameters = cv2.TrackerNano.Params()
+    parameters.backbone, parameters.neckhead = backbone, neckhead
+    return cv2.TrackerNano.create(parameters)
+
+
+def _vit(net: str) -> Any:
+    parameters = cv2.TrackerVit.Params()
+    parameters.net = net
+    return cv2.TrackerVit.create(parameters)
+
+
+def _by_name(name: str) -> Any:
+    return getattr(cv2, name).create()
+
+
+def find_peers(folder: Path | None) -> dict[str, MakeTracker]:
+    """Peers that can run here, by name: NanoTrack and ViT where `folder` holds their files; CSRT and KCF where
+    OpenCV was built with its contrib modules."""
+    builds: dict[str, Callable[[], Any]] = {}
+    if folder is not None:
+        for version in ("v1", "v2"):
+            files = [folder / f"nanotrack_{version}" / f"nanotrack_{part}_sim.onnx" for part in ("backbone", "head")]
+            if all(file.is_file() for file in files):
+                builds[f"NanoTrack {version}"] = partial(_nano, *map(str, files))
+        vit = folder / "vittrack" / "vitTracker.onnx"
+        if vit.is_file():
+            builds["ViT"] = partial(_vit, str(vit))
+    for name in ("CSRT", "KCF"):
+        if hasattr(cv2, f"Tracker{name}"):
+            builds[name] = partial(_by_name, f"Tracker{name}")
+    return {name: partial(Cv2Peer, build) for name, build in builds.items()}

@@ -1,0 +1,78 @@
+"""The ONNX Runtime engine, and files it must refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Layer, Tap
+from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
+from edge_tracker.errors import ModelError
+
+onnx = pytest.importorskip("onnx", reason="making broken model files needs onnx")
+
+PACKAGED_MODEL = PACKAGED / "filterbank.onnx"
+
+
+def test_features_have_the_stated_shape(filterbank: OnnxRuntimeBackbone) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    (features,) = filterbank(crop)
+    (tap,) = filterbank.info.taps
+    assert features.shape == (14, 14, tap.channels)
+    assert features.dtype == np.float32
+    assert tap.stride == 16
+
+
+def test_info_survives_the_metadata() -> None:
+    info = BackboneInfo("m", 224, (Tap("a", 8, (Layer("x", 3), Layer("y", 4)), -8.0), Tap("b", 16, (Layer("z", 5),))))
+    assert BackboneInfo.from_metadata({METADATA_KEY: info.to_metadata()}, "m.onnx") == info
+    assert info.taps[0].channels == 7
+
+
+@pytest.mark.parametrize("text", ["", "not json", "{}", '{"model": "m", "input_side": 224, "taps": []}', "[1]"])
+def test_metadata_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="m.onnx"):
+        BackboneInfo.from_metadata({METADATA_KEY: text}, "m.onnx")
+
+
+def broken(tmp_path: Path, change: str) -> Path:
+    """A copy of the packaged model with one thing wrong."""
+    path = tmp_path / "broken.onnx"
+    data = PACKAGED_MODEL.read_bytes()
+    if change == "empty":
+        path.write_bytes(b"")
+    elif change == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif change == "text":
+        path.write_text("this is no model")
+    else:
+        model = onnx.load_from_string(data)
+        if change == "no metadata":
+            del model.metadata_props[:]
+        elif change == "other output":
+            model.graph.output[0].name = model.graph.node[-1].output[0] = "something"
+        elif change == "other channels":
+            text = model.metadata_props[0].value
+            model.metadata_props[0].value = text.replace('["colour", 125]', '["colour", 124]')
+            assert model.metadata_props[0].value != text
+        elif change == "float input":
+            model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change", ["empty", "truncated", "text", "no metadata", "other output", "other channels", "float input"]
+)
+def test_a_file_that_cannot_serve_is_refused_in_one_line(change: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"broken\.onnx") as caught:
+        load_backbone(broken(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        load_backbone(tmp_path / "none.onnx")

@@ -1,0 +1,156 @@
+"""The command line, called in this process: what it writes, and that errors are one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_tracker.boxes import iou
+from edge_tracker.cli import main
+from edge_tracker.outputs.video import count_frames
+from tests.conftest import Clip
+
+
+def test_track_writes_all_it_was_asked_for(video: Path, clip: Clip, tmp_path: Path) -> None:
+    outputs = {name: tmp_path / f"o.{name}" for name in ("mp4", "jsonl", "csv")}
+    arguments = ["--source", str(video), "--init", clip.init, "--quiet"]
+    arguments += ["--output", str(outputs["mp4"]), "--jsonl", str(outputs["jsonl"]), "--csv", str(outputs["csv"])]
+    assert main(arguments) == 0
+    records = [json.loads(line) for line in outputs["jsonl"].read_text().splitlines()]
+    assert [record["index"] for record in records] == list(range(30))
+    assert set(records[0]) == {"index", "time_s", "box", "confidence", "state"}
+    assert iou(np.array([r["box"] for r in records]), clip.boxes[:30]).mean() > 0.6
+    assert count_frames(outputs["mp4"]) == 30
+    assert len(outputs["csv"].read_text().splitlines()) == 31
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "3", "--quiet", "--jsonl", "-"]
+    assert main(arguments) == 0
+    short = capsys.readouterr().out
+    assert main(["track", *arguments]) == 0
+    assert capsys.readouterr().out == short
+    assert len(short.splitlines()) == 3
+
+
+def test_settings_reach_the_tracker(video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = []
+    for extra in ([], ["--seed", "3"], ["--maps", "C"], ["--fraction", "0.3"]):
+        arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--jsonl", "-"]
+        assert main([*arguments, *extra]) == 0
+        lines.append(capsys.readouterr().out)
+    assert len(set(lines)) == 4
+
+
+def test_eval_writes_boxes_summary_and_plots(otb_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["eval", "--data", str(otb_folder), "--out", str(out), "--quiet"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) == {"precision", "success", "fps", "frames", "tasks"}
+    assert 0 <= summary["precision"] <= 1
+    assert {p.name for p in out.iterdir()} == {
+        "Alpha.txt",
+        "Beta.1.txt",
+        "Beta.2.txt",
+        "summary.json",
+        "precision.png",
+        "success.png",
+    }
+    for plot in ("precision.png", "success.png"):
+        assert (out / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_eval_of_some_sequences_in_two_processes(otb_folder: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(otb_folder), "--sequences", "Beta.2", "--jobs", "2", "--out", str(tmp_path), "--quiet"]
+    assert main(["eval", *arguments]) == 0
+    assert set(json.loads((tmp_path / "summary.json").read_text())["tasks"]) == {"Beta.2"}
+
+
+def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("mobilenetv3-small", "vgg16", "filterbank"):
+        assert name in listed
+    assert main(["models", "path", "filterbank"]) == 0
+    assert Path(capsys.readouterr().out.strip()).is_file()
+    assert main(["models", "verify"]) == 0
+    assert "SHA-256 as on its card" in capsys.readouterr().out
+
+
+def test_models_verify_sees_a_changed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    from edge_tracker.backbones.catalogue import PACKAGED
+
+    for name in ("filterbank.onnx", "filterbank.onnx.json"):
+        shutil.copy(PACKAGED / name, tmp_path)
+    card = tmp_path / "filterbank.onnx.json"
+    card.write_text(card.read_text().replace('"bytes": ', '"bytes": 1'))
+    assert main(["models", "verify", "filterbank", "--models-dir", str(tmp_path)]) == 2
+    assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    for word in ("numpy", "onnxruntime", "CPU:", "filterbank", "ms a crop"):
+        assert word in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--source", "missing.mp4", "--init", "1,2,3,4"],
+        ["--camera", "62", "--init", "1,2,3,4"],
+        ["--camera", "-1", "--init", "1,2,3,4"],
+        ["eval", "--data", "missing", "--out", "out"],
+        ["models", "path", "nonsense"],
+        ["models", "path", "vgg16"],
+        ["models", "pull", "filterbank"],
+        ["models", "path", "vgg16", "--models-dir", "missing"],
+    ],
+    ids=" ".join,
+)
+def test_errors_are_one_line_and_exit_code_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("edge-track: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--init", "1,2,3,4"],
+        ["--source", "x", "--camera", "0", "--init", "1,2,3,4"],
+        ["--source", "x"],
+        ["--source", "x", "--init", "1,2,3"],
+        ["--source", "x", "--init", "a,b,c,d"],
+        ["--source", "x", "--init", "1,2,3,4", "--max-frames", "0"],
+        ["--source", "x", "--init", "1,2,3,4", "--tracker", "nonsense"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_misuse_is_one_line_and_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("setting", [["--fraction", "2"], ["--seed", "-1"], ["--averaged", "900"]], ids=" ".join)
+def test_a_setting_out_of_range_is_an_error(
+    setting: list[str], video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--source", str(video), "--init", "1,2,30,40", *setting]) == 2
+    assert capsys.readouterr().err.startswith("edge-track: ")

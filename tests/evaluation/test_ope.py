@@ -1,0 +1,63 @@
+"""One-pass evaluation: the first box is given, the rest is found, in one process as in several."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_tracker import Track, Tracker, TrackState
+from edge_tracker.evaluation.ope import run_task, run_tasks, summarise
+from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.evaluation.peers import Cv2Peer, find_peers
+
+
+class Still:
+    """A tracker that never moves."""
+
+    def init(self, image: object, box: object) -> None:
+        self.box = tuple(float(v) for v in np.asarray(box))
+
+    def update(self, image: object) -> Track:
+        return Track(self.box, 0.5, TrackState.TRACKED)  # type: ignore[arg-type]
+
+
+def test_the_first_box_is_the_truth_and_the_rest_the_trackers(otb_folder: Path) -> None:
+    task = read_tasks(otb_folder)[0]
+    result = run_task(Still, task)
+    np.testing.assert_array_equal(result.boxes, np.tile(task.boxes[0], (12, 1)))
+    assert len(result.update_s) == 11
+    assert result.fps > 0
+
+
+def test_processes_find_the_same_boxes(otb_folder: Path) -> None:
+    tasks = read_tasks(otb_folder)
+    alone, together = ({r.task.name: r.boxes for r in run_tasks(partial(Tracker), tasks, jobs)} for jobs in (1, 2))
+    assert alone.keys() == together.keys()
+    for name in alone:
+        np.testing.assert_array_equal(alone[name], together[name])
+
+
+def test_the_summary(otb_folder: Path) -> None:
+    results = list(run_tasks(Tracker, read_tasks(otb_folder)))
+    summary = summarise(results)
+    tasks = summary["tasks"]
+    assert isinstance(tasks, dict)
+    assert summary["frames"] == 36
+    assert set(tasks) == {"Alpha", "Beta.1", "Beta.2"}
+    assert set(tasks["Alpha"]) == {"precision", "success", "fps", "frames"}
+    assert summary["precision"] == pytest.approx(np.mean([t["precision"] for t in tasks.values()]))
+    assert 0.5 < tasks["Alpha"]["success"] <= 1
+
+
+def test_peers_of_opencv_fit_the_same_shape(otb_folder: Path) -> None:
+    result = run_task(partial(Cv2Peer, cv2.TrackerMIL.create), read_tasks(otb_folder)[0])
+    assert result.boxes.shape == (12, 4)
+    assert result.curves.success_score > 0.3
+
+
+def test_peers_without_files_are_left_out(tmp_path: Path) -> None:
+    assert not {"NanoTrack v1", "NanoTrack v2", "ViT"} & set(find_peers(tmp_path))

@@ -1,0 +1,170 @@
+"""The installed command in a process of its own, against what users and machines do to it.
+
+No traceback may reach the user, and no partial file may look whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import Clip, write_video
+
+
+def command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-m", "edge_tracker", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def assert_one_line_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done
+    lines = [line for line in done.stderr.splitlines() if line.startswith("edge-track: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def corrupt(tmp_path: Path, kind: str, clip: Clip) -> Path:
+    path = tmp_path / "input.mp4"
+    if kind == "a text":
+        path.write_text("not a video " * 1000)
+    elif kind == "an empty file":
+        path.touch()
+    elif kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(100_000))
+    elif kind == "cut before its index":
+        write_video(path, clip.images[:10])
+        path.write_bytes(path.read_bytes()[:3000])
+    elif kind == "an empty folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "a text", "an empty file", "noise", "cut before its index", "an empty folder"]
+)
+def test_a_source_that_is_none(kind: str, tmp_path: Path, clip: Clip) -> None:
+    source = corrupt(tmp_path, kind, clip)
+    done = command("--source", source, "--init", clip.init, "--jsonl", tmp_path / "o.jsonl")
+    assert_one_line_error(done, "input.mp4")
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+@pytest.mark.parametrize("box", ["10,10,0,20", "10,10,20,-5", "nan,10,20,20", "inf,0,5,5", "5000,10,20,20"])
+def test_a_box_that_is_none(box: str, video: Path, tmp_path: Path) -> None:
+    done = command("--source", video, "--init", box, "--output", tmp_path / "o.mp4", "--csv", tmp_path / "o.csv")
+    assert_one_line_error(done, "box")
+    assert not (tmp_path / "o.mp4").exists()
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_truncated_video_keeps_its_tracks_and_fails(tmp_path: Path, clip: Clip) -> None:
+    source = tmp_path / "cut.avi"
+    write_video(source, clip.images[:60], "MJPG")
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    done = command("--source", source, "--init", clip.init, "--jsonl", tmp_path / "o.jsonl")
+    assert_one_line_error(done, "truncated")
+    assert not (tmp_path / "o.jsonl").exists()
+    lines = (tmp_path / "o.partial.jsonl").read_text().splitlines()
+    assert len(lines) >= 20
+    assert all(json.loads(line)["box"] for line in lines)
+
+
+def test_a_frame_size_that_changes_is_followed(tmp_path: Path, clip: Clip) -> None:
+    for index, image in enumerate(clip.images[:8]):
+        shown = image if index < 4 else cv2.resize(image, (480, 360))
+        cv2.imwrite(str(tmp_path / f"{index}.png"), shown)
+    done = command("--source", tmp_path, "--init", clip.init, "--output", tmp_path / "o.mp4", "--jsonl", "-", "--quiet")
+    assert done.returncode == 0, done
+    box = json.loads(done.stdout.splitlines()[-1])["box"]
+    np.testing.assert_allclose(box[0] + box[2] / 2, 1.5 * (clip.boxes[7, 0] + clip.boxes[7, 2] / 2), atol=12)
+
+
+@pytest.mark.parametrize("content", ["empty", "cut", "text"])
+def test_a_broken_model(content: str, video: Path, clip: Clip, tmp_path: Path) -> None:
+    from edge_tracker.backbones.catalogue import PACKAGED
+
+    model = tmp_path / "model.onnx"
+    data = (PACKAGED / "filterbank.onnx").read_bytes()
+    model.write_bytes({"empty": b"", "cut": data[:2000], "text": b"hello"}[content])
+    assert_one_line_error(command("--source", video, "--init", clip.init, "--model", model), "model.onnx")
+
+
+def test_an_unwritable_output(video: Path, clip: Clip, tmp_path: Path) -> None:
+    for option, name in (("--output", "o.mp4"), ("--jsonl", "o.jsonl"), ("--csv", "o.csv")):
+        done = command("--source", video, "--init", clip.init, option, tmp_path / "none" / name)
+        assert_one_line_error(done, name)
+    done = command("--source", video, "--init", clip.init, "--jsonl", tmp_path / "a.jsonl", "--csv", tmp_path)
+    assert_one_line_error(done, "folder")
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def small_disk() -> None:
+    """Let no file grow beyond 16 kB, as on a full disk (but with another errno)."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
+
+
+@pytest.mark.parametrize(("option", "name"), [("--jsonl", "o.jsonl"), ("--output", "o.avi")])
+def test_a_disk_that_fills_up(option: str, name: str, tmp_path: Path, clip: Clip) -> None:
+    source = tmp_path / "long.avi"
+    write_video(source, clip.images + clip.images, "MJPG")
+    done = command("--source", source, "--init", clip.init, option, tmp_path / name, preexec_fn=small_disk)
+    assert_one_line_error(done, name.split(".")[0])
+    assert not (tmp_path / name).exists()
+
+
+def test_ctrl_c_keeps_what_was_tracked(tmp_path: Path, clip: Clip) -> None:
+    for index, image in enumerate(clip.images):
+        cv2.imwrite(str(tmp_path / f"{index:03d}.png"), image)
+    fifo = tmp_path / "pipe.csv"  # nobody reads it on, so the run waits for us
+    os.mkfifo(fifo)
+    arguments = ["--source", str(tmp_path), "--init", clip.init, "--jsonl", str(tmp_path / "o.jsonl")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_tracker", *arguments, "--csv", str(fifo)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with fifo.open() as reader:
+        for _ in range(5):
+            reader.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the run was over before Ctrl-C reached it")
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not (tmp_path / "o.jsonl").exists()
+    assert len((tmp_path / "o.partial.jsonl").read_text().splitlines()) >= 4
+
+
+def test_a_reader_that_goes_away_is_no_traceback(video: Path, clip: Clip) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_tracker", "--source", str(video), "--init", clip.init, "--jsonl", "-", "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    time.sleep(0.1)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 2
+    assert "Traceback" not in said

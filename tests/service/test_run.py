@@ -1,0 +1,95 @@
+"""The run loop: however it ends, outputs are closed and say truly whether they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from edge_tracker import Track, Tracker, TrackState
+from edge_tracker.errors import BoxError, OutputError, SourceError
+from edge_tracker.service import run
+from edge_tracker.video import Frame, Source
+from tests.conftest import Clip
+
+
+class Memory(Source):
+    """A source from memory that fails after `fails_after` frames."""
+
+    def __init__(self, clip: Clip, frames: int = 10, error: BaseException | None = None, live: bool = False) -> None:
+        self.clip, self.length, self.error, self.live = clip, frames, error, live
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.length or 0):
+            yield Frame(index, index / 30, self.clip.images[index])
+        if self.error:
+            raise self.error
+
+
+class Recorder:
+    """An output that remembers."""
+
+    def __init__(self, fails_at: int | None = None, fails_to_close: bool = False) -> None:
+        self.tracks: list[Track] = []
+        self.complete: bool | None = None
+        self.fails_at, self.fails_to_close = fails_at, fails_to_close
+
+    def write(self, frame: Frame, track: Track) -> None:
+        if frame.index == self.fails_at:
+            raise OutputError("full")
+        self.tracks.append(track)
+
+    def close(self, complete: bool) -> None:
+        self.complete = complete
+        if self.fails_to_close:
+            raise OutputError("cannot close")
+
+
+def test_every_frame_reaches_every_output(clip: Clip) -> None:
+    outputs = [Recorder(), Recorder()]
+    summary = run(Memory(clip), Tracker(), clip.first_box, outputs)
+    assert summary.frames == 10
+    assert summary.lost_frames == 0
+    assert summary.fps > 0
+    for output in outputs:
+        assert output.complete is True
+        assert len(output.tracks) == 10
+        assert output.tracks[0] == Track(clip.first_box, 1.0, TrackState.TRACKED)
+
+
+def test_max_frames_ends_a_run_as_complete(clip: Clip) -> None:
+    output = Recorder()
+    assert run(Memory(clip), Tracker(), clip.first_box, [output], max_frames=4).frames == 4
+    assert len(output.tracks) == 4
+    assert output.complete is True
+
+
+@pytest.mark.parametrize("error", [SourceError("gone"), RuntimeError("a bug")])
+def test_a_source_that_breaks_keeps_what_came_before(error: Exception, clip: Clip) -> None:
+    output = Recorder()
+    with pytest.raises(type(error)):
+        run(Memory(clip, error=error), Tracker(), clip.first_box, [output])
+    assert len(output.tracks) == 10
+    assert output.complete is False
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_ctrl_c_is_the_natural_end_of_a_live_source_only(live: bool, clip: Clip) -> None:
+    output = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        run(Memory(clip, error=KeyboardInterrupt(), live=live), Tracker(), clip.first_box, [output])
+    assert output.complete is live
+
+
+def test_a_bad_box_closes_the_outputs(clip: Clip) -> None:
+    output = Recorder()
+    with pytest.raises(BoxError):
+        run(Memory(clip), Tracker(), (999, 999, 1, 1), [output])
+    assert output.complete is False
+
+
+def test_one_failing_output_does_not_keep_the_others_open(clip: Clip) -> None:
+    outputs = [Recorder(fails_at=3), Recorder(fails_to_close=True), Recorder()]
+    with pytest.raises(OutputError):
+        run(Memory(clip), Tracker(), clip.first_box, outputs)
+    assert all(output.complete is False for output in outputs)

@@ -1,0 +1,118 @@
+"""Sources: files, folders, globs, and all that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_tracker.errors import SourceError
+from edge_tracker.video import open_camera, open_source
+from edge_tracker.video.sources import _without_password
+from tests.conftest import Clip, write_video
+
+
+def test_a_video_gives_its_frames_in_order(video: Path, clip: Clip) -> None:
+    with open_source(str(video)) as source:
+        assert source.length == 30
+        assert source.fps == pytest.approx(25)
+        frames = list(source)
+    assert [f.index for f in frames] == list(range(30))
+    np.testing.assert_allclose([f.time_s for f in frames], np.arange(30) / 25, atol=1e-3)
+    assert np.abs(frames[7].image.astype(int) - clip.images[7]).mean() < 12  # the codec is lossy
+
+
+def test_an_image_folder_and_a_glob_give_the_same(otb_folder: Path) -> None:
+    folder = otb_folder / "Alpha" / "img"
+    (by_folder, by_glob) = (list(open_source(str(spec))) for spec in (folder, folder / "*.png"))
+    assert len(by_folder) == 12
+    assert by_folder[3].time_s == pytest.approx(0.1)
+    for a, b in zip(by_folder, by_glob, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+
+
+def test_a_single_image_is_a_source(otb_folder: Path) -> None:
+    assert len(list(open_source(str(otb_folder / "Alpha" / "img" / "0001.png")))) == 1
+
+
+def fake(tmp_path: Path, kind: str) -> str:
+    path = tmp_path / "fake.mp4"
+    if kind == "text":
+        path.write_text("this is a text, not a video\n" * 100)
+    elif kind == "empty file":
+        path.touch()
+    elif kind == "empty folder":
+        path.mkdir()
+    elif kind == "glob of nothing":
+        return str(tmp_path / "*.jpg")
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty file", "empty folder", "glob of nothing"])
+def test_what_is_no_source_is_refused(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError) as caught:
+        list(open_source(fake(tmp_path, kind)))
+    assert str(tmp_path) in str(caught.value)
+    assert capfd.readouterr().err == ""  # the decoder's own chatter stays out of the user's sight
+
+
+def test_a_folder_with_a_broken_image_gives_the_images_before_it(otb_folder: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        image = cv2.imread(str(otb_folder / "Alpha" / "img" / f"{number:04d}.png"))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    (tmp_path / "3.png").write_bytes(b"no png")
+    seen = []
+    with pytest.raises(SourceError, match=r"3\.png"):
+        for frame in open_source(str(tmp_path)):
+            seen.append(frame.index)
+    assert seen == [0, 1]
+
+
+def truncated(tmp_path: Path, clip: Clip, share: float) -> Path:
+    whole = tmp_path / "whole.avi"
+    write_video(whole, clip.images[:60], "MJPG")
+    data = whole.read_bytes()
+    path = tmp_path / "cut.avi"
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def test_a_truncated_video_gives_what_is_there_and_then_says_so(tmp_path: Path, clip: Clip) -> None:
+    seen = 0
+    with open_source(str(truncated(tmp_path, clip, 0.5))) as source, pytest.raises(SourceError, match="truncated"):
+        for _ in source:
+            seen += 1
+    assert 20 <= seen < 40
+
+
+def test_a_video_cut_before_its_index_is_refused(video: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(video.read_bytes()[:5000])
+    with pytest.raises(SourceError, match="cannot open"):
+        open_source(str(path))
+
+
+def test_a_camera_that_is_not_there_is_refused() -> None:
+    for index in (-1, 63):
+        with pytest.raises(SourceError):
+            open_camera(index)
+
+
+def test_a_stream_that_is_not_there_is_refused_and_keeps_the_password_to_itself() -> None:
+    with pytest.raises(SourceError, match="rtsp://127.0.0.1:9/x") as caught:
+        open_source("rtsp://user:secret@127.0.0.1:9/x")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://a:b@host/x", "rtsp://host/x"),
+        ("rtsp://a:p@ss@host/x@y", "rtsp://host/x@y"),
+        ("http://host/a@b", "http://host/a@b"),
+    ],
+)
+def test_passwords_are_cut_from_urls(url: str, shown: str) -> None:
+    assert _without_password(url) == shown
