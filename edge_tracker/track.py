@@ -18,7 +18,7 @@ class TrackState(str, Enum):
 
 @dataclass(frozen=True)
 class Track:
-    """Where the target is. While LOST, `box` is where it was last believed to be."""
+    """Where the target is. While LOST, `box` is no more than where the search goes on."""
 
     box: Box  # (x, y, w, h) pixels of the frame
     confidence: float  # 0..1

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, keep_in_frame
 from edge_tracker.config import FmstConfig
+from edge_tracker.fmst.appearance import Appearance, state_of
 from edge_tracker.fmst.candidates import best_candidate, candidate_confidences, candidate_scores, draw_candidates
 from edge_tracker.fmst.channel_scores import average_scores, channel_scores
 from edge_tracker.fmst.channel_weights import top_fraction
 from edge_tracker.fmst.prediction_map import normalise, prediction_map, resample, subtract_negative, sum_maps
-from edge_tracker.fmst.target_map import target_map
+from edge_tracker.fmst.target_map import coverage, target_map
 from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, window_around
 from edge_tracker.track import Track, TrackState
@@ -43,6 +44,7 @@ class FmstTracker:
         self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
         self._smallest_side_px = 1.0
         self._averages: list[NDArray[np.float32]] = []  # mean scores, one (C,) per group and type
+        self._appearances: list[Appearance] = []  # one per group
         self._generator = np.random.default_rng(config.seed)
 
     def init(self, image: NDArray[np.uint8], box: Box) -> None:
@@ -51,7 +53,9 @@ class FmstTracker:
         self.box = box
         self._smallest_side_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         window = window_around(box, self.config.roi_scale)
-        self._averages = self._scores(self._extract(image, window), window)
+        groups = self._extract(image, window)
+        self._averages = self._scores(groups, window)
+        self._appearances = [Appearance(group.features, self._coverage(group, window)) for group in groups]
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image (Algorithm 1, lines 8-17)."""
@@ -63,11 +67,11 @@ class FmstTracker:
         found = self._locate(prediction, window)
         self.box = keep_in_frame(found, size_of(image), self._smallest_side_px)
         scores = self._scores(groups, window)
-        confidence = self._confidence(scores)
         self._averages = [
             average_scores(average, now, self.config.eta) for average, now in zip(self._averages, scores, strict=True)
         ]
-        return Track(self.box, confidence, TrackState.TRACKED)
+        confidence = self._confidence(groups, window)
+        return Track(self.box, confidence, state_of(confidence))
 
     def _extract(self, image: NDArray[np.uint8], window: Window) -> list[Group]:
         """The feature maps of the window, grouped."""
@@ -84,12 +88,10 @@ class FmstTracker:
     def _scores(self, groups: list[Group], window: Window) -> list[NDArray[np.float32]]:
         """Scores of every channel for the present box: (C,) per group and type, groups outermost."""
         scores = []
-        for features, offset_px in groups:
-            height, width = features.shape[:2]
-            on_grid = window.to_grid(np.array(self.box), height, self.backbone.info.input_side, offset_px)
-            x, y, w, h = (float(v) for v in on_grid)
+        for group in groups:
+            box, grid = self._on_grid(group, window)
             for kind in self.config.maps:
-                scores.append(channel_scores(features, target_map(kind, (x, y, w, h), (height, width))))
+                scores.append(channel_scores(group.features, target_map(kind, box, grid)))
         return scores
 
     def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
@@ -117,10 +119,20 @@ class FmstTracker:
         confidences = candidate_confidences(scores, candidates, self.box, window.side / 2)
         return best_candidate(confidences, candidates, c.averaged)
 
-    def _confidence(self, scores: list[NDArray[np.float32]]) -> float:
-        """How much of their usual score the selected channels show at the new box, in [0, 1]."""
-        shares = []
-        for average, now in zip(self._averages, scores, strict=True):
-            weights = top_fraction(average, self.config.fraction)
-            shares.append(float(weights @ now) / max(float(weights @ average), 1e-12))
-        return float(np.clip(np.mean(shares), 0, 1))
+    def _confidence(self, groups: list[Group], window: Window) -> float:
+        """How much the present box looks like the target of frame 1, [0, 1]."""
+        similarities = [
+            appearance.similarity(group.features, self._coverage(group, window))
+            for appearance, group in zip(self._appearances, groups, strict=True)
+        ]
+        return float(np.clip(np.mean(similarities), 0, 1))
+
+    def _coverage(self, group: Group, window: Window) -> NDArray[np.float32]:
+        """Share of each cell that the present box covers, (H, W)."""
+        return coverage(*self._on_grid(group, window))
+
+    def _on_grid(self, group: Group, window: Window) -> tuple[Box, tuple[int, int]]:
+        """The present box in cells of the group's grid, and the shape of that grid."""
+        height, width = group.features.shape[:2]
+        x, y, w, h = window.to_grid(np.array(self.box), height, self.backbone.info.input_side, group.offset_px)
+        return (float(x), float(y), float(w), float(h)), (height, width)

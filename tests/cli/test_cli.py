@@ -39,7 +39,7 @@ def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.Ca
 
 def test_settings_reach_the_tracker(video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
     lines = []
-    for extra in ([], ["--seed", "3"], ["--maps", "C"], ["--fraction", "0.3"]):
+    for extra in ([], ["--seed", "3"], ["--roi-scale", "3"], ["--fraction", "0.3"]):
         arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--jsonl", "-"]
         assert main([*arguments, *extra]) == 0
         lines.append(capsys.readouterr().out)
