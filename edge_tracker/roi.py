@@ -61,7 +61,7 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
     x1, y1 = max(round((right - window.x) * k), x0 + 1), max(round((bottom - window.y) * k), y0 + 1)
     x0, y0 = min(x0, side - 1), min(y0, side - 1)
     patch = cv2.resize(visible, (x1 - x0, y1 - y0), interpolation=method)
-    result = np.empty((side, side, 3), np.uint8)
-    result[:] = np.round(cv2.mean(patch)[:3])
-    result[y0:y1, x0:x1] = patch[: side - y0, : side - x0]
-    return result
+    patch = patch[: side - y0, : side - x0]
+    below, right_of = side - y0 - patch.shape[0], side - x0 - patch.shape[1]
+    mean = cv2.mean(patch)
+    return cv2.copyMakeBorder(patch, y0, below, x0, right_of, cv2.BORDER_CONSTANT, value=mean).view(np.ndarray)

@@ -39,17 +39,17 @@ def candidate_scores(values: NDArray[np.float32], candidates: NDArray[np.float64
     height, width = values.shape
     integral = np.zeros((height + 1, width + 1))
     np.cumsum(np.cumsum(values - b, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
-    left, right = (np.clip(v, 0, width) for v in (candidates[:, 0], candidates[:, 0] + candidates[:, 2]))
-    top, bottom = (np.clip(v, 0, height) for v in (candidates[:, 1], candidates[:, 1] + candidates[:, 3]))
-
-    columns = np.concatenate([left, right, left, right])
-    rows = np.concatenate([top, top, bottom, bottom])
-    i, j = np.minimum(rows.astype(np.intp), height - 1), np.minimum(columns.astype(np.intp), width - 1)
-    v, u = rows - i, columns - j
-    flat, start = integral.ravel(), i * (width + 1) + j
+    corners = candidates.T.copy()  # left, top, right, bottom; (4, n) keeps the long axis innermost
+    corners[2:] += corners[:2]
+    limits = np.array([[width], [height], [width], [height]])
+    corners = np.minimum(np.maximum(corners, 0), limits)
+    cells = np.minimum(corners.astype(np.intp), limits - 1)
+    within = corners - cells
+    u, v = within[None, 0::2], within[1::2, None]  # along x: left, right; along y: top, bottom
+    flat, start = integral.ravel(), cells[1::2, None] * (width + 1) + cells[None, 0::2]  # (2, 2, n)
     upper = flat[start] * (1 - u) + flat[start + 1] * u
     lower = flat[start + width + 1] * (1 - u) + flat[start + width + 2] * u
-    top_left, top_right, bottom_left, bottom_right = np.split(upper * (1 - v) + lower * v, 4)
+    (top_left, top_right), (bottom_left, bottom_right) = upper * (1 - v) + lower * v
     return bottom_right - top_right - bottom_left + top_left
 
 
@@ -72,6 +72,6 @@ def best_candidate(confidences: NDArray[np.float64], candidates: NDArray[np.floa
     Among hundreds of draws the very best is partly best by chance, and the size, which feeds back into the next
     frame's window, wanders with that chance.
     """
-    best = np.argsort(-confidences, kind="stable")[:averaged]
+    best = np.argpartition(-confidences, averaged - 1)[:averaged]
     x, y, w, h = (float(v) for v in candidates[best].mean(axis=0))
     return x, y, w, h

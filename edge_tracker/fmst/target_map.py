@@ -14,10 +14,13 @@ def coverage(box: Box, grid: tuple[int, int]) -> NDArray[np.float32]:
     Exact areas: a 0/1 map would lose where inside a cell the box ends.
     """
     x, y, w, h = box
-    rows, columns = np.arange(grid[0]), np.arange(grid[1])
-    along_y = np.clip(np.minimum(y + h, rows + 1) - np.maximum(y, rows), 0, 1)
-    along_x = np.clip(np.minimum(x + w, columns + 1) - np.maximum(x, columns), 0, 1)
-    return np.outer(along_y, along_x).astype(np.float32)
+    return np.outer(_covered(y, h, grid[0]), _covered(x, w, grid[1])).astype(np.float32)
+
+
+def _covered(start: float, length: float, cells: int) -> NDArray[np.float64]:
+    """Share of each of `cells` unit cells that [start, start + length] covers: what lies between a cell's edges once
+    these are moved into the interval."""
+    return np.diff(np.clip(np.arange(cells + 1.0), start, start + length))
 
 
 def target_map(kind: str, box: Box, grid: tuple[int, int]) -> NDArray[np.float32]:

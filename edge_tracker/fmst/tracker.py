@@ -20,7 +20,7 @@ from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, window_around
 from edge_tracker.track import Track, TrackState
 
-PREDICTION_SIDE = 56  # cells of the summed prediction map: a quarter of a stride-16 cell at a crop of 224 px
+PREDICTION_SIDE = 28  # cells of the summed prediction map; 56 scores the same
 SMALLEST_SIDE_PX = 10.0  # a target that began larger is not believed to become smaller than this
 
 
