@@ -71,5 +71,5 @@ def test_any_frames_give_a_usable_box(
         assert 0 <= track.confidence <= 1
         assert w > 0
         assert h > 0
-        if number > 0:  # the first update may see nothing and leave the box as the user gave it
+        if track.confidence > 0:  # else it may have seen nothing and left the box as the user gave it
             assert -1e-6 <= x + w / 2 <= width + 1e-6
