@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters.writing import OPSET, finish, report, write
+from converters.writing import OPSET, finish, write
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
 from edge_tracker.errors import EdgeTrackerError
 
@@ -134,11 +134,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write")
     args = parser.parse_args(argv)
     try:
-        write(build(), args.output)
+        write(build(), args.output, origin="none: made by hand")
     except EdgeTrackerError as error:
         print(f"filterbank: {error}", file=sys.stderr)
         return 2
-    report(args.output)
     return 0
 
 

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters.trunks import TRUNKS, Trunk, TrunkSpec, load_trunk
-from converters.writing import OPSET, finish, report, write
+from converters.writing import OPSET, finish, write
 from edge_tracker.backbones.base import BackboneInfo
+from edge_tracker.backbones.catalogue import sha256_of
 from edge_tracker.errors import EdgeTrackerError, ModelError
 
 TOLERANCE = 1e-4  # of ONNX against torch, relative to each tap's largest activation
@@ -117,11 +118,11 @@ def main(argv: list[str] | None = None) -> int:
         if not args.output.parent.is_dir():
             raise ModelError(f"no folder {args.output.parent} to write {args.output.name} into")
         model = export(args.model, load_trunk(args.model, args.weights))
-        write(model, args.output)
+        origin = f"{args.weights.name}, sha256 {sha256_of(args.weights)}" if args.weights else "random, for tests"
+        write(model, args.output, origin)
     except EdgeTrackerError as error:
         print(f"to_onnx: {error}", file=sys.stderr)
         return 2
-    report(args.output)
     return 0
 
 

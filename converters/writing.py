@@ -1,13 +1,13 @@
-"""What every writer of ONNX files does at the end: state the taps, strip the traces of this machine, write whole."""
+"""What every writer of ONNX files does at the end: state the taps, drop the traces of the machine, write whole."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import onnx
 
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo
+from edge_tracker.backbones.catalogue import ModelCard, entry_of
 from edge_tracker.errors import ModelError
 
 OPSET = 18
@@ -27,18 +27,19 @@ def finish(model: onnx.ModelProto, info: BackboneInfo) -> onnx.ModelProto:
     return model
 
 
-def write(model: onnx.ModelProto, output: Path) -> None:
-    """Write the model beside `output`, then rename it: no half-written file bears its name. Raises ModelError."""
+def write(model: onnx.ModelProto, output: Path, origin: str) -> None:
+    """Write the model and its card, the model under a partial name first, and print what was written.
+
+    origin: what the weights are, for the card. Raises ModelError.
+    """
+    name = BackboneInfo.from_metadata({p.key: p.value for p in model.metadata_props}, output).model
     temporary = output.with_name(output.name + ".partial")
     try:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         temporary.replace(output)
+        card = ModelCard.of(output, entry_of(name), origin)
+        card.write(output)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise ModelError(f"cannot write {output}: {error.strerror}") from error
-
-
-def report(output: Path) -> None:
-    """Print what was written."""
-    data = output.read_bytes()
-    print(f"{output}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+    print(f"{output}: {card.bytes} bytes, sha256 {card.sha256}")

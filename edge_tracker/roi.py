@@ -49,19 +49,21 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
     left, top = max(window.x, 0), max(window.y, 0)
     right, bottom = min(window.x + window.side, width), min(window.y + window.side, height)
     visible = image[top : max(bottom, top), left : max(right, left)]
-    # Linear interpolation skips pixels when it shrinks by more than two; area averaging does not.
-    method = cv2.INTER_AREA if window.side > 2 * side else cv2.INTER_LINEAR
-    if visible.shape[:2] == (window.side, window.side):
-        return cv2.resize(visible, (side, side), interpolation=method).view(np.ndarray)
     if visible.size == 0:
         return np.full((side, side, 3), 127, np.uint8)
     # Only the visible part is scaled: a window around a box as large as the frame would need gigabytes.
-    k = side / window.side
-    x0, y0 = round((left - window.x) * k), round((top - window.y) * k)
-    x1, y1 = max(round((right - window.x) * k), x0 + 1), max(round((bottom - window.y) * k), y0 + 1)
-    x0, y0 = min(x0, side - 1), min(y0, side - 1)
+    x0, x1 = _scaled(left - window.x, right - window.x, window.side, side)
+    y0, y1 = _scaled(top - window.y, bottom - window.y, window.side, side)
+    # Linear interpolation skips pixels when it shrinks by more than two; area averaging does not.
+    method = cv2.INTER_AREA if window.side > 2 * side else cv2.INTER_LINEAR
     patch = cv2.resize(visible, (x1 - x0, y1 - y0), interpolation=method)
-    patch = patch[: side - y0, : side - x0]
-    below, right_of = side - y0 - patch.shape[0], side - x0 - patch.shape[1]
-    mean = cv2.mean(patch)
-    return cv2.copyMakeBorder(patch, y0, below, x0, right_of, cv2.BORDER_CONSTANT, value=mean).view(np.ndarray)
+    if patch.shape[:2] != (side, side):
+        edges = (y0, side - y1, x0, side - x1)
+        patch = cv2.copyMakeBorder(patch, *edges, cv2.BORDER_CONSTANT, value=cv2.mean(patch))
+    return np.asarray(patch, dtype=np.uint8)
+
+
+def _scaled(first: int, last: int, length: int, side: int) -> tuple[int, int]:
+    """Pixels [first, last) of a line of `length` -> where they come to lie when it is scaled to `side`; never none."""
+    start = min(round(first * side / length), side - 1)
+    return start, min(max(round(last * side / length), start + 1), side)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from edge_tracker.evaluation.metrics import Curves, mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import find_peers
+from edge_tracker.roi import crop
 
 REFERENCE = "NanoTrack v2"  # what ratios of speed are against
 
@@ -109,11 +111,9 @@ def compare(trackers: dict[str, MakeTracker], tasks: list[Task]) -> str:
 def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str:
     """Where one update of FMST spends its time, as a Markdown table."""
     lines = ["| FMST update, ms: p50 (p95) | crop | backbone | the rest |", "|---|---|---|---|"]
-    crop = fmst.crop
     for model in models:
         watch = Stopwatch()
-        fmst.crop = watch.wrap("crop", crop)
-        try:
+        with mock.patch.object(fmst, "crop", watch.wrap("crop", crop)):
             for task in tasks:
                 tracker = Tracker("fmst", model, models_dir=args.models_dir, config=FmstConfig(seed=args.seed))
                 backbone = tracker._method.backbone
@@ -124,8 +124,6 @@ def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str
                 watch.seconds["update"] += list(result.update_s)
                 for part in ("crop", "backbone"):  # the first call of each task belongs to init
                     del watch.seconds[part][len(watch.seconds["update"]) - len(result.update_s)]
-        finally:
-            fmst.crop = crop
         parts = {name: np.array(values) * 1e3 for name, values in watch.seconds.items()}
         parts["rest"] = parts["update"] - parts["crop"] - parts["backbone"]
         cells = ["{:.2f} ({:.2f})".format(*np.percentile(parts[n], [50, 95])) for n in ("crop", "backbone", "rest")]

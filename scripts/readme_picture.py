@@ -1,6 +1,6 @@
 """Make the README's picture: the synthetic clip, tracked with the packaged model, six frames on a sheet.
 
-    python scripts/readme_picture.py docs/images/synthetic.jpg
+python scripts/readme_picture.py docs/images/synthetic.jpg
 """
 
 from __future__ import annotations

@@ -81,18 +81,23 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What lies beside a model file, `<file>.json`: enough to tell whether it is the file it was."""
+    """What a converter writes beside a model file, `<file>.json`: enough to tell whether it is the file it was."""
 
     model: str
     bytes: int
     sha256: str
     licence: str
     source: str
+    weights: str  # what it was converted from: file name and SHA-256
 
     @classmethod
-    def of(cls, path: Path, entry: CatalogueEntry) -> ModelCard:
-        data = path.read_bytes()
-        return cls(entry.name, len(data), hashlib.sha256(data).hexdigest(), entry.licence, entry.source)
+    def of(cls, path: Path, entry: CatalogueEntry, weights: str) -> ModelCard:
+        digest = sha256_of(path)
+        return cls(entry.name, path.stat().st_size, digest, entry.licence, entry.source, weights)
+
+    def describes(self, path: Path) -> bool:
+        """True if the file at `path` is the one this card was written for."""
+        return (path.stat().st_size, sha256_of(path)) == (self.bytes, self.sha256)
 
     @classmethod
     def read(cls, model_path: Path) -> ModelCard | None:
@@ -107,6 +112,12 @@ class ModelCard:
 
     def write(self, model_path: Path) -> None:
         card_path(model_path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def card_path(model_path: Path) -> Path:

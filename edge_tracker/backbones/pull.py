@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from edge_tracker.backbones.catalogue import CatalogueEntry, ModelCard, Weights, user_cache
+from edge_tracker.backbones.catalogue import CatalogueEntry, Weights, sha256_of, user_cache
 from edge_tracker.errors import ModelError
 
 TIMEOUT_S = 30
@@ -47,7 +46,6 @@ def pull(entry: CatalogueEntry, models_dir: Path | None = None) -> Path:
     result = subprocess.run([sys.executable, "-m", "converters.to_onnx", *convert], capture_output=True, text=True)
     if result.returncode != 0:
         raise ModelError((result.stderr.strip().splitlines() or ["the conversion failed"])[-1])
-    ModelCard.of(model, entry).write(model)
     return model
 
 
@@ -83,7 +81,7 @@ def download(weights: Weights, path: Path) -> None:
             f"cannot reach {weights.url}: {reason}. Without a network, fetch the file elsewhere and convert it with "
             f"converters/to_onnx.py --weights FILE"
         ) from error
-    found = hashlib.sha256(partial.read_bytes()).hexdigest()
+    found = sha256_of(partial)
     if not found.startswith(weights.sha256_prefix):
         partial.unlink()
         raise ModelError(f"{weights.url}: SHA-256 {found[:8]}..., expected {weights.sha256_prefix}...: deleted")

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from typing import Any
 
-from edge_tracker.backbones.catalogue import CATALOGUE, ModelCard, entry_of, find_model, load_backbone, locate
+from edge_tracker.backbones.catalogue import (
+    CATALOGUE,
+    ModelCard,
+    entry_of,
+    find_model,
+    load_backbone,
+    locate,
+    sha256_of,
+)
 from edge_tracker.backbones.pull import pull
 from edge_tracker.cli.options import add_models_dir
 
@@ -39,7 +46,7 @@ def list_models(args: argparse.Namespace) -> int:
             print(f"    file      not here: {hint}")
             continue
         print(f"    file      {path}\n    bytes     {path.stat().st_size}")
-        print(f"    sha256    {hashlib.sha256(path.read_bytes()).hexdigest()}")
+        print(f"    sha256    {sha256_of(path)}")
     return 0
 
 
@@ -57,7 +64,7 @@ def verify(args: argparse.Namespace) -> int:
         card = ModelCard.read(path)
         if card is None:
             print(f"{name}: loads; no card {path.name}.json to compare it with")
-        elif card == ModelCard.of(path, entry_of(name)):
+        elif card.describes(path):
             print(f"{name}: loads; {card.bytes} bytes and SHA-256 as on its card")
         else:
             bad += 1

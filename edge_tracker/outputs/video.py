@@ -49,7 +49,7 @@ class VideoOutput:
                 raise OutputError(f"cannot write {self._file.path}: no encoder for {self._size[0]}x{self._size[1]}")
         picture = annotate(frame.image, track)
         if (picture.shape[1], picture.shape[0]) != self._size:
-            picture = cv2.resize(picture, self._size).view(np.ndarray)
+            picture = np.asarray(cv2.resize(picture, self._size), dtype=np.uint8)
         self._writer.write(picture)
         self._frames += 1
 
@@ -95,4 +95,4 @@ def annotate(image: NDArray[np.uint8], track: Track) -> NDArray[np.uint8]:
     cv2.putText(
         picture, label, (left + 1, bottom - 3), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness, cv2.LINE_AA
     )
-    return picture.view(np.ndarray)
+    return picture

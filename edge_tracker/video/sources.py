@@ -89,7 +89,7 @@ class CaptureSource(Source):
             ok, image = self._capture.read()
             if not ok:
                 break
-            yield Frame(index, self._time_s(index, start), image.view(np.ndarray))
+            yield Frame(index, self._time_s(index, start), np.asarray(image, dtype=np.uint8))
             index += 1
         self._check_ending(index)
 
@@ -159,7 +159,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise SourceError(f"{path} is {'not an image that can be decoded' if path.is_file() else 'missing'}")
-    return image.view(np.ndarray)
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _is_live(url: str) -> bool:

@@ -125,7 +125,10 @@ def test_pull_converts_and_writes_a_card(server: Server, tmp_path: Path) -> None
     entry = CatalogueEntry("mobilenetv3-small", "BSD-3-Clause", "a test", "-", weights(server, prefix=prefix))
     path = pull(entry, tmp_path)
     assert load_backbone(path).info.model == "mobilenetv3-small"
-    assert ModelCard.read(path) == ModelCard.of(path, entry)
+    card = ModelCard.read(path)
+    assert card is not None
+    assert card.describes(path)
+    assert prefix in card.weights
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is here, so it converts")
