@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre
 
+PLAIN_DEVIATION = 1.5  # grey levels; a dark sensor's noise stays under it
+
 
 @dataclass(frozen=True)
 class Window:
@@ -67,3 +69,12 @@ def _scaled(first: int, last: int, length: int, side: int) -> tuple[int, int]:
     """Pixels [first, last) of a line of `length` -> where they come to lie when it is scaled to `side`; never none."""
     start = min(round(first * side / length), side - 1)
     return start, min(max(round(last * side / length), start + 1), side)
+
+
+def is_plain(patch: NDArray[np.uint8]) -> bool:
+    """True where a picture (H, W, 3) shows nothing but one colour and a little noise.
+
+    A network answers even to that, at its zero-padded borders, so its maps cannot tell.
+    """
+    _, deviation = cv2.meanStdDev(patch)
+    return bool(deviation.max() < PLAIN_DEVIATION)

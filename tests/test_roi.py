@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_tracker.roi import Window, crop, window_around
+from edge_tracker.roi import Window, crop, is_plain, window_around
 
 
 def picture(width: int = 60, height: int = 50) -> np.ndarray:
@@ -62,3 +62,13 @@ def test_grid_coordinates_and_offset() -> None:
     boxes = np.array([[100.0, 50.0, 140.0, 140.0], [110.0, 60.0, 10.0, 20.0]])
     np.testing.assert_allclose(window.to_grid(boxes, 14, 224), [[0, 0, 14, 14], [1, 1, 1, 2]])
     np.testing.assert_allclose(window.to_grid(boxes, 14, 224, grid_offset_px=8)[0], [-0.5, -0.5, 14, 14])
+
+
+def test_plain_is_one_colour_with_noise_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    plain = np.full((224, 224, 3), (200, 20, 90), np.uint8)
+    noisy = (plain + random.normal(0, 0.8, plain.shape).round()).astype(np.uint8)
+    assert is_plain(plain)
+    assert is_plain(noisy)
+    noisy[100:112, 100:112] = 255  # a small bright thing in the sky
+    assert not is_plain(noisy)

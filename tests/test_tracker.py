@@ -109,8 +109,9 @@ def test_black_frames_are_lost_and_the_target_is_found_after_them(clip: Clip) ->
     tracker = Tracker()
     tracker.init(clip.images[0], clip.first_box)
     before = tracker.update(clip.images[1])
-    for value in (0, 255):
-        track = tracker.update(np.full_like(clip.images[0], value))
+    noise = np.random.default_rng(0).integers(0, 3, clip.images[0].shape, dtype=np.uint8)
+    for frame in (noise, np.full_like(noise, 255)):
+        track = tracker.update(frame)
         assert track.state is TrackState.LOST
         assert track.confidence == 0
         assert track.box == before.box

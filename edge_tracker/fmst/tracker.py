@@ -17,7 +17,7 @@ from edge_tracker.fmst.channel_weights import top_fraction
 from edge_tracker.fmst.prediction_map import normalise, prediction_map, resample, subtract_negative, sum_maps
 from edge_tracker.fmst.target_map import coverage, target_map
 from edge_tracker.images import size_of
-from edge_tracker.roi import Window, crop, window_around
+from edge_tracker.roi import Window, crop, is_plain, window_around
 from edge_tracker.track import Track, TrackState
 
 PREDICTION_SIDE = 28  # cells of the summed prediction map; 56 scores the same
@@ -53,16 +53,19 @@ class FmstTracker:
         self.box = box
         self._smallest_side_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         window = window_around(box, self.config.roi_scale)
-        groups = self._extract(image, window)
+        groups = self._extract(crop(image, window, self.backbone.info.input_side))
         self._averages = self._scores(groups, window)
         self._appearances = [Appearance(group.features, self._coverage(group, window)) for group in groups]
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image (Algorithm 1, lines 8-17)."""
         window = window_around(self.box, self.config.roi_scale)
-        groups = self._extract(image, window)
+        patch = crop(image, window, self.backbone.info.input_side)
+        if is_plain(patch):  # a black frame, a covered lens: keep all that is known
+            return Track(self.box, 0.0, TrackState.LOST)
+        groups = self._extract(patch)
         prediction = self._predict(groups)
-        if not prediction.any():  # nothing to see, as in a black frame: keep all that is known
+        if not prediction.any():  # no selected channel answers anywhere
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._locate(prediction, window)
         self.box = keep_in_frame(found, size_of(image), self._smallest_side_px)
@@ -73,11 +76,10 @@ class FmstTracker:
         confidence = self._confidence(groups, window)
         return Track(self.box, confidence, state_of(confidence))
 
-    def _extract(self, image: NDArray[np.uint8], window: Window) -> list[Group]:
-        """The feature maps of the window, grouped."""
-        info = self.backbone.info
+    def _extract(self, patch: NDArray[np.uint8]) -> list[Group]:
+        """The feature maps of the cropped window, grouped."""
         groups = []
-        for tap, features in zip(info.taps, self.backbone(crop(image, window, info.input_side)), strict=True):
+        for tap, features in zip(self.backbone.info.taps, self.backbone(patch), strict=True):
             if self.config.layers == "concat":
                 groups.append(Group(features, tap.grid_offset_px))
             else:
