@@ -34,6 +34,8 @@ PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {
     },
 }
 MODELS = ("vgg16", "mobilenetv3-large", "mobilenetv3-large-minimalistic", "mobilenetv3-small")
+PARTS = ("tables", "defaults", "sweep")
+MAPS = ("SC", "S", "C")
 FRACTIONS = (0.01, 0.02, 0.0446, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
 
 
@@ -60,6 +62,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--models-dir", type=Path, help="where the converted models are")
     parser.add_argument("--models", help="only these, e.g. mobilenetv3-small,vgg16 (default: all that are present)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which tables (default: all)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
@@ -78,28 +81,44 @@ def main() -> int:
 
 def tables(models: list[str], tasks: list[Task], args: argparse.Namespace) -> None:
     swept = [m for m in models if m.startswith("mobilenetv3")]
-    run = Runner(args, tasks, len(models) * 7 + len(swept) * len(FRACTIONS))
+    settings = {"tables": 6 * len(models), "defaults": 3 * len(models), "sweep": len(FRACTIONS) * len(swept)}
+    run = Runner(args, tasks, sum(settings[part] for part in args.parts))
     print(f"OPE on {len(tasks)} tasks ({', '.join(t.name for t in tasks)}), {args.seeds} seeds, mean ± deviation, %.")
+    if "tables" in args.parts:
+        paper_tables(models, run)
+    if "defaults" in args.parts:
+        defaults(models, run)
+    if "sweep" in args.parts:
+        sweep(swept, run)
+
+
+def paper_tables(models: list[str], run: Runner) -> None:
     for number, mean_size in ((1, 1.0), (2, 0.996)):
         print(f"\n### Table {number}: mean size of candidates {mean_size:g}\n")
         print("| model | maps | precision | success | paper (51 tasks): precision | success |")
         print("|---|---|---|---|---|---|")
         for model in models:
-            for maps in ("SC", "S", "C"):
+            for maps in MAPS:
                 # The paper's own recipe: the best candidate alone.
                 precision, success = run(model, maps=maps, mean_size=mean_size, averaged=1)
                 paper = PAPER[mean_size].get(model, {}).get(maps)
                 printed = f"{paper[0]} | {paper[1]}" if paper else "- | -"
                 print(f"| {model} | {maps} | {precision} | {success} | {printed} |", flush=True)
-    print("\n### Our defaults: type S, the mean of the best candidates\n")
-    print("| model | precision | success |\n|---|---|---|")
+
+
+def defaults(models: list[str], run: Runner) -> None:
+    print("\n### Our defaults: the mean of the best candidates\n")
+    print("| model | maps | precision | success |\n|---|---|---|---|")
     for model in models:
-        precision, success = run(model)
-        print(f"| {model} | {precision} | {success} |", flush=True)
-    print("\n### Section 3.2.1: the share of channels selected, our defaults otherwise\n")
+        for maps in MAPS:
+            print(f"| {model} | {maps} | " + " | ".join(run(model, maps=maps)) + " |", flush=True)
+
+
+def sweep(models: list[str], run: Runner) -> None:
+    print("\n### Section 3.2.1: the share of channels selected, our defaults otherwise (precision / success)\n")
     print("| model | " + " | ".join(f"{100 * f:g} %" for f in FRACTIONS) + " |")
     print("|---" * (len(FRACTIONS) + 1) + "|")
-    for model in swept:
+    for model in models:
         cells = [" / ".join(run(model, fraction=f)) for f in FRACTIONS]
         print(f"| {model} | " + " | ".join(cells) + " |", flush=True)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,15 +115,17 @@ class CaptureSource(Source):
 
 
 def _open_capture(target: str | int) -> cv2.VideoCapture:
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 moved its log level; level 0 is silence in both.
+    log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    level = log.getLogLevel()
+    log.setLogLevel(0)
     try:
         if isinstance(target, int):
             return cv2.VideoCapture(target)
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
         return cv2.VideoCapture(target, cv2.CAP_FFMPEG, timeouts)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        log.setLogLevel(level)
 
 
 def open_source(spec: str) -> Source:

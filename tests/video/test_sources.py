@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -116,3 +119,18 @@ def test_a_stream_that_is_not_there_is_refused_and_keeps_the_password_to_itself(
 )
 def test_passwords_are_cut_from_urls(url: str, shown: str) -> None:
     assert _without_password(url) == shown
+
+
+def test_a_video_over_http(video: Path) -> None:
+    """Against a real server on loopback."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(video.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            with open_source(f"http://127.0.0.1:{server.server_port}/{video.name}") as source:
+                assert source.length == 30
+                assert len(list(source)) == 30
+        finally:
+            server.shutdown()
+            thread.join()
