@@ -18,7 +18,7 @@ def positive_int(text: str) -> int:
     return value
 
 
-def add_models_dir(parser: argparse.ArgumentParser) -> None:
+def add_models_dir(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="where to look for models first")
 
 
@@ -30,7 +30,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
     group.add_argument("--threads", type=positive_int, default=1, help="threads (default: %(default)s)")
-    add_models_dir(group)  # type: ignore[arg-type]
+    add_models_dir(group)
     group.add_argument("--maps", choices=MAP_TYPES, default=defaults.maps, help="target maps (default: %(default)s)")
     group.add_argument("--layers", choices=LAYER_MODES, default=defaults.layers, help="layers together or one map each")
     for name, meaning in (

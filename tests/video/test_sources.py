@@ -134,3 +134,37 @@ def test_a_video_over_http(video: Path) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+class FakeCapture:
+    """A camera that gives three frames and is then pulled out."""
+
+    def __init__(self, *_: object) -> None:
+        self.left = 3
+        self.released = False
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, _: int) -> float:
+        return 0.0  # most cameras state neither rate nor length
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (True, np.zeros((4, 6, 3), np.uint8)) if self.left >= 0 else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_camera_that_vanishes_is_an_error_after_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    frames = []
+    with open_camera(0) as source, pytest.raises(SourceError, match="camera 0 stopped delivering after 3 frames"):
+        assert source.live
+        assert source.length is None
+        for frame in source:
+            frames.append(frame)
+    assert [f.index for f in frames] == [0, 1, 2]
+    assert 0 <= frames[0].time_s <= frames[2].time_s
+    assert source._capture.released  # type: ignore[attr-defined]
