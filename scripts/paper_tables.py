@@ -34,6 +34,7 @@ PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {
     },
 }
 MODELS = ("vgg16", "mobilenetv3-large", "mobilenetv3-large-minimalistic", "mobilenetv3-small")
+PACKAGED_MODEL = "filterbank"
 PARTS = ("tables", "defaults", "sweep")
 MAPS = ("SC", "S", "C")
 FRACTIONS = (0.01, 0.02, 0.0446, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
@@ -81,13 +82,13 @@ def main() -> int:
 
 def tables(models: list[str], tasks: list[Task], args: argparse.Namespace) -> None:
     swept = [m for m in models if m.startswith("mobilenetv3")]
-    settings = {"tables": 6 * len(models), "defaults": 3 * len(models), "sweep": len(FRACTIONS) * len(swept)}
+    settings = {"tables": 6 * len(models), "defaults": 3 * (len(models) + 1), "sweep": len(FRACTIONS) * len(swept)}
     run = Runner(args, tasks, sum(settings[part] for part in args.parts))
     print(f"OPE on {len(tasks)} tasks ({', '.join(t.name for t in tasks)}), {args.seeds} seeds, mean ± deviation, %.")
     if "tables" in args.parts:
         paper_tables(models, run)
     if "defaults" in args.parts:
-        defaults(models, run)
+        defaults([*models, PACKAGED_MODEL], run)
     if "sweep" in args.parts:
         sweep(swept, run)
 
