@@ -38,6 +38,11 @@ class PartialFile:
         self.special = path.exists() and not path.is_file()
         self.partial = path if self.special else path.with_name(f"{path.stem}.partial{path.suffix}")
 
+    def discard(self) -> None:
+        """Leave nothing behind, where nothing was written."""
+        if not self.special:
+            self.partial.unlink(missing_ok=True)
+
     def finish(self, complete: bool) -> None:
         if not complete or self.special:
             return

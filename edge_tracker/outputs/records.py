@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import IO
 
@@ -11,17 +12,17 @@ from edge_tracker.outputs.base import PartialFile, cannot_write
 from edge_tracker.track import Track
 from edge_tracker.video.sources import Frame
 
-CSV_HEADER = ("index", "time_s", "x", "y", "w", "h", "confidence", "state")
 
+class _TextOutput(ABC):
+    """A text file, one line per frame, flushed line by line so that what was tracked survives whatever happens."""
 
-class _TextOutput:
-    """A text file whose lines are flushed one by one, so that what was tracked survives whatever happens."""
+    header = ""  # a first line, written with the first record
 
     def __init__(self, path: str | Path) -> None:
         self._file: PartialFile | None = None
-        self._stream: IO[str]
+        self._stream: IO[str] = sys.stdout
+        self._started = False
         if str(path) == "-":
-            self._stream = sys.stdout
             return
         self._file = PartialFile(Path(path))
         try:
@@ -29,12 +30,18 @@ class _TextOutput:
         except OSError as error:
             raise cannot_write(Path(path), error) from error
 
-    def _put(self, text: str) -> None:
+    @abstractmethod
+    def line(self, frame: Frame, track: Track) -> str:
+        """The line of one frame, with its line end."""
+
+    def write(self, frame: Frame, track: Track) -> None:
+        text = self.line(frame, track)
         try:
-            self._stream.write(text)
+            self._stream.write(text if self._started else self.header + text)
             self._stream.flush()
         except OSError as error:
             raise cannot_write(self._file.path if self._file else Path("standard output"), error) from error
+        self._started = True
 
     def close(self, complete: bool) -> None:
         if self._file is None or self._stream.closed:
@@ -43,13 +50,16 @@ class _TextOutput:
             self._stream.close()
         except OSError as error:
             raise cannot_write(self._file.path, error) from error
-        self._file.finish(complete)
+        if self._started:
+            self._file.finish(complete)
+        else:
+            self._file.discard()
 
 
 class JsonLinesOutput(_TextOutput):
     """One line per frame: {"index", "time_s", "box": [x, y, w, h], "confidence", "state"}. "-" is standard output."""
 
-    def write(self, frame: Frame, track: Track) -> None:
+    def line(self, frame: Frame, track: Track) -> str:
         record = {
             "index": frame.index,
             "time_s": round(frame.time_s, 6),
@@ -57,16 +67,14 @@ class JsonLinesOutput(_TextOutput):
             "confidence": round(track.confidence, 4),
             "state": track.state.value,
         }
-        self._put(json.dumps(record) + "\n")
+        return json.dumps(record) + "\n"
 
 
 class CsvOutput(_TextOutput):
-    """Columns CSV_HEADER, one row per frame. "-" is standard output."""
+    """A header line, then one row per frame. "-" is standard output."""
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
-        self._put(",".join(CSV_HEADER) + "\n")
+    header = "index,time_s,x,y,w,h,confidence,state\n"
 
-    def write(self, frame: Frame, track: Track) -> None:
+    def line(self, frame: Frame, track: Track) -> str:
         values = (frame.time_s, *track.box, track.confidence)
-        self._put(",".join([str(frame.index), *(f"{v:.4f}" for v in values), track.state.value]) + "\n")
+        return ",".join([str(frame.index), *(f"{v:.4f}" for v in values), track.state.value]) + "\n"

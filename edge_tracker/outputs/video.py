@@ -58,7 +58,7 @@ class VideoOutput:
             return
         self._closed = True
         if self._writer is None:  # no frame came
-            self._file.partial.unlink(missing_ok=True)
+            self._file.discard()
             return
         self._writer.release()
         # The encoder reports no error, so a full disk shows only in what can be read back.

@@ -95,6 +95,12 @@ def test_an_incomplete_output_does_not_bear_its_name(kind: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4"])
+def test_an_output_without_a_frame_leaves_nothing(kind: str, tmp_path: Path) -> None:
+    make(kind, tmp_path / f"o.{kind}").close(complete=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4"])
 @pytest.mark.parametrize("where", ["no folder", "a folder", "under a file"])
 def test_an_unwritable_place_is_refused_at_once(kind: str, where: str, tmp_path: Path) -> None:
     if where == "a folder":
