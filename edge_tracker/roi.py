@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre
 
-PLAIN_DEVIATION = 1.5  # grey levels; a dark sensor's noise stays under it
+PLAIN_SPREAD = 8  # grey levels between darkest and brightest; a dark sensor's noise stays under it
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
     if visible.size == 0:
         return np.full((side, side, 3), 127, np.uint8)
     # Only the visible part is scaled: a window around a box as large as the frame would need gigabytes.
-    x0, x1 = _scaled(left - window.x, right - window.x, window.side, side)
-    y0, y1 = _scaled(top - window.y, bottom - window.y, window.side, side)
+    k = side / window.side
+    x0, x1 = _scaled(left - window.x, right - window.x, k, side)
+    y0, y1 = _scaled(top - window.y, bottom - window.y, k, side)
     # Linear interpolation skips pixels when it shrinks by more than two; area averaging does not.
     method = cv2.INTER_AREA if window.side > 2 * side else cv2.INTER_LINEAR
     patch = cv2.resize(visible, (x1 - x0, y1 - y0), interpolation=method)
@@ -65,10 +66,10 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
     return np.asarray(patch, dtype=np.uint8)
 
 
-def _scaled(first: int, last: int, length: int, side: int) -> tuple[int, int]:
-    """Pixels [first, last) of a line of `length` -> where they come to lie when it is scaled to `side`; never none."""
-    start = min(round(first * side / length), side - 1)
-    return start, min(max(round(last * side / length), start + 1), side)
+def _scaled(first: int, last: int, k: float, side: int) -> tuple[int, int]:
+    """Pixels [first, last) -> where they come to lie in a line of `side` pixels when scaled by k; never none."""
+    start = min(round(first * k), side - 1)
+    return start, min(max(round(last * k), start + 1), side)
 
 
 def is_plain(patch: NDArray[np.uint8]) -> bool:
@@ -76,5 +77,6 @@ def is_plain(patch: NDArray[np.uint8]) -> bool:
 
     A network answers even to that, at its zero-padded borders, so its maps cannot tell.
     """
-    _, deviation = cv2.meanStdDev(patch)
-    return bool(deviation.max() < PLAIN_DEVIATION)
+    sample = patch[::8, ::8]
+    spread = sample.max(axis=(0, 1)) - sample.min(axis=(0, 1))
+    return int(spread.max()) < PLAIN_SPREAD

@@ -7,6 +7,8 @@ sequences, docs/results.md.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,14 +30,13 @@ class Appearance:
 
     def similarity(self, features: NDArray[np.float32], coverage: NDArray[np.float32]) -> float:
         """Cosine between the target of frame 1 and what `coverage` (H, W) marks in `features` (H, W, C): [-1, 1]."""
-        found = self._describe(features, coverage)
-        norm = np.linalg.norm(self._target) * np.linalg.norm(found)
-        return float(self._target @ found / norm) if norm > 0 else 0.0
+        return float(self._target @ self._describe(features, coverage))
 
     def _describe(self, features: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Standardised mean feature of the covered cells: (C,)."""
+        """Standardised mean feature of the covered cells, of unit length (or zero): (C,)."""
         mean = coverage.reshape(-1) @ features.reshape(-1, features.shape[-1]) / max(float(coverage.sum()), 1e-6)
-        return np.clip((mean - self._mean) / self._deviation, -LIMIT, LIMIT)
+        standard = np.minimum(np.maximum((mean - self._mean) / self._deviation, -LIMIT), LIMIT)
+        return standard / max(math.sqrt(standard @ standard), 1e-12)
 
 
 def state_of(confidence: float) -> TrackState:

@@ -25,9 +25,10 @@ def draw_candidates(
     x, y, w, h = box
     draws = generator.standard_normal((count, 3))
     centres = np.array([x + w / 2, y + h / 2]) + draws[:, :2] * (sigma_xy * max(w, h))
-    factors = np.maximum(mean_size + sigma_wh * draws[:, 2:], SMALLEST_FACTOR)
-    sizes = factors * np.array([w, h])
-    return np.concatenate([centres - sizes / 2, sizes], axis=1)
+    candidates = np.empty((count, 4))
+    candidates[:, 2:] = np.maximum(mean_size + sigma_wh * draws[:, 2:], SMALLEST_FACTOR) * np.array([w, h])
+    candidates[:, :2] = centres - candidates[:, 2:] / 2
+    return candidates
 
 
 def candidate_scores(values: NDArray[np.float32], candidates: NDArray[np.float64], b: float) -> NDArray[np.float64]:
@@ -47,8 +48,10 @@ def candidate_scores(values: NDArray[np.float32], candidates: NDArray[np.float64
     within = corners - cells
     u, v = within[None, 0::2], within[1::2, None]  # along x: left, right; along y: top, bottom
     flat, start = integral.ravel(), cells[1::2, None] * (width + 1) + cells[None, 0::2]  # (2, 2, n)
-    upper = flat[start] * (1 - u) + flat[start + 1] * u
-    lower = flat[start + width + 1] * (1 - u) + flat[start + width + 2] * u
+    four = start + np.array([0, 1, width + 1, width + 2])[:, None, None, None]  # the corners of each cell
+    i00, i01, i10, i11 = flat.take(four)
+    rest = 1 - u
+    upper, lower = i00 * rest + i01 * u, i10 * rest + i11 * u
     (top_left, top_right), (bottom_left, bottom_right) = upper * (1 - v) + lower * v
     return bottom_right - top_right - bottom_left + top_left
 
@@ -61,9 +64,9 @@ def candidate_confidences(
     d_i is the distance of a candidate's centre from the previous one, D = `reach`, half the side of the ROI, in
     the same unit. A centre beyond the reach gets 0, where the formula would turn its sign.
     """
-    centres = candidates[:, :2] + candidates[:, 2:] / 2
-    distance = np.hypot(*(centres - np.array(centre(previous))).T)
-    return np.clip(1 - distance / reach, 0, None) * (scores - scores.min())
+    offsets = candidates[:, :2] + candidates[:, 2:] / 2 - np.array(centre(previous))
+    distance = np.sqrt((offsets * offsets).sum(axis=1))
+    return np.maximum(1 - distance / reach, 0) * (scores - scores.min())
 
 
 def best_candidate(confidences: NDArray[np.float64], candidates: NDArray[np.float64], averaged: int) -> Box:
@@ -73,5 +76,5 @@ def best_candidate(confidences: NDArray[np.float64], candidates: NDArray[np.floa
     frame's window, wanders with that chance.
     """
     best = np.argpartition(-confidences, averaged - 1)[:averaged]
-    x, y, w, h = (float(v) for v in candidates[best].mean(axis=0))
+    x, y, w, h = (candidates[best].sum(axis=0) / averaged).tolist()
     return x, y, w, h

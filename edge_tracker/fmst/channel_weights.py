@@ -13,6 +13,9 @@ def top_fraction(scores: NDArray[np.float32], fraction: float) -> NDArray[np.flo
     Weights for negative features (w_n) come from the scores of the negative map, -s.
     """
     count = max(1, round(fraction * len(scores)))
-    weights = np.zeros(len(scores), np.float32)
-    weights[np.argsort(-scores, kind="stable")[:count]] = 1
-    return weights
+    lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
+    selected = scores >= lowest
+    surplus = np.count_nonzero(selected) - count
+    if surplus:
+        selected[np.flatnonzero(scores == lowest)[-surplus:]] = False
+    return selected.astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def subtract_negative(
 
 def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Algorithm 1, line 12: the sum of maps over types and layers, scaled to [0, 1] so that b keeps its meaning."""
-    return normalise(np.sum(maps, axis=0, dtype=np.float32))
+    return normalise(reduce(np.add, maps))
 
 
 def resample(values: NDArray[np.float32], side: int, offset_cells: float = 0.0) -> NDArray[np.float32]:

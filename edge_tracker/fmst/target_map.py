@@ -20,7 +20,8 @@ def coverage(box: Box, grid: tuple[int, int]) -> NDArray[np.float32]:
 def _covered(start: float, length: float, cells: int) -> NDArray[np.float64]:
     """Share of each of `cells` unit cells that [start, start + length] covers: what lies between a cell's edges once
     these are moved into the interval."""
-    return np.diff(np.clip(np.arange(cells + 1.0), start, start + length))
+    edges = np.minimum(np.maximum(np.arange(cells + 1.0), start), start + length)
+    return edges[1:] - edges[:-1]
 
 
 def target_map(kind: str, box: Box, grid: tuple[int, int]) -> NDArray[np.float32]:

@@ -31,6 +31,13 @@ class Group(NamedTuple):
     offset_px: float  # of the grid over the crop, crop pixels
 
 
+class Mark(NamedTuple):
+    """The present box on the grid of a group."""
+
+    box: Box  # in cells
+    grid: tuple[int, int]  # (H, W)
+
+
 class FmstTracker:
     """Tracks one target with a frozen backbone. Images are uint8 (H, W, 3) BGR, boxes pixels (see `boxes`).
 
@@ -54,8 +61,11 @@ class FmstTracker:
         self._smallest_side_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         window = window_around(box, self.config.roi_scale)
         groups = self._extract(crop(image, window, self.backbone.info.input_side))
-        self._averages = self._scores(groups, window)
-        self._appearances = [Appearance(group.features, self._coverage(group, window)) for group in groups]
+        marks = [self._mark(group, window) for group in groups]
+        self._averages = self._scores(groups, marks)
+        self._appearances = [
+            Appearance(g.features, coverage(m.box, m.grid)) for g, m in zip(groups, marks, strict=True)
+        ]
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image (Algorithm 1, lines 8-17)."""
@@ -69,11 +79,12 @@ class FmstTracker:
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._locate(prediction, window)
         self.box = keep_in_frame(found, size_of(image), self._smallest_side_px)
-        scores = self._scores(groups, window)
+        marks = [self._mark(group, window) for group in groups]
+        scores = self._scores(groups, marks)
         self._averages = [
             average_scores(average, now, self.config.eta) for average, now in zip(self._averages, scores, strict=True)
         ]
-        confidence = self._confidence(groups, window)
+        confidence = self._confidence(groups, marks)
         return Track(self.box, confidence, state_of(confidence))
 
     def _extract(self, patch: NDArray[np.uint8]) -> list[Group]:
@@ -87,13 +98,12 @@ class FmstTracker:
                 groups += [Group(part, tap.grid_offset_px) for part in np.split(features, ends[:-1], axis=2)]
         return groups
 
-    def _scores(self, groups: list[Group], window: Window) -> list[NDArray[np.float32]]:
+    def _scores(self, groups: list[Group], marks: list[Mark]) -> list[NDArray[np.float32]]:
         """Scores of every channel for the present box: (C,) per group and type, groups outermost."""
         scores = []
-        for group in groups:
-            box, grid = self._on_grid(group, window)
+        for group, mark in zip(groups, marks, strict=True):
             for kind in self.config.maps:
-                scores.append(channel_scores(group.features, target_map(kind, box, grid)))
+                scores.append(channel_scores(group.features, target_map(kind, mark.box, mark.grid)))
         return scores
 
     def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
@@ -121,20 +131,16 @@ class FmstTracker:
         confidences = candidate_confidences(scores, candidates, self.box, window.side / 2)
         return best_candidate(confidences, candidates, c.averaged)
 
-    def _confidence(self, groups: list[Group], window: Window) -> float:
+    def _confidence(self, groups: list[Group], marks: list[Mark]) -> float:
         """How much the present box looks like the target of frame 1, [0, 1]."""
         similarities = [
-            appearance.similarity(group.features, self._coverage(group, window))
-            for appearance, group in zip(self._appearances, groups, strict=True)
+            appearance.similarity(group.features, coverage(mark.box, mark.grid))
+            for appearance, group, mark in zip(self._appearances, groups, marks, strict=True)
         ]
-        return float(np.clip(np.mean(similarities), 0, 1))
+        return min(max(sum(similarities) / len(similarities), 0.0), 1.0)
 
-    def _coverage(self, group: Group, window: Window) -> NDArray[np.float32]:
-        """Share of each cell that the present box covers, (H, W)."""
-        return coverage(*self._on_grid(group, window))
-
-    def _on_grid(self, group: Group, window: Window) -> tuple[Box, tuple[int, int]]:
-        """The present box in cells of the group's grid, and the shape of that grid."""
+    def _mark(self, group: Group, window: Window) -> Mark:
         height, width = group.features.shape[:2]
-        x, y, w, h = window.to_grid(np.array(self.box), height, self.backbone.info.input_side, group.offset_px)
-        return (float(x), float(y), float(w), float(h)), (height, width)
+        box = window.to_grid(np.array(self.box), height, self.backbone.info.input_side, group.offset_px)
+        x, y, w, h = box.tolist()
+        return Mark((x, y, w, h), (height, width))
