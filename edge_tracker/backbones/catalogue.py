@@ -28,7 +28,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A model by name. Accuracy is OPE precision at 20 px / success AUC, in %, see docs/results.md."""
+    """A model by name. Accuracy is that of FMST with it, OPE on 12 tasks of OTB2013, docs/results.md."""
 
     name: str
     licence: str
@@ -47,34 +47,34 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "mobilenetv3-small",
         "BSD-3-Clause",
         "torchvision, IMAGENET1K_V1",
-        "not measured yet",
+        "precision 78.0 %, success 50.0 %",
         Weights(_TORCHVISION + "mobilenet_v3_small-047dcff4.pth", "047dcff4"),
     ),
     CatalogueEntry(
         "mobilenetv3-large",
         "BSD-3-Clause",
         "torchvision, IMAGENET1K_V1",
-        "not measured",
+        "not measured: no weights at hand",
         Weights(_TORCHVISION + "mobilenet_v3_large-8738ca79.pth", "8738ca79"),
     ),
     CatalogueEntry(
         "mobilenetv3-large-minimalistic",
         "Apache-2.0",
         "Google, v3-large-minimalistic_224_1.0 (convert its .npz with converters/to_onnx.py)",
-        "not measured yet",
+        "precision 88.4 %, success 56.3 %",
     ),
     CatalogueEntry(
         "vgg16",
         "BSD-3-Clause",
         "torchvision, IMAGENET1K_V1",
-        "not measured",
+        "not measured: no weights at hand",
         Weights(_TORCHVISION + "vgg16-397923af.pth", "397923af"),
     ),
     CatalogueEntry(
         "filterbank",
         "Apache-2.0",
         "made by hand, converters/filterbank.py; in the package",
-        "not measured yet",
+        "precision 61.3 %, success 35.8 %",
     ),
 )
 
