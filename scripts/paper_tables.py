@@ -82,7 +82,7 @@ def main() -> int:
 
 def tables(models: list[str], tasks: list[Task], args: argparse.Namespace) -> None:
     swept = [m for m in models if m.startswith("mobilenetv3")]
-    settings = {"tables": 6 * len(models), "defaults": 3 * (len(models) + 1), "sweep": len(FRACTIONS) * len(swept)}
+    settings = {"tables": 6 * len(models), "defaults": 4 * (len(models) + 1), "sweep": len(FRACTIONS) * len(swept)}
     run = Runner(args, tasks, sum(settings[part] for part in args.parts))
     print(f"OPE on {len(tasks)} tasks ({', '.join(t.name for t in tasks)}), {args.seeds} seeds, mean ± deviation, %.")
     if "tables" in args.parts:
@@ -113,6 +113,7 @@ def defaults(models: list[str], run: Runner) -> None:
     for model in models:
         for maps in MAPS:
             print(f"| {model} | {maps} | " + " | ".join(run(model, maps=maps)) + " |", flush=True)
+        print(f"| {model} | S, a map per layer | " + " | ".join(run(model, layers="sum")) + " |", flush=True)
 
 
 def sweep(models: list[str], run: Runner) -> None:
