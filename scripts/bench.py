@@ -14,18 +14,17 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import cv2
 import numpy as np
+from common import fmst, models_present
 from tqdm import tqdm
 
-import edge_tracker.fmst.tracker as fmst
-from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import CATALOGUE, locate
+import edge_tracker.fmst.tracker as fmst_tracker
+from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.metrics import Curves, mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, run_task
@@ -66,11 +65,8 @@ def main() -> int:
     try:
         tasks = read_tasks(args.data, args.sequences.split(",") if args.sequences else None)
         names = args.models.split(",") if args.models else [e.name for e in CATALOGUE]
-        models = [name for name in names if locate(name, args.models_dir)]
-        trackers: dict[str, MakeTracker] = {
-            f"FMST {m}": partial(Tracker, "fmst", m, models_dir=args.models_dir, config=FmstConfig(seed=args.seed))
-            for m in models
-        }
+        models = models_present(names, args.models_dir)
+        trackers: dict[str, MakeTracker] = {f"FMST {m}": fmst(m, args.models_dir, args.seed) for m in models}
         trackers |= find_peers(args.peers)
         text = compare(trackers, tasks) + "\n\n" + split(models, tasks, args)
     except EdgeTrackerError as error:
@@ -113,9 +109,9 @@ def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str
     lines = ["| FMST update, ms: p50 (p95) | crop | backbone | the rest |", "|---|---|---|---|"]
     for model in models:
         watch = Stopwatch()
-        with mock.patch.object(fmst, "crop", watch.wrap("crop", crop)):
+        with mock.patch.object(fmst_tracker, "crop", watch.wrap("crop", crop)):
             for task in tasks:
-                tracker = Tracker("fmst", model, models_dir=args.models_dir, config=FmstConfig(seed=args.seed))
+                tracker = fmst(model, args.models_dir, args.seed)()
                 backbone = tracker._method.backbone
                 timed = watch.wrap("backbone", backbone)
                 timed.info = backbone.info  # type: ignore[attr-defined]

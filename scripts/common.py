@@ -1,22 +1,37 @@
-"""What the scripts share: the OTB2013 tasks at hand, and means with spread over seeds."""
+"""What the scripts share: the trackers they measure, the tasks of OTB2013, means with spread over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from edge_tracker import FmstConfig, Tracker
+from edge_tracker.backbones.catalogue import locate
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
 
-# Of the 51 tasks of OTB2013 ("VTB13" in the FMST paper), by their benchmark names.
+# The 51 tasks of OTB2013, "VTB13" in the FMST paper.
 OTB2013 = frozenset(
     "Basketball Bolt Boy Car4 CarDark CarScale Coke Couple Crossing David David2 David3 Deer Dog1 Doll Dudek FaceOcc1 "
     "FaceOcc2 Fish FleetFace Football Football1 Freeman1 Freeman3 Freeman4 Girl Ironman Jogging.1 Jogging.2 Jumping "
     "Lemming Liquor Matrix Mhyang MotorRolling MountainBike Shaking Singer1 Singer2 Skating1 Skiing Soccer Subway "
     "Suv Sylvester Tiger1 Tiger2 Trellis Walking Walking2 Woman".split()
 )
+
+
+def models_present(names: Iterable[str], models_dir: Path | None) -> list[str]:
+    """Those of the models called `names` that have a file here."""
+    return [name for name in names if locate(name, models_dir)]
+
+
+def fmst(model: str, models_dir: Path | None, seed: int, **settings: Any) -> partial[Tracker]:
+    """What makes an FMST tracker with these settings; picklable."""
+    return partial(Tracker, "fmst", model, models_dir=models_dir, config=FmstConfig(seed=seed, **settings))
 
 
 def over_seeds(

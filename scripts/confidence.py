@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+from common import fmst, models_present
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import CATALOGUE, locate
+from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.ope import run_tasks
@@ -35,13 +34,13 @@ def main() -> int:
         tasks = read_tasks(args.data)
         print("| model | area under ROC, failed or good | good called LOST | good called TRACKED |", end="")
         print(" failed called LOST | failed called LOST or UNCERTAIN |\n|---|---|---|---|---|---|")
-        for model in [e.name for e in CATALOGUE if locate(e.name, args.models_dir)]:
+        for model in models_present((entry.name for entry in CATALOGUE), args.models_dir):
             confidences, overlaps = [], []
             for seed in range(args.seeds):
-                make = partial(Tracker, "fmst", model, models_dir=args.models_dir, config=FmstConfig(seed=seed))
-                for result in tqdm(run_tasks(make, tasks, args.jobs), total=len(tasks), desc=model, disable=None):
+                results = run_tasks(fmst(model, args.models_dir, seed), tasks, args.jobs)
+                for result in tqdm(results, total=len(tasks), desc=model, disable=None):
                     confidences.append(result.confidences[1:])
-                    overlaps.append(np.nan_to_num(iou(result.boxes, result.task.boxes)[1:], nan=0.0))
+                    overlaps.append(iou(result.boxes, result.task.boxes)[1:])  # 0 with a hidden target
             print(row(model, np.concatenate(confidences), np.concatenate(overlaps)), flush=True)
     except EdgeTrackerError as error:
         print(f"confidence: {error}", file=sys.stderr)

@@ -13,11 +13,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from common import OTB2013, over_seeds, spread
+from common import OTB2013, fmst, models_present, over_seeds, spread
 from tqdm import tqdm
 
-from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import locate
+from edge_tracker import Tracker
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.otb import Task, read_tasks
 
@@ -49,8 +48,7 @@ class Runner:
 
     def __call__(self, model: str, **settings: object) -> tuple[str, str]:
         def make(seed: int) -> partial[Tracker]:
-            config = FmstConfig(seed=seed, **settings)  # type: ignore[arg-type]
-            return partial(Tracker, "fmst", model, models_dir=self.args.models_dir, config=config)
+            return fmst(model, self.args.models_dir, seed, **settings)
 
         precision, success = over_seeds(
             make, self.tasks, self.args.seeds, self.args.jobs, lambda _: self.progress.update()
@@ -69,7 +67,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         names = args.models.split(",") if args.models else MODELS
-        models = [name for name in names if locate(name, args.models_dir)]
+        models = models_present(names, args.models_dir)
         tasks = [task for task in read_tasks(args.data) if task.name in OTB2013]
         if not tasks or not models:
             raise EdgeTrackerError("no task of OTB2013 in --data" if not tasks else "no model is present")

@@ -54,6 +54,23 @@ def write_video(path: Path, images: list[NDArray[np.uint8]], codec: str = "mp4v"
     writer.release()
 
 
+def write_no_video(path: Path, kind: str) -> None:
+    """Put something at `path` that is no source of frames, or ("missing") nothing."""
+    if kind == "text":
+        path.write_text("this is a text, not a video\n" * 500)
+    elif kind == "empty file":
+        path.touch()
+    elif kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(100_000))
+    elif kind == "cut before its index":
+        write_video(path, list(Clip(10).images))
+        path.write_bytes(path.read_bytes()[:3000])
+    elif kind == "empty folder":
+        path.mkdir()
+    elif kind != "missing":
+        raise ValueError(kind)
+
+
 @pytest.fixture(scope="session")
 def otb_folder(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two short sequences in OTB's layout; the second has two targets and a hidden row."""
