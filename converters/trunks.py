@@ -6,7 +6,8 @@ dict holds beyond the trunk is left out.
 
 Taps (method of the FMST paper, section 3.1, blocks counted from 1):
 MobileNetV3-Small blocks 6, 8, 9 and -Large blocks 11, 12, 13: the *expansion* activations (1x1
-convolution, batch norm, activation, before the depthwise convolution), all at stride 16.
+convolution, batch norm, activation, before the depthwise convolution), all at stride 16; for localisation, ours,
+the expansions of the last two blocks at stride 8 (3, 4 and 6, 7).
 VGG16: conv4_3 (stride 8) and conv5_3 (stride 16), after their ReLU.
 """
 
@@ -170,9 +171,18 @@ class Trunk(nn.Module):
 
 
 class MobileNetV3(Trunk):
-    """MobileNetV3 up to the expansion of its last block; one tap, the expansions of `tapped` blocks."""
+    """MobileNetV3 up to the expansion of its last block.
 
-    def __init__(self, blocks: tuple[Block, ...], tapped: tuple[int, ...], minimalistic: bool = False) -> None:
+    Two taps, the expansions of the blocks `selection` (stride 16) and `localisation` (stride 8).
+    """
+
+    def __init__(
+        self,
+        blocks: tuple[Block, ...],
+        selection: tuple[int, ...],
+        localisation: tuple[int, ...],
+        minimalistic: bool = False,
+    ) -> None:
         super().__init__()
         stem_activation = nn.ReLU if minimalistic else nn.Hardswish
         layers: list[nn.Module] = [
@@ -191,18 +201,29 @@ class MobileNetV3(Trunk):
             layers.append(InvertedResidual(channels, b, minimalistic, expansion_only=number == len(blocks)))
             channels = b.out
         self.features = nn.Sequential(*layers)
-        self.tapped = tapped
-        self.taps = (Tap("stride16", 16, tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in tapped)),)
+        self.tapped = (selection, localisation)
+
+        def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
+            layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
+            return Tap(f"stride{stride}", stride, layers, purpose=purpose)
+
+        self.taps = (tap(16, selection, "selection"), tap(8, localisation, "localisation"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x (N, 3, S, S), normalised RGB -> one tensor (N, C, S/16, S/16)."""
+        """x (N, 3, S, S), normalised RGB -> (N, C, S/16, S/16), (N, C, S/8, S/8)."""
+        expansions, _ = self.activations(x)
+        return tuple(torch.cat([expansions[n - 1] for n in numbers], dim=1) for numbers in self.tapped)
+
+    def activations(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Expansions and outputs of all blocks. The last block's output, of which only the expansion is built,
+        is that expansion."""
         x = self.features[0](x)
-        expansions = []
-        for number, block in enumerate(list(self.features)[1:], start=1):
+        expansions, outputs = [], []
+        for block in list(self.features)[1:]:
             x, expansion = block(x)
-            if number in self.tapped:
-                expansions.append(expansion)
-        return (torch.cat(expansions, dim=1),)
+            expansions.append(expansion)
+            outputs.append(x)
+        return expansions, outputs
 
 
 class Vgg16(Trunk):
@@ -244,10 +265,10 @@ class TrunkSpec:
 
 
 TRUNKS: dict[str, TrunkSpec] = {
-    "mobilenetv3-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9))),
-    "mobilenetv3-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13))),
+    "mobilenetv3-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
+    "mobilenetv3-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7))),
     "mobilenetv3-large-minimalistic": TrunkSpec(
-        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), minimalistic=True),
+        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), (6, 7), minimalistic=True),
         mean=(0.5, 0.5, 0.5),  # RGB / 127.5 - 1
         std=(0.5, 0.5, 0.5),
     ),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from edge_tracker.errors import ModelError
 
 METADATA_KEY = "edge_tracker"
+
+# What a tap is for. "selection": deep channels that answer to objects, among which FMST selects.
+# "localisation": shallower ones on a finer grid, with which the correlation filter places the target.
+PURPOSES = ("selection", "localisation")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Tap:
     stride: int  # crop pixels from one cell to the next
     layers: tuple[Layer, ...]
     grid_offset_px: float = 0.0  # how far the grid lies right and down of plainly over the crop, crop pixels
+    purpose: str = "selection"  # one of PURPOSES
 
     @property
     def channels(self) -> int:
@@ -51,6 +56,7 @@ class BackboneInfo:
                 "name": tap.name,
                 "stride": tap.stride,
                 "grid_offset_px": tap.grid_offset_px,
+                "purpose": tap.purpose,
                 "layers": [[layer.name, layer.channels] for layer in tap.layers],
             }
             for tap in self.taps
@@ -71,15 +77,24 @@ class BackboneInfo:
                     stride=int(tap["stride"]),
                     layers=tuple(Layer(str(name), int(channels)) for name, channels in tap["layers"]),
                     grid_offset_px=float(tap["grid_offset_px"]),
+                    purpose=str(tap["purpose"]),
                 )
                 for tap in data["taps"]
             )
             info = cls(model=str(data["model"]), input_side=int(data["input_side"]), taps=taps)
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} states its taps in a form this version cannot read: {error!r}") from error
-        if not info.taps or info.input_side < 1 or any(tap.stride < 1 for tap in info.taps):
+        usable = all(tap.stride >= 1 and tap.purpose in PURPOSES for tap in info.taps)
+        if not info.taps or info.input_side < 1 or not usable:
             raise ModelError(f"{path} states no usable taps")
         return info
+
+    def only(self, purposes: Collection[str], path: object) -> BackboneInfo:
+        """The same with the taps of these purposes alone. Raises ModelError where a purpose has none."""
+        missing = set(purposes) - {tap.purpose for tap in self.taps}
+        if missing:
+            raise ModelError(f"{path} has no tap for {' and '.join(sorted(missing))}")
+        return replace(self, taps=tuple(tap for tap in self.taps if tap.purpose in purposes))
 
 
 class Backbone(Protocol):

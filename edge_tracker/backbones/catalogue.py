@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -175,10 +176,15 @@ def engines_found() -> list[str]:
     return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
 
 
-def load_backbone(path: Path, engine: str = "auto", threads: int = 1) -> Backbone:
-    """Load a model file into an engine. Raises ConfigError for an unknown engine, ModelError for a bad file."""
+def load_backbone(
+    path: Path, engine: str = "auto", threads: int = 1, purposes: Collection[str] = ("selection",)
+) -> Backbone:
+    """Load a model file into an engine, to give the taps of `purposes` (`base.PURPOSES`).
+
+    Raises ConfigError for an unknown engine, ModelError for a bad file or one without such taps.
+    """
     if engine not in ("auto", *ENGINES):
         raise ConfigError(f"engine is auto or one of {', '.join(ENGINES)}, not {engine!r}")
     from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 
-    return OnnxRuntimeBackbone(path, threads)
+    return OnnxRuntimeBackbone(path, threads, purposes)

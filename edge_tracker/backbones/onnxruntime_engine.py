@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from edge_tracker.errors import ModelError
 
 
 class OnnxRuntimeBackbone:
-    """A `.onnx` file made by converters/to_onnx.py, run on the CPU. Raises ModelError where it cannot be used."""
+    """A `.onnx` file made by converters/, run on the CPU. Gives the taps of `purposes`.
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    Raises ModelError where the file cannot be used.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",)) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -25,16 +29,19 @@ class OnnxRuntimeBackbone:
         except Exception as error:  # the engine's own exceptions have no common base
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"ONNX Runtime cannot load {path}: {reason}") from error
-        self.info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
-        side = self.info.input_side
+        info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        side = info.input_side
         inputs = [(i.shape, i.type) for i in self._session.get_inputs()]
         if inputs != [([1, side, side, 3], "tensor(uint8)")]:
             raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {side}, {side}, 3]")
-        check_outputs(self.info, {o.name: o.shape for o in self._session.get_outputs()}, path)
+        check_outputs(info, {o.name: o.shape for o in self._session.get_outputs()}, path)
+        self.info = info.only(purposes, path)
         self._input = self._session.get_inputs()[0].name
         self._outputs = [tap.name for tap in self.info.taps]
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True  # a tap not asked for costs nothing
 
     def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        taps = self._session.run(self._outputs, {self._input: crop[None]})
+        taps = self._session.run(self._outputs, {self._input: crop[None]}, self._run_options)
         # Views, not copies: (1, C, H, W) seen as (H, W, C) still flattens to (H W, C) for BLAS.
         return [tap[0].transpose(1, 2, 0) for tap in taps]

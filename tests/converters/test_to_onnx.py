@@ -16,9 +16,9 @@ from edge_tracker.backbones.catalogue import load_backbone
 from edge_tracker.errors import ModelError
 
 SHAPES = {
-    "mobilenetv3-small": [(14, 14, 672)],
-    "mobilenetv3-large": [(14, 14, 1824)],
-    "mobilenetv3-large-minimalistic": [(14, 14, 1824)],
+    "mobilenetv3-small": [(14, 14, 672), (28, 28, 184)],
+    "mobilenetv3-large": [(14, 14, 1824), (28, 28, 360)],
+    "mobilenetv3-large-minimalistic": [(14, 14, 1824), (28, 28, 360)],
     "vgg16": [(28, 28, 512), (14, 14, 512)],
 }
 
@@ -28,7 +28,8 @@ def test_onnx_equals_torch(name: str, tmp_path: Path) -> None:
     """On another crop than the converter's own check uses, through the engine the tracker uses."""
     output = tmp_path / f"{name}.onnx"
     assert main(["--model", name, "--random-weights", "--output", str(output)]) == 0
-    backbone = load_backbone(output)
+    purposes = {tap.purpose for tap in load_trunk(name, None).taps}
+    backbone = load_backbone(output, purposes=purposes)
     crop = np.random.default_rng(9).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     spec = TRUNKS[name]
     rgb = torch.from_numpy(crop[..., ::-1].astype(np.float32) / 255)
