@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
-from edge_tracker.evaluation.otb import Task, write_boxes
-from edge_tracker.track import Track
-from edge_tracker.video.sources import read_image
+from edge_tracker.evaluation.otb import write_boxes
+from edge_tracker.track import Track, TrackState
 
 
 class TrackerLike(Protocol):
@@ -31,13 +30,34 @@ class TrackerLike(Protocol):
 MakeTracker = Callable[[], TrackerLike]  # picklable, to reach other processes
 
 
+class Footage(Protocol):
+    """What can be tracked through: an `otb.Task`, or a clip that is rendered from one. Picklable."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """Ground truth (n, 4), 0-based pixels; NaN rows where nothing of the target is to be seen, never the first."""
+
+    @property
+    def visible(self) -> NDArray[np.float64]:
+        """Share of the target's box that can be seen, (n,) in [0, 1]."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True)
 class TaskResult:
-    """Boxes (n, 4) 0-based, the first being the ground truth's; seconds of each update (n - 1,), decoding excluded."""
+    """Boxes (n, 4) 0-based, the first being the ground truth's, confidences (n,) and states (n,) of the tracker;
+    seconds of each update (n - 1,), decoding excluded."""
 
-    task: Task
+    task: Footage
     boxes: NDArray[np.float64]
     confidences: NDArray[np.float64]
+    states: tuple[TrackState, ...]
     update_s: NDArray[np.float64]
 
     @property
@@ -55,23 +75,24 @@ def frames_per_second(update_s: NDArray[np.float64]) -> float:
     return len(update_s) / total if total > 0 else 0.0
 
 
-def run_task(make_tracker: MakeTracker, task: Task) -> TaskResult:
+def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     """Track one task from its first box."""
     tracker = make_tracker()
     boxes = [task.boxes[0]]
-    confidences, seconds = [1.0], []
-    tracker.init(read_image(task.frames[0]), task.boxes[0])
-    for path in task.frames[1:]:
-        image = read_image(path)
+    confidences, states, seconds = [1.0], [TrackState.TRACKED], []
+    tracker.init(task.image(0), task.boxes[0])
+    for index in range(1, len(task)):
+        image = task.image(index)
         start = time.perf_counter()
         track = tracker.update(image)
         seconds.append(time.perf_counter() - start)
         boxes.append(np.array(track.box))
         confidences.append(track.confidence)
-    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), np.array(seconds))
+        states.append(track.state)
+    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Task], jobs: int = 1) -> Iterator[TaskResult]:
+def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
     """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready."""
     if jobs == 1:
         for task in tasks:
@@ -110,6 +131,21 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
 def write_task(folder: Path, result: TaskResult) -> None:
     """Write `<folder>/<task>.txt`, boxes in the ground truth's own form."""
     write_boxes(folder / f"{result.task.name}.txt", result.boxes)
+
+
+def write_frames(folder: Path, result: TaskResult) -> None:
+    """Write `<folder>/<task>.csv`: a header, then what the tracker said of each frame, its time, and what was to see.
+
+    Boxes are 0-based here; `visible` is the share of the target's box that was to be seen.
+    """
+    with (folder / f"{result.task.name}.csv").open("w", encoding="utf-8", newline="") as file:
+        file.write("frame,x,y,w,h,confidence,state,update_ms,visible\n")
+        rows = zip(
+            result.boxes, result.confidences, result.states, [0.0, *result.update_s], result.task.visible, strict=True
+        )
+        for number, (box, confidence, state, seconds, visible) in enumerate(rows):
+            values = ",".join(f"{v:.3f}" for v in box)
+            file.write(f"{number},{values},{confidence:.6f},{state.value},{1e3 * seconds:.3f},{visible:.4f}\n")
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import from_one_based, to_one_based
 from edge_tracker.errors import DatasetError
-from edge_tracker.video.sources import IMAGE_SUFFIXES
+from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,18 @@ class Task:
     name: str
     frames: tuple[Path, ...]
     boxes: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def visible(self) -> NDArray[np.float64]:
+        """Share of the target that can be seen, (n,): 1, or 0 where it is marked as hidden."""
+        return np.where(np.isfinite(self.boxes).all(axis=1), 1.0, 0.0)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Frame `index`, uint8 (H, W, 3) BGR. Raises SourceError."""
+        return read_image(self.frames[index])
 
 
 def read_tasks(root: Path, names: Collection[str] | None = None) -> list[Task]:

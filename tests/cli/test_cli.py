@@ -70,6 +70,25 @@ def test_eval_of_some_sequences_in_two_processes(otb_folder: Path, tmp_path: Pat
     assert set(json.loads((tmp_path / "summary.json").read_text())["tasks"]) == {"Beta.2"}
 
 
+def test_eval_of_losses(otb_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--data", str(otb_folder), "--sequences", "Alpha", "--protocol", "loss", "--jobs", "2"]
+    assert main(["eval", *arguments, "--out", str(out), "--quiet"]) == 0
+    summary = json.loads((out / "summary.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (summary["protocol"], summary["clips"]) == ("loss", 5)
+    assert set(summary["kinds"]) == {"black", "cut", "exit", "frozen", "occlusion"}
+    assert summary["absences_held"] == 4
+    assert summary["kinds"]["black"]["lost_after"]["median"] == 0
+    assert summary["kinds"]["black"]["found_after"]["within_15"] == 1
+    for name in ("roc", "reliability", "lost_after", "found_after"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    lines = (out / "Alpha-black.csv").read_text().splitlines()
+    assert lines[0] == "frame,x,y,w,h,confidence,state,update_ms,visible"
+    black = [line for line in lines if line.endswith(",0.0000")]
+    assert len(black) >= 15
+    assert all(",LOST," in line for line in black)
+
+
 def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     listed = capsys.readouterr().out
