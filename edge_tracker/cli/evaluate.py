@@ -30,9 +30,12 @@ from edge_tracker.evaluation.ope import (
 )
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
+from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
 
 PROTOCOLS = {
     "ope": "ope: one pass from the first box",
+    "sre": "sre: from twelve perturbed boxes",
+    "tre": "tre: from twenty frames of each sequence",
     "loss": "loss: clips in which the target is away for a while",
 }
 
@@ -60,7 +63,8 @@ def run_command(args: argparse.Namespace) -> int:
     label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model should fail here, not in every process
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        table = {"ope": _ope, "loss": _loss}[args.protocol](args, tasks, make_tracker, label)
+        protocol = {"ope": _ope, "sre": _robustness, "tre": _robustness, "loss": _loss}[args.protocol]
+        table = protocol(args, tasks, make_tracker, label)
     except OSError as error:
         raise OutputError(f"cannot write into {args.out}: {error.strerror or error}") from error
     if not args.quiet:
@@ -94,6 +98,25 @@ def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker,
     return [["task", "precision", "success", "fps", "frames"]] + [
         [name, f"{c.precision_score:.3f}", f"{c.success_score:.3f}", f"{fps:.0f}", str(frames)]
         for name, c, fps, frames in rows
+    ]
+
+
+def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+    variants = {task.name: variants_of(task, args.protocol) for task in tasks}
+    footage = tasks + [variant for each in variants.values() for variant in each]
+    results = {r.task.name: r for r in _tracked(args, footage, make_tracker, partial(write_task, args.out))}
+    ope = [results[task.name] for task in tasks]
+    varied = {name: [results[variant.name] for variant in each] for name, each in variants.items()}
+    summary, plain, mean = summarise_robustness(args.protocol, ope, varied)
+    name = args.protocol.upper()
+    plot_curves(args.out, {f"{label}, OPE": plain, f"{label}, {name}": mean}, name)
+    write_summary(args.out, summary)
+    rows = summary["tasks"]
+    assert isinstance(rows, dict)
+    columns = ("precision", "success", "ope_success", "ratio")
+    return [["task", "runs", "precision", "success", "OPE", "ratio"]] + [
+        [task, str(row["runs"]), *("-" if row[c] is None else f"{row[c]:.3f}" for c in columns)]
+        for task, row in [*rows.items(), ("mean", {"runs": sum(map(len, varied.values())), **summary})]
     ]
 
 

@@ -70,6 +70,11 @@ class Clip:
     def __len__(self) -> int:
         return len(self.order)
 
+    @property
+    def init_box(self) -> NDArray[np.float64]:
+        """What a tracker is given in the first frame, (4,)."""
+        return self.boxes[0]
+
     def image(self, index: int) -> NDArray[np.uint8]:
         """Frame `index`, uint8 (H, W, 3) BGR."""
         image = self.source.image(int(self.order[index]))

@@ -10,21 +10,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import from_one_based, to_one_based
+from edge_tracker.boxes import Box, from_one_based, to_one_based
 from edge_tracker.errors import DatasetError
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 
 @dataclass(frozen=True)
 class Task:
-    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; NaN rows mark a hidden target."""
+    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; NaN rows mark a hidden target.
+
+    given: what a tracker is given in the first frame instead of the true box.
+    """
 
     name: str
     frames: tuple[Path, ...]
     boxes: NDArray[np.float64]
+    given: Box | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def init_box(self) -> NDArray[np.float64]:
+        """What a tracker is given in the first frame, (4,)."""
+        return self.boxes[0] if self.given is None else np.array(self.given)
 
     @property
     def visible(self) -> NDArray[np.float64]:

@@ -89,6 +89,18 @@ def test_eval_of_losses(otb_folder: Path, tmp_path: Path) -> None:
     assert all(",LOST," in line for line in black)
 
 
+@pytest.mark.parametrize(("protocol", "runs"), [("sre", 12), ("tre", 1)])
+def test_eval_of_robustness(protocol: str, runs: int, otb_folder: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(otb_folder), "--sequences", "Alpha", "--protocol", protocol, "--out", str(tmp_path)]
+    assert main(["eval", *arguments, "--quiet"]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["protocol"] == protocol
+    assert summary["ratio"] == pytest.approx(summary["success"] / summary["ope_success"])
+    assert summary["tasks"]["Alpha"]["runs"] == runs  # its 12 frames are too few for a second segment
+    assert len(list(tmp_path.glob("Alpha*.txt"))) == runs + 1
+    assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     listed = capsys.readouterr().out
