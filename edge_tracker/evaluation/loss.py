@@ -182,6 +182,24 @@ def threshold_for(results: Sequence[TaskResult], false_lost: float = 0.01) -> fl
     return float(ordered[int(false_lost * len(ordered))]) if len(ordered) else 0.0
 
 
+def lost_by_score(results: Sequence[TaskResult]) -> tuple[list[TaskResult], tuple[float, float]]:
+    """The same results with LOST said also under a threshold of confidence, and the two thresholds used.
+
+    Sequences are dealt into two halves; each is judged with the threshold chosen on the other (`threshold_for`), so
+    that none is judged with one fitted to itself.
+    """
+    names = sorted({_sequence(result) for result in results})
+    halves = [[r for r in results if names.index(_sequence(r)) % 2 == half] for half in (0, 1)]
+    thresholds = threshold_for(halves[1]), threshold_for(halves[0])
+    judged = [lost_below(half, threshold) for half, threshold in zip(halves, thresholds, strict=True)]
+    return judged[0] + judged[1], thresholds
+
+
+def _sequence(result: TaskResult) -> str:
+    """The sequence that a clip was cut from; targets of one sequence share it."""
+    return str(getattr(result.task, "source", result.task).name).split(".")[0]
+
+
 def summarise_loss(results: Sequence[TaskResult]) -> dict[str, object]:
     """The content of summary.json: all clips together, and by kind. Shares 0..1, delays in frames, None for what
     cannot be told (a delay that is infinite, a share of nothing)."""

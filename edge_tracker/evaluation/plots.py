@@ -97,3 +97,15 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
                     share = (delays[:, None] <= after).mean(axis=0)
                     axes.plot(after, share, label=name, linewidth=2, drawstyle="steps-post")
             axes.set(xlabel="after so many frames", ylabel="share", title=title, xlim=(0, 30), ylim=(0, 1.02))
+
+
+def plot_accuracy_and_speed(path: Path, trackers: Mapping[str, tuple[float, float]]) -> None:
+    """Write a scatter of trackers by name: (updates per second, success in %)."""
+    with _axes(path) as axes:
+        for name, (fps, success) in trackers.items():
+            axes.plot(fps, success, "o")
+            axes.annotate(name, (fps, success), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set(
+            xscale="log", xlabel="updates per second, one thread", ylabel="success (AUC, %)", title="Accuracy and speed"
+        )
+        axes.margins(x=0.25, y=0.1)
