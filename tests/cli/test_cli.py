@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_tracker.boxes import iou
 from edge_tracker.cli import main
+from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
 from edge_tracker.outputs.video import count_frames
 from tests.conftest import Clip
 
@@ -99,6 +101,30 @@ def test_eval_of_robustness(protocol: str, runs: int, otb_folder: Path, tmp_path
     assert summary["tasks"]["Alpha"]["runs"] == runs  # its 12 frames are too few for a second segment
     assert len(list(tmp_path.glob("Alpha*.txt"))) == runs + 1
     assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_tracks_its_own_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"demo.mp4", "demo.jsonl", "demo.png"}
+    clip = SyntheticClip(frames=WHOLE)
+    records = [json.loads(line) for line in (tmp_path / "demo" / "demo.jsonl").read_text().splitlines()]
+    assert len(records) == count_frames(tmp_path / "demo" / "demo.mp4") == WHOLE
+    overlap = iou(np.array([record["box"] for record in records]), clip.boxes)
+    lost = np.array([record["state"] == "LOST" for record in records])
+    assert overlap[:120].mean() > 0.6  # then it is hidden, and leaves
+    said = capsys.readouterr().err
+    seen, away = clip.visible >= 0.5, clip.visible == 0
+    assert f"mean IoU {overlap[seen].mean():.2f}" in said
+    assert f"lost in {lost.sum()} frames: {lost[away].sum()} of the {away.sum()} without the target" in said
+    sheet = cv2.imread(str(tmp_path / "demo" / "demo.png"))
+    assert sheet is not None
+    assert sheet.shape == (5 * 180, 6 * 240, 3)  # 30 tiles
+
+
+def test_demo_says_when_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("edge-track: cannot make the folder")
 
 
 def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:
