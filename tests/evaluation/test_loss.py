@@ -16,6 +16,7 @@ from edge_tracker.evaluation.loss import (
     episodes,
     loss_table,
     lost_below,
+    lost_by_score,
     reliability,
     roc,
     summarise_loss,
@@ -190,6 +191,21 @@ def test_a_threshold_keeps_false_lost_under_its_limit() -> None:
     assert limited.lost[limited.right].mean() <= 0.01
     higher = Frames.all_of(lost_below(results, threshold + 0.005))
     assert higher.lost.mean() > 0.01
+
+
+def test_a_score_is_judged_by_a_threshold_of_the_other_half() -> None:
+    """Two sequences, four clips; right boxes of A score .8 and more, those of B .4 and more."""
+    results = []
+    for name, low in (("A", 0.8), ("B", 0.4)):
+        for clip in range(2):
+            result = case("s" * 101, "t" * 101, np.linspace(low + 0.1, low, 101).tolist())
+            result.task.name = f"{name}.{clip}"  # type: ignore[misc]
+            results.append(result)
+    judged, (for_first, for_second) = lost_by_score(results)
+    assert for_first == pytest.approx(0.4, abs=0.002)
+    assert for_second == pytest.approx(0.8, abs=0.002)
+    lost = {r.task.name: np.mean([state is TrackState.LOST for state in r.states]) for r in judged}
+    assert lost == {"A.0": 0, "A.1": 0, "B.0": 1, "B.1": 1}
 
 
 def test_what_a_tracker_itself_called_lost_stays_lost() -> None:
