@@ -95,11 +95,14 @@ class NanoTrack:
         whole = max(round(side), 2)
         left, top = (int(v) for v in np.floor(self._centre - (whole - 1) / 2 + 0.5))
         width, height = size_of(image)
-        patch = np.empty((whole, whole, 3), np.uint8)
-        patch[:] = self._mean
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + whole, width), min(top + whole, height)
-        if x1 > x0 and y1 > y0:
-            patch[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+        if (x1 - x0, y1 - y0) == (whole, whole):
+            patch = image[y0:y1, x0:x1]
+        else:
+            patch = np.empty((whole, whole, 3), np.uint8)
+            patch[:] = self._mean
+            if x1 > x0 and y1 > y0:
+                patch[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
         return np.asarray(cv2.resize(patch, (pixels, pixels)), dtype=np.uint8)
 
 
