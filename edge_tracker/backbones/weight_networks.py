@@ -16,8 +16,20 @@ LARGEST_BYTES = 64 << 20  # a dense network of 1,824 channels with 2,000 hidden 
 
 
 def load_weight_network(path: Path, backbone: BackboneInfo) -> WeightNetwork:
-    """Read the network at `path`. Raises ModelError: no such file, not safetensors, too large, shapes that do not fit,
-    or trained on another backbone than `backbone`.
+    """The network at `path` for `backbone`. Raises ModelError as `read_weight_network` does, and where it was trained
+    on another backbone."""
+    network, model = read_weight_network(path)
+    if (model, network.layers) != (backbone.model, selection_layers(backbone)):
+        raise ModelError(
+            f"{path} was trained on {model} with layers of {'+'.join(map(str, network.layers))} channels, not on "
+            f"{backbone.model} with {'+'.join(map(str, selection_layers(backbone)))}"
+        )
+    return network
+
+
+def read_weight_network(path: Path) -> tuple[WeightNetwork, str]:
+    """Read a network and the name of the backbone it was trained on. Raises ModelError: no such file, not safetensors,
+    too large, shapes that do not fit.
 
     Tensors are stored as float16 or float32; the metadata states form, base, fraction, alpha, the backbone and its
     layers.
@@ -41,14 +53,9 @@ def load_weight_network(path: Path, backbone: BackboneInfo) -> WeightNetwork:
     for name, tensor in stored.items():
         if tensor.dtype not in (np.float16, np.float32):
             raise ModelError(f"{path}: {name} is {tensor.dtype}, not float16 or float32")
-    if (model, layers) != (backbone.model, selection_layers(backbone)):
-        raise ModelError(
-            f"{path} was trained on {model} with layers of {'+'.join(map(str, layers))} channels, not on "
-            f"{backbone.model} with {'+'.join(map(str, selection_layers(backbone)))}"
-        )
     try:
         tensors = {name: tensor.astype(np.float32) for name, tensor in stored.items()}
-        return WeightNetwork(form, base, fraction, alpha, layers, tensors)
+        return WeightNetwork(form, base, fraction, alpha, layers, tensors), model
     except ValueError as error:
         raise ModelError(f"{path} is no weight network: {error}") from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from edge_tracker.fmst.channel_weights import top_fraction
 
 FORMS = ("dense", "shared")
+PARTS = {"dense": ("positive", "negative"), "shared": ("shared",)}  # the networks of each form
 BASES = ("none", "top")
 SCORE_LIMIT = 6.0  # of the shared form's scores, in units of the score that is just selected
 HIGHEST_WEIGHT = 6.0  # ReLU6
@@ -50,10 +52,9 @@ class WeightNetwork:
         if not (0 < self.fraction <= 1 and 0 <= self.alpha <= 10) or not self.layers or min(self.layers) < 1:
             raise ValueError(f"fraction {self.fraction}, alpha {self.alpha}, layers {self.layers} are out of range")
         ends = (self.channels, self.channels) if self.form == "dense" else (3 + len(self.layers), 2)
-        parts = ("positive", "negative") if self.form == "dense" else ("shared",)
         expected = 0
-        for part in parts:
-            stack = self._stack(part)
+        for part in PARTS[self.form]:
+            stack = self.stack(part)
             width = ends[0]
             for weight, bias in stack:
                 if weight.ndim != 2 or weight.shape[0] != width or bias.shape != weight.shape[1:]:
@@ -76,42 +77,56 @@ class WeightNetwork:
         self, scores: NDArray[np.float32], first: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Averaged scores (C,) and those of frame 1 (C,) -> w_p (C,), w_n (C,), both in [0, 6]."""
-        selected = top_fraction(scores, self.fraction)
+        values = self.inputs(scores, first)
         if self.form == "dense":
-            scaled = scores / max(float(np.sqrt(scores @ scores / len(scores))), 1e-12)
+            scaled, selected = values
             positive, negative = self._forward("positive", scaled), self._forward("negative", -scaled)
         else:
-            positive, negative = self._forward("shared", self._inputs(scores, first, selected)).T
+            selected = values[1]
+            positive, negative = self._forward("shared", values)
         if self.base == "top":
             positive = positive + selected
         return relu6(positive), relu6(negative)
 
     def inputs(self, scores: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the shared network sees: (C, 3 + layers)."""
-        return self._inputs(scores, first, top_fraction(scores, self.fraction))
-
-    def _inputs(
-        self, scores: NDArray[np.float32], first: NDArray[np.float32], selected: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+        """What the network is given: dense (2, C), scaled scores and 1 where Eq. 5 selects; shared (3 + layers, C)."""
+        selected = top_fraction(scores, self.fraction)
+        if self.form == "dense":
+            return np.stack([scores / max(float(np.sqrt(scores @ scores / len(scores))), 1e-12), selected])
         unit = max(float(scores[selected > 0].min()), 1e-6)
-        values = np.empty((len(scores), 3 + len(self.layers)), np.float32)
-        values[:, 0] = np.minimum(np.maximum(scores / unit, -SCORE_LIMIT), SCORE_LIMIT)
-        values[:, 1] = selected
-        values[:, 2] = np.minimum(np.maximum(first / unit, -SCORE_LIMIT), SCORE_LIMIT)
-        values[:, 3:] = np.repeat(np.eye(len(self.layers), dtype=np.float32), self.layers, axis=0)
+        values = self._template.copy()
+        values[0], values[1], values[2] = scores / unit, selected, first / unit
+        np.minimum(np.maximum(values[:3], -SCORE_LIMIT, out=values[:3]), SCORE_LIMIT, out=values[:3])
         return values
 
-    def _stack(self, part: str) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Weights and biases of one network, first layer first."""
+    @cached_property
+    def _template(self) -> NDArray[np.float32]:
+        """Inputs of the shared form with nothing filled in but which layer a channel is of: (3 + layers, C)."""
+        one_hot = np.repeat(np.eye(len(self.layers), dtype=np.float32), self.layers, axis=1)
+        return np.concatenate([np.zeros((3, self.channels), np.float32), one_hot])
+
+    @cached_property
+    def _columns(self) -> dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]]:
+        """Each network as it is applied to columns: weights (outputs, inputs), biases (outputs, 1)."""
+        return {
+            part: [(np.ascontiguousarray(weight.T), bias[:, None]) for weight, bias in self.stack(part)]
+            for part in PARTS[self.form]
+        }
+
+    def stack(self, part: str) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Weights (inputs, outputs) and biases of one network, first layer first."""
         stack: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         while (name := f"{part}.{len(stack)}") + ".weight" in self.tensors and name + ".bias" in self.tensors:
             stack.append((self.tensors[name + ".weight"], self.tensors[name + ".bias"]))
         return stack
 
     def _forward(self, part: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        for number, (weight, bias) in enumerate(self._stack(part)):
-            values = (np.maximum(values, 0) if number else values) @ weight + bias
-        return values
+        """values (inputs, n) -> (outputs, n); a vector counts as one column."""
+        columns = values.reshape(len(values), -1)
+        for number, (weight, bias) in enumerate(self._columns[part]):
+            columns = weight @ (np.maximum(columns, 0, out=columns) if number else columns)
+            columns += bias
+        return columns.reshape(-1, *values.shape[1:])
 
 
 def relu6(values: NDArray[np.float32]) -> NDArray[np.float32]:
