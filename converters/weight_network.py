@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,7 +60,7 @@ def to_onnx(network: WeightNetwork, model: str) -> onnx.ModelProto:
     """The graph of `network`, trained on the backbone called `model`, checked against NumPy. Raises ModelError."""
     channels, columns = network.channels, 3 + len(network.layers)
     nodes: list[onnx.NodeProto] = []
-    constants = {"low": np.float32(0), "high": np.float32(HIGHEST_WEIGHT)}
+    constants: dict[str, Any] = {"low": np.float32(0), "high": np.float32(HIGHEST_WEIGHT)}
 
     def mlp(part: str, value: str) -> str:
         for number, arrays in enumerate(network.stack(part)):
