@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
+from converters import weight_network
 from converters.trunks import TRUNKS, Trunk, TrunkSpec, load_trunk
 from converters.writing import OPSET, finish, write
 from edge_tracker.backbones.base import BackboneInfo
@@ -106,8 +107,10 @@ def check_against_torch(model: onnx.ModelProto, trunk: Trunk, spec: TrunkSpec, c
 
 
 def main(argv: list[str] | None = None) -> int:
+    if weight_network.asked_for(argv):
+        return weight_network.main(argv)
     parser = argparse.ArgumentParser(description="Convert a feature extractor to ONNX.")
-    parser.add_argument("--model", required=True, choices=sorted(TRUNKS), help="which network")
+    parser.add_argument("--model", required=True, choices=[*sorted(TRUNKS), weight_network.MODEL], help="which network")
     parser.add_argument("--weights", type=Path, help="torchvision state dict (.pt, .pth) or the minimalistic .npz")
     parser.add_argument("--random-weights", action="store_true", help="no weights: for tests of the tool chain only")
     parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write")

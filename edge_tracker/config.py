@@ -67,7 +67,7 @@ class FmstConfig:
     maps: str = "S"  # target maps: S, C, or SC for the sum of both (section 2.2.2)
     layers: str = "concat"  # "concat": the layers of a stride as one F (section 4); "sum": one map per layer
     fraction: float = 0.10  # share of channels that are selected (Eq. 5)
-    alpha: float = 0.0  # weight of the map of negative features (Eq. 13); 0 leaves it out
+    alpha: float | None = None  # weight of the map of negative features (Eq. 13); None: 0, or the weight network's own
     eta: float = 0.99  # smoothing of the channel scores (Eq. 6)
     candidates: int = 600  # N_R
     averaged: int = 5  # the mean of so many best candidates is taken; the paper takes the best one
@@ -96,6 +96,8 @@ class FmstConfig:
             ("seed", 0, 2**63),
         ):
             value = getattr(self, name)
+            if name == "alpha" and value is None:
+                continue
             if not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} lies between {low:g} and {high:g}, not {value!r}")
         if self.averaged > self.candidates:

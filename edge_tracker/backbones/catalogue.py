@@ -41,6 +41,11 @@ class CatalogueEntry:
     def file(self) -> str:
         return f"{self.name}.onnx"
 
+    @property
+    def weight_network_file(self) -> str:
+        """Of the network trained on this model's features; the file states so, and is refused with any other."""
+        return f"{self.name}.weights.safetensors"
+
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
@@ -169,6 +174,20 @@ def find_model(model: str | Path, models_dir: str | Path | None = None) -> Path:
     looked = ", ".join(str(folder) for folder in search_path(models_dir))
     what = "no model" if model == "auto" else f"model '{model}' is not"
     raise ModelError(f"{what} in {looked}; get one with: edge-track models pull {names[0]}")
+
+
+def find_weight_network(model: str, models_dir: str | Path | None = None, chosen: str | Path | None = None) -> Path:
+    """The weight network file of the model called `model`, or the `chosen` one. Raises ModelError that says where was
+    looked."""
+    if chosen is not None:
+        return Path(chosen)
+    entry = entry_of(model)
+    folders = search_path(models_dir)
+    for folder in folders:
+        if (path := folder / entry.weight_network_file).is_file():
+            return path
+    have = [e.name for e in CATALOGUE if any((f / e.weight_network_file).is_file() for f in folders)]
+    raise ModelError(f"no weight network for model '{model}'; there is one for: {', '.join(have) or 'none'}")
 
 
 def engines_found() -> list[str]:
