@@ -169,6 +169,14 @@ class Trunk(nn.Module):
 
     taps: tuple[Tap, ...]
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Every tapped layer by itself, in the order of `taps` and of their layers."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        layers = iter(self.layers(x))
+        return tuple(torch.cat([next(layers) for _ in tap.layers], dim=1) for tap in self.taps)
+
 
 class MobileNetV3(Trunk):
     """MobileNetV3 up to the expansion of its last block.
@@ -209,10 +217,10 @@ class MobileNetV3(Trunk):
 
         self.taps = (tap(16, selection, "selection"), tap(8, localisation, "localisation"))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x (N, 3, S, S), normalised RGB -> (N, C, S/16, S/16), (N, C, S/8, S/8)."""
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """x (N, 3, S, S), normalised RGB -> the expansions at stride 16, then those at stride 8."""
         expansions, _ = self.activations(x)
-        return tuple(torch.cat([expansions[n - 1] for n in numbers], dim=1) for numbers in self.tapped)
+        return [expansions[n - 1] for numbers in self.tapped for n in numbers]
 
     def activations(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Expansions and outputs of all blocks. The last block's output, of which only the expansion is built,
@@ -248,10 +256,10 @@ class Vgg16(Trunk):
             Tap("stride16", 16, (Layer("conv5_3", 512),)),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def layers(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, S, S), normalised RGB -> (N, 512, S/8, S/8), (N, 512, S/16, S/16)."""
         conv4_3 = self.features[: self.CONV4_3 + 1](x)
-        return conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)
+        return [conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,276 @@
+"""Float-side preparation that every writer shares: trunk in, trunk out, the same function in a form that quantises well.
+
+Each step takes a trunk and returns a changed copy whose taps are what they were, but for float rounding. Why these steps:
+docs/quantisation.md. Knows torch; knows nothing of file formats or engines.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from converters.trunks import ConvNormActivation, InvertedResidual, MobileNetV3, SqueezeExcitation, Trunk, TrunkSpec
+
+M = TypeVar("M", bound=nn.Module)
+
+# An absolute floor: one relative to the other channels would touch weights that matter.
+DEAD = 1e-5
+# Channels are brought to one range, but none by more than this factor: what hardly ever answers stays small.
+LARGEST_SCALE = 64.0
+
+
+class CropToTaps(nn.Module):
+    """A trunk behind its preprocessing: uint8 or float (N, S, S, 3) BGR in 0..255 -> taps, or every layer by itself.
+
+    Scale and colour order go into the first convolution; the mean is subtracted before it, because the
+    convolution's zero padding must mean "mean colour", as it did in training.
+    """
+
+    mean_bgr: Tensor
+
+    def __init__(self, trunk: Trunk, spec: TrunkSpec, layers: bool = False) -> None:
+        super().__init__()
+        self.trunk = copy.deepcopy(trunk)
+        self.give_layers = layers
+        stem = next(m for m in self.trunk.modules() if isinstance(m, nn.Conv2d))
+        std = torch.tensor(spec.std).view(1, 3, 1, 1) * 255
+        stem.weight = nn.Parameter((stem.weight.double() / std.double()).float().flip(1))
+        mean = torch.tensor(spec.mean, dtype=torch.float64).flip(0).view(1, 3, 1, 1) * 255
+        self.register_buffer("mean_bgr", mean.float())
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
+        x = crop.permute(0, 3, 1, 2).float() - self.mean_bgr
+        return tuple(self.trunk.layers(x)) if self.give_layers else self.trunk(x)
+
+
+def normalised(crops: NDArray[np.uint8], spec: TrunkSpec) -> Tensor:
+    """Crops (N, S, S, 3) BGR -> (N, 3, S, S), RGB, as torchvision documents the input of its networks."""
+    rgb = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1])).permute(0, 3, 1, 2).float() / 255
+    return (rgb - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(spec.std).view(1, 3, 1, 1)
+
+
+class SplitHardSwish(nn.Module):
+    """Hard swish from operations that integer kernels have: `x * relu6(k x + 3)`, k (C,) one factor per channel.
+
+    With x = z / (6 s) and k = 6 s this is hardswish(z) / s: neither the 1/6 nor the channel's scale s costs an
+    operation or a rounding of its own. k and 3 are a 1x1 depthwise convolution, in whose 32-bit sums k x has room.
+    """
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        channels = len(scale)
+        self.gate = nn.Conv2d(channels, channels, 1, groups=channels)
+        self.gate.weight = nn.Parameter(6 * scale.detach().clone().view(-1, 1, 1, 1))
+        self.gate.bias = nn.Parameter(torch.full((channels,), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * functional.relu6(self.gate(x))
+
+
+class SplitSqueezeExcitation(nn.Module):
+    """Squeeze-excite that gates with `relu6(x + 3)`: the 3 is in its bias, the 1/6 in the convolution behind it."""
+
+    def __init__(self, gate: SqueezeExcitation) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = copy.deepcopy(gate.fc1), copy.deepcopy(gate.fc2)
+        assert self.fc2.bias is not None
+        self.fc2.bias = nn.Parameter(self.fc2.bias + 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * functional.relu6(self.fc2(functional.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+def fold_batch_norm(trunk: Trunk) -> Trunk:
+    """Batch norm goes into the weights and bias of the convolution before it."""
+    trunk = copy.deepcopy(trunk)
+    for _, layer in _all(trunk, ConvNormActivation):
+        convolution, norm = layer[0], layer[1]
+        if isinstance(norm, nn.BatchNorm2d):
+            layer[0] = nn.utils.fuse_conv_bn_eval(convolution.eval(), norm.eval())
+            layer[1] = nn.Identity()
+    return trunk
+
+
+def fold_dead_squeeze_excite(trunk: Trunk, x: Tensor) -> Trunk:
+    """A squeeze-excite whose hidden units never fire is a constant gate: it goes into the projection behind it.
+
+    x: normalised crops that show it, (N, 3, S, S). In int8 the constant would be lost in the range of the others.
+    """
+    trunk = copy.deepcopy(trunk)
+    hidden = {gate.fc1 for _, gate in _all(trunk, SqueezeExcitation)}
+    answers = largest(trunk, x, lambda m: m in hidden, torch.relu)
+    fired = {name: bool(values.max() > DEAD) for name, values in answers.items()}
+    for name, block in _all(trunk, InvertedResidual):
+        for place, gate in list(enumerate(block.block)):
+            if not isinstance(gate, SqueezeExcitation) or fired[f"{name}.block.{place}.fc1"]:
+                continue
+            assert gate.fc2.bias is not None
+            factor = functional.hardsigmoid(gate.fc2.bias).view(1, -1, 1, 1)
+            projection = block.block[place + 1][0]
+            projection.weight = nn.Parameter(projection.weight * factor)
+            del block.block[place]
+    return trunk
+
+
+def floor_dead_channels(trunk: Trunk) -> Trunk:
+    """Channels whose weights are all but zero get one tap of DEAD: their scale would else overflow integer biases."""
+    trunk = copy.deepcopy(trunk)
+    for _, layer in _all(trunk, nn.Conv2d):
+        weight = layer.weight.detach().clone()
+        dead = weight.abs().amax((1, 2, 3)) < DEAD
+        weight[dead] = 0
+        weight[dead, 0, weight.shape[2] // 2, weight.shape[3] // 2] = DEAD
+        layer.weight = nn.Parameter(weight)
+    return trunk
+
+
+def split_hard_activations(trunk: Trunk) -> Trunk:
+    """Every hard swish and hard sigmoid from operations that integer kernels have. Batch norm must be folded."""
+    trunk = copy.deepcopy(trunk)
+    for _, layer in _all(trunk, ConvNormActivation):
+        if len(layer) == 3 and isinstance(layer[2], nn.Hardswish):
+            layer[2] = SplitHardSwish(torch.ones(layer[0].out_channels))
+            _divide_outputs(layer[0], torch.full((layer[0].out_channels,), 6.0))
+    for _, residual in _all(trunk, InvertedResidual):
+        for place, part in enumerate(residual.block):
+            if isinstance(part, SqueezeExcitation):
+                residual.block[place] = SplitSqueezeExcitation(part)
+                projection = residual.block[place + 1][0]
+                projection.weight = nn.Parameter(projection.weight / 6)
+    return trunk
+
+
+def equalise(trunk: Trunk, x: Tensor) -> Trunk:
+    """Give the channels of every inner activation one range (Nagel et al. 2019, section 4.1, with measured ranges).
+
+    A channel is divided by its range in the convolutions that make it, and multiplied in those that read it. Tapped
+    layers stay as they are. Hard activations must be split first: their gates undo the scale. The linear bottlenecks of
+    blocks that are added to each other have one scale for all of them.
+
+    x: normalised crops, (N, 3, S, S). Networks other than MobileNetV3 come back unchanged. Batch norm must be folded.
+    """
+    trunk = copy.deepcopy(trunk)
+    if not isinstance(trunk, MobileNetV3):
+        return trunk
+    blocks = [b for b in trunk.features if isinstance(b, InvertedResidual)]
+    tapped = {number - 1 for numbers in trunk.tapped for number in numbers}
+    ranges = largest(trunk, x, lambda m: isinstance(m, ConvNormActivation | InvertedResidual))
+    names = {module: name for name, module in trunk.named_modules()}
+    _equalise_inside(trunk, blocks, tapped, lambda m: ranges[names[m]])
+    _equalise_bottlenecks(blocks, tapped, lambda m: ranges[names[m]])
+    return trunk
+
+
+def _equalise_inside(
+    trunk: MobileNetV3, blocks: list[InvertedResidual], tapped: set[int], range_of: Callable[[nn.Module], Tensor]
+) -> None:
+    """Expansion -> depthwise -> projection, and stem -> depthwise of the first block."""
+    stem = trunk.features[0]
+    for number, residual in enumerate(blocks):
+        parts = list(residual.block)
+        makers = [m for m in parts if isinstance(m, ConvNormActivation)]
+        if number in tapped and residual.expands:
+            del makers[0]
+        elif number == 0 and not (residual.expands or residual.residual):
+            assert isinstance(stem, ConvNormActivation)
+            makers.insert(0, stem)
+        gate = next((m for m in parts if isinstance(m, SqueezeExcitation | SplitSqueezeExcitation)), None)
+        for maker, reader in zip(makers, makers[1:], strict=False):
+            values = range_of(maker)
+            if isinstance(maker[2], SplitHardSwish):
+                # Its input counts from -3 up, whatever its largest output: between the two ranges lies the best scale.
+                values = (values.clamp(min=3) * values.clamp(min=0.375)).sqrt()
+            depthwise = reader[0].groups > 1
+            scale = _scale(values, None if depthwise else reader[0].weight)
+            _divide(maker, scale)
+            _multiply(reader[0], scale)
+            if gate is not None and not depthwise:
+                _multiply(gate.fc1, scale)
+
+
+def _equalise_bottlenecks(
+    blocks: list[InvertedResidual], tapped: set[int], range_of: Callable[[nn.Module], Tensor]
+) -> None:
+    """Projections -> expansions. No activation lies between them."""
+    start = 0
+    while start < len(blocks) - 1:
+        end = start + 1  # blocks[start:end] are added to each other
+        while end < len(blocks) and blocks[end].residual:
+            end += 1
+        makers, readers = blocks[start:end], blocks[start + 1 : end + 1]
+        if not blocks[start].residual and all(reader.expands for reader in readers):
+            weights = torch.cat([reader.block[0][0].weight.detach() for reader in readers])
+            scale = _scale(torch.stack([range_of(maker) for maker in makers]).amax(0), weights)
+            for maker in makers:
+                _divide(maker.block[-1], scale)
+            for reader in readers:
+                _multiply(reader.block[0][0], scale)
+        start = end
+
+
+def _scale(values: Tensor, weight: Tensor | None) -> Tensor:
+    """What to divide channels of this range by. weight: of a dense reader, (O, C, k, k), whose own spread counts too."""
+    scale = values.clamp(min=1e-6)
+    if weight is not None:
+        scale = (scale / weight.detach().abs().amax((0, 2, 3)).clamp(min=1e-6)).sqrt()
+    scale = scale / scale.median()
+    return scale.clamp(1 / LARGEST_SCALE, LARGEST_SCALE)
+
+
+def _divide(maker: ConvNormActivation, scale: Tensor) -> None:
+    """Divide the channels that `maker` makes by `scale` (C,)."""
+    _divide_outputs(maker[0], scale)
+    if len(maker) == 3 and isinstance(maker[2], SplitHardSwish):
+        maker[2] = SplitHardSwish(scale)
+    elif len(maker) == 3 and not isinstance(maker[2], nn.ReLU):
+        raise ValueError(f"{type(maker[2]).__name__} does not scale: split hard activations before equalising")
+
+
+def _multiply(reader: nn.Conv2d, scale: Tensor) -> None:
+    """Multiply what `reader` reads by `scale` (C,), in its weights."""
+    per_channel = reader.groups > 1
+    reader.weight = nn.Parameter(reader.weight * scale.view((-1, 1, 1, 1) if per_channel else (1, -1, 1, 1)))
+
+
+def _divide_outputs(convolution: nn.Conv2d, scale: Tensor) -> None:
+    assert convolution.bias is not None
+    convolution.weight = nn.Parameter(convolution.weight / scale.view(-1, 1, 1, 1))
+    convolution.bias = nn.Parameter(convolution.bias / scale)
+
+
+def largest(
+    trunk: Trunk,
+    x: Tensor,
+    wanted: Callable[[nn.Module], bool],
+    magnitude: Callable[[Tensor], Tensor] = torch.abs,
+    batch: int = 16,
+) -> dict[str, Tensor]:
+    """Largest magnitude in the output of every module that is wanted, per channel: name -> (C,)."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            values = output[0] if isinstance(output, tuple) else output  # a block gives its output and its expansion
+            now = magnitude(values).amax((0, 2, 3))
+            found[name] = torch.maximum(found[name], now) if name in found else now
+
+        return hook
+
+    hooks = [m.register_forward_hook(keep(name)) for name, m in trunk.named_modules() if wanted(m)]
+    with torch.no_grad():
+        for part in x.split(batch):
+            trunk(part)
+    for handle in hooks:
+        handle.remove()
+    return found
+
+
+def _all(trunk: nn.Module, kind: type[M]) -> Iterator[tuple[str, M]]:
+    return ((name, m) for name, m in list(trunk.named_modules()) if isinstance(m, kind))
