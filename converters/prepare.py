@@ -150,40 +150,33 @@ def split_hard_activations(trunk: Trunk) -> Trunk:
 def equalise(trunk: Trunk, x: Tensor) -> Trunk:
     """Give the channels of every inner activation one range (Nagel et al. 2019, section 4.1, with measured ranges).
 
-    A channel is divided by its range in the convolutions that make it, and multiplied in those that read it. Tapped
-    layers stay as they are. Hard activations must be split first: their gates undo the scale. The linear bottlenecks of
-    blocks that are added to each other have one scale for all of them.
+    A channel is divided by its range in the convolution that makes it, and multiplied in the one that reads it: from
+    expansion to depthwise to projection, and from stem to the first depthwise. Tapped layers stay as they are, and so
+    does what goes through a hard swish, unless it is split: its gate undoes the scale.
 
     x: normalised crops, (N, 3, S, S). Networks other than MobileNetV3 come back unchanged. Batch norm must be folded.
     """
     trunk = copy.deepcopy(trunk)
     if not isinstance(trunk, MobileNetV3):
         return trunk
-    blocks = [b for b in trunk.features if isinstance(b, InvertedResidual)]
-    tapped = {number - 1 for numbers in trunk.tapped for number in numbers}
-    ranges = largest(trunk, x, lambda m: isinstance(m, ConvNormActivation | InvertedResidual))
+    tapped = {number for numbers in trunk.tapped for number in numbers}
+    ranges = largest(trunk, x, lambda m: isinstance(m, ConvNormActivation))
     names = {module: name for name, module in trunk.named_modules()}
-    _equalise_inside(trunk, blocks, tapped, lambda m: ranges[names[m]])
-    _equalise_bottlenecks(blocks, tapped, lambda m: ranges[names[m]])
-    return trunk
-
-
-def _equalise_inside(
-    trunk: MobileNetV3, blocks: list[InvertedResidual], tapped: set[int], range_of: Callable[[nn.Module], Tensor]
-) -> None:
-    """Expansion -> depthwise -> projection, and stem -> depthwise of the first block."""
     stem = trunk.features[0]
-    for number, residual in enumerate(blocks):
+    for number, residual in enumerate(list(trunk.features)[1:], start=1):
+        assert isinstance(residual, InvertedResidual)
         parts = list(residual.block)
         makers = [m for m in parts if isinstance(m, ConvNormActivation)]
         if number in tapped and residual.expands:
             del makers[0]
-        elif number == 0 and not (residual.expands or residual.residual):
+        elif number == 1 and not (residual.expands or residual.residual):
             assert isinstance(stem, ConvNormActivation)
             makers.insert(0, stem)
         gate = next((m for m in parts if isinstance(m, SqueezeExcitation | SplitSqueezeExcitation)), None)
         for maker, reader in zip(makers, makers[1:], strict=False):
-            values = range_of(maker)
+            if isinstance(maker[2], nn.Hardswish):
+                continue  # not split: it does not scale
+            values = ranges[names[maker]]
             if isinstance(maker[2], SplitHardSwish):
                 # Its input counts from -3 up, whatever its largest output: between the two ranges lies the best scale.
                 values = (values.clamp(min=3) * values.clamp(min=0.375)).sqrt()
@@ -193,26 +186,7 @@ def _equalise_inside(
             _multiply(reader[0], scale)
             if gate is not None and not depthwise:
                 _multiply(gate.fc1, scale)
-
-
-def _equalise_bottlenecks(
-    blocks: list[InvertedResidual], tapped: set[int], range_of: Callable[[nn.Module], Tensor]
-) -> None:
-    """Projections -> expansions. No activation lies between them."""
-    start = 0
-    while start < len(blocks) - 1:
-        end = start + 1  # blocks[start:end] are added to each other
-        while end < len(blocks) and blocks[end].residual:
-            end += 1
-        makers, readers = blocks[start:end], blocks[start + 1 : end + 1]
-        if not blocks[start].residual and all(reader.expands for reader in readers):
-            weights = torch.cat([reader.block[0][0].weight.detach() for reader in readers])
-            scale = _scale(torch.stack([range_of(maker) for maker in makers]).amax(0), weights)
-            for maker in makers:
-                _divide(maker.block[-1], scale)
-            for reader in readers:
-                _multiply(reader.block[0][0], scale)
-        start = end
+    return trunk
 
 
 def _scale(values: Tensor, weight: Tensor | None) -> Tensor:
@@ -229,8 +203,6 @@ def _divide(maker: ConvNormActivation, scale: Tensor) -> None:
     _divide_outputs(maker[0], scale)
     if len(maker) == 3 and isinstance(maker[2], SplitHardSwish):
         maker[2] = SplitHardSwish(scale)
-    elif len(maker) == 3 and not isinstance(maker[2], nn.ReLU):
-        raise ValueError(f"{type(maker[2]).__name__} does not scale: split hard activations before equalising")
 
 
 def _multiply(reader: nn.Conv2d, scale: Tensor) -> None:
@@ -255,10 +227,9 @@ def largest(
     """Largest magnitude in the output of every module that is wanted, per channel: name -> (C,)."""
     found: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            values = output[0] if isinstance(output, tuple) else output  # a block gives its output and its expansion
-            now = magnitude(values).amax((0, 2, 3))
+    def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(_: nn.Module, __: object, output: Tensor) -> None:
+            now = magnitude(output).amax((0, 2, 3))
             found[name] = torch.maximum(found[name], now) if name in found else now
 
         return hook
