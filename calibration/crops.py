@@ -157,7 +157,7 @@ def _random_box(shape: tuple[int, ...], generator: np.random.Generator) -> Box:
 def _distinct(patches: Sequence[NDArray[np.uint8]]) -> list[int]:
     """Indices of the patches that resemble none before them."""
     thumbnails: NDArray[np.float32] = np.empty((0, THUMBNAIL * THUMBNAIL * 3), np.float32)
-    kept = []
+    kept: list[int] = []
     for number, patch in enumerate(patches):
         small = cv2.resize(patch, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).reshape(1, -1)
         thumbnail = small.astype(np.float32)

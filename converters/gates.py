@@ -121,7 +121,11 @@ def judge(report: Report, min_cosine: float, max_drop: float = MAX_DROP) -> Repo
 
 def write_report(report: Report, path: Path) -> None:
     """Write the report as JSON, or as Markdown if the path ends in .md. Raises OutputError."""
-    text = markdown(report) if path.suffix == ".md" else json.dumps({**asdict(report), "verdict": report.verdict}, indent=2)
+    text = (
+        markdown(report)
+        if path.suffix == ".md"
+        else json.dumps({**asdict(report), "verdict": report.verdict}, indent=2)
+    )
     try:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:

@@ -1,13 +1,14 @@
-"""Float-side preparation that every writer shares: trunk in, trunk out, the same function in a form that quantises well.
+"""Float-side preparation that every writer shares: the same network in a form that quantises well.
 
-Each step takes a trunk and returns a changed copy whose taps are what they were, but for float rounding. Why these steps:
-docs/quantisation.md. Knows torch; knows nothing of file formats or engines.
+Each step takes a trunk and returns a changed copy whose taps are what they were, but for float rounding. Why these
+steps: docs/quantisation.md. Knows torch; knows nothing of file formats or engines.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -91,9 +92,9 @@ def fold_batch_norm(trunk: Trunk) -> Trunk:
     """Batch norm goes into the weights and bias of the convolution before it."""
     trunk = copy.deepcopy(trunk)
     for _, layer in _all(trunk, ConvNormActivation):
-        convolution, norm = layer[0], layer[1]
+        norm = layer[1]
         if isinstance(norm, nn.BatchNorm2d):
-            layer[0] = nn.utils.fuse_conv_bn_eval(convolution.eval(), norm.eval())
+            layer[0] = nn.utils.fuse_conv_bn_eval(layer.convolution.eval(), norm.eval())
             layer[1] = nn.Identity()
     return trunk
 
@@ -113,7 +114,7 @@ def fold_dead_squeeze_excite(trunk: Trunk, x: Tensor) -> Trunk:
                 continue
             assert gate.fc2.bias is not None
             factor = functional.hardsigmoid(gate.fc2.bias).view(1, -1, 1, 1)
-            projection = block.block[place + 1][0]
+            projection = _projection(block)
             projection.weight = nn.Parameter(projection.weight * factor)
             del block.block[place]
     return trunk
@@ -136,13 +137,14 @@ def split_hard_activations(trunk: Trunk) -> Trunk:
     trunk = copy.deepcopy(trunk)
     for _, layer in _all(trunk, ConvNormActivation):
         if len(layer) == 3 and isinstance(layer[2], nn.Hardswish):
-            layer[2] = SplitHardSwish(torch.ones(layer[0].out_channels))
-            _divide_outputs(layer[0], torch.full((layer[0].out_channels,), 6.0))
+            ones = torch.ones(layer.convolution.out_channels)
+            layer[2] = SplitHardSwish(ones)
+            _divide_outputs(layer.convolution, 6 * ones)
     for _, residual in _all(trunk, InvertedResidual):
         for place, part in enumerate(residual.block):
             if isinstance(part, SqueezeExcitation):
                 residual.block[place] = SplitSqueezeExcitation(part)
-                projection = residual.block[place + 1][0]
+                projection = _projection(residual)
                 projection.weight = nn.Parameter(projection.weight / 6)
     return trunk
 
@@ -173,24 +175,24 @@ def equalise(trunk: Trunk, x: Tensor) -> Trunk:
             assert isinstance(stem, ConvNormActivation)
             makers.insert(0, stem)
         gate = next((m for m in parts if isinstance(m, SqueezeExcitation | SplitSqueezeExcitation)), None)
-        for maker, reader in zip(makers, makers[1:], strict=False):
+        for maker, reader in pairwise(makers):
             if isinstance(maker[2], nn.Hardswish):
                 continue  # not split: it does not scale
             values = ranges[names[maker]]
             if isinstance(maker[2], SplitHardSwish):
                 # Its input counts from -3 up, whatever its largest output: between the two ranges lies the best scale.
                 values = (values.clamp(min=3) * values.clamp(min=0.375)).sqrt()
-            depthwise = reader[0].groups > 1
-            scale = _scale(values, None if depthwise else reader[0].weight)
+            depthwise = reader.convolution.groups > 1
+            scale = _scale(values, None if depthwise else reader.convolution.weight)
             _divide(maker, scale)
-            _multiply(reader[0], scale)
+            _multiply(reader.convolution, scale)
             if gate is not None and not depthwise:
                 _multiply(gate.fc1, scale)
     return trunk
 
 
 def _scale(values: Tensor, weight: Tensor | None) -> Tensor:
-    """What to divide channels of this range by. weight: of a dense reader, (O, C, k, k), whose own spread counts too."""
+    """What to divide channels of this range by. weight: of a dense reader, (O, C, k, k): its own spread counts too."""
     scale = values.clamp(min=1e-6)
     if weight is not None:
         scale = (scale / weight.detach().abs().amax((0, 2, 3)).clamp(min=1e-6)).sqrt()
@@ -200,7 +202,7 @@ def _scale(values: Tensor, weight: Tensor | None) -> Tensor:
 
 def _divide(maker: ConvNormActivation, scale: Tensor) -> None:
     """Divide the channels that `maker` makes by `scale` (C,)."""
-    _divide_outputs(maker[0], scale)
+    _divide_outputs(maker.convolution, scale)
     if len(maker) == 3 and isinstance(maker[2], SplitHardSwish):
         maker[2] = SplitHardSwish(scale)
 
@@ -236,11 +238,17 @@ def largest(
 
     hooks = [m.register_forward_hook(keep(name)) for name, m in trunk.named_modules() if wanted(m)]
     with torch.no_grad():
-        for part in x.split(batch):
-            trunk(part)
+        for start in range(0, len(x), batch):
+            trunk(x[start : start + batch])
     for handle in hooks:
         handle.remove()
     return found
+
+
+def _projection(block: InvertedResidual) -> nn.Conv2d:
+    last = list(block.block)[-1]
+    assert isinstance(last, ConvNormActivation)
+    return last.convolution
 
 
 def _all(trunk: nn.Module, kind: type[M]) -> Iterator[tuple[str, M]]:

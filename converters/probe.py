@@ -1,7 +1,7 @@
 """Run model files in a process of their own: `python -m converters.probe --candidate FILE --reference FILE ...`.
 
-A broken file can take the process down with it; then it is this one. Prints one JSON object: times of the candidate, the
-reference and the packaged model, measured in turns. The candidate's features go to `--features`, an .npz.
+A broken file can take the process down with it; then it is this one. Prints one JSON object: times of the candidate,
+the reference and the packaged model, measured in turns. The candidate's features go to `--features`, an .npz.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     candidate = load_backbone(args.candidate, args.engine, purposes=args.purposes)
     features = [candidate(crop) for crop in np.load(args.crops, allow_pickle=False)]
-    taps = [np.stack(tap) for tap in zip(*features, strict=True)]
-    np.savez(args.features, **{tap.name: values for tap, values in zip(candidate.info.taps, taps, strict=True)})
+    stacked = (np.stack(tap) for tap in zip(*features, strict=True))
+    arrays: dict[str, Any] = {tap.name: values for tap, values in zip(candidate.info.taps, stacked, strict=True)}
+    np.savez(args.features, **arrays)
     timed = [
         candidate,
         load_backbone(args.reference, args.engine, purposes=args.purposes),

@@ -89,8 +89,8 @@ def runs(model: bytes, crops: NDArray[np.uint8]) -> Iterator[tuple[int, Interpre
 def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
     """The range that every tensor of a float model shall have in int8: name -> (low, high).
 
-    Outliers beyond PERCENTILE are cut off, and of the input of a hard swish what its gate makes zero of anyway. The crop
-    itself keeps 0 to 255.
+    Outliers beyond PERCENTILE are cut off, and of the input of a hard swish what its gate makes zero of anyway. The
+    crop itself keeps 0 to 255.
     """
     parsed = unpack(model)
     graph = parsed.subgraphs[0]

@@ -43,8 +43,10 @@ from edge_tracker.backbones.base import BackboneInfo
 from edge_tracker.errors import ModelError
 
 TOLERANCE = 1e-4  # of ONNX against torch, relative to each tap's largest activation
+CALIBRATION_CROPS = 100
 PERCENTILE = 99.99  # of activations, what lies beyond is cut off
-QUANTISED = ("Conv", "Add", "Mul", "GlobalAveragePool", "ReduceMean")
+# Relu among them lets its convolution's output have the range behind it, and not the negative half for nothing.
+QUANTISED = ("Conv", "Relu", "Clip", "Add", "Mul", "GlobalAveragePool", "ReduceMean")
 
 
 def export(name: str, trunk: Trunk, prepared: Trunk | None = None) -> onnx.ModelProto:
@@ -110,8 +112,8 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def for_quantisation(network: Network, crops: NDArray[np.uint8]) -> onnx.ModelProto:
-    """The network as float ONNX in the form that engines with a hard swish of their own quantise best."""
-    x = normalised(crops[:64], network.spec)
+    """The network as float ONNX in the form that quantises best where an engine has a hard swish of its own."""
+    x = normalised(crops[:CALIBRATION_CROPS], network.spec)
     prepared = floor_dead_channels(fold_dead_squeeze_excite(fold_batch_norm(network.trunk), x))
     return export(network.name, network.trunk, equalise(prepared, x))
 
@@ -153,12 +155,17 @@ def _kept(name: str, kept: Sequence[str]) -> bool:
 
 def quantise(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """Static quantisation in QDQ form. Raises ModelError where it fails, or a name to keep in float is unknown."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
-    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.crops: Iterator[NDArray[np.uint8]] = iter(plan.crops()[:64])
+            self.crops: Iterator[NDArray[np.uint8]] = iter(plan.crops()[:CALIBRATION_CROPS])
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             crop = next(self.crops, None)

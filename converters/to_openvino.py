@@ -1,6 +1,6 @@
-"""Convert a network to OpenVINO IR: `python converters/to_openvino.py --model mobilenetv3-small --weights FILE --output FILE`.
+"""Convert a network to OpenVINO IR: `python converters/to_openvino.py --model NAME --weights FILE --output FILE.xml`.
 
-Writes `NAME.xml` and its weights, `NAME.bin`. The graph is that of to_onnx.py, from uint8 crop to float32 taps; integer
+Writes `FILE.xml` and its weights, `FILE.bin`. The graph is that of to_onnx.py, from uint8 crop to float32 taps; integer
 precisions are made by NNCF.
 """
 
@@ -46,25 +46,31 @@ class OpenVinoWriter:
         openvino.save_model(model, path, compress_to_fp16=plan.precision == "fp16")
 
     def inspect(self, path: Path, plan: Plan) -> Graph:
-        """The operations as the CPU plugin runs them here, after its own fusions."""
+        """The operations as the CPU plugin runs them here, after its own fusions.
+
+        It may run in float what the file would let it run in integers, depthwise convolutions for one. Foreign is only
+        what the file itself leaves in float.
+        """
+        core = openvino.Core()
+        model = core.read_model(path)
         settings = {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings).get_runtime_model()
         operations: Counter[str] = Counter()
         floating: Counter[str] = Counter()
-        foreign = []
-        for node in compiled.get_ordered_ops():
-            info = node.get_rt_info()
-            kind, precision = str(info["layerType"].astype(str)), str(info["runtimePrecision"].astype(str))
-            if kind in ("Input", "Output", "Const", "Parameter", "Result"):
-                continue
-            operations[kind] += 1
-            if precision in INTEGERS:
-                continue
-            floating[kind] += 1
-            names = str(info["originalLayersNames"].astype(str)).split(",")
-            if kind == "Convolution" and not any(name.split(".")[0] in plan.kept_in_float for name in names):
-                foreign.append(names[0])
-        return Graph(operations, floating, foreign=tuple(foreign) if plan.quantised else ())
+        for node in core.compile_model(model, "CPU", settings).get_runtime_model().get_ordered_ops():
+            kind, precision = (str(node.get_rt_info()[key].astype(str)) for key in ("layerType", "runtimePrecision"))
+            if kind not in ("Input", "Output", "Const", "Parameter", "Result"):
+                operations[kind] += 1
+                floating[kind] += precision not in INTEGERS
+        convolutions = [
+            op for op in model.get_ordered_ops() if op.get_type_name() in ("Convolution", "GroupConvolution")
+        ]
+        foreign = [
+            op.get_friendly_name()
+            for op in convolutions
+            if op.input_value(0).get_node().get_type_name() != "FakeQuantize"
+            and op.get_friendly_name().split(".")[0] not in plan.kept_in_float
+        ]
+        return Graph(operations, +floating, foreign=tuple(foreign) if plan.quantised else ())
 
 
 def _read(model: onnx.ModelProto) -> openvino.Model:

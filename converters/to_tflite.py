@@ -1,7 +1,8 @@
 """Convert a network to TFLite: `python converters/to_tflite.py --model mobilenetv3-small --weights FILE --output FILE`.
 
-`int8` is full integer: int8 weights, activations, inputs and outputs. Every tapped layer is an output (1, H, W, C) of its
-own, so that each has its own scale; the engine puts a tap together. What the model is lies in a ZIP archive behind it.
+`int8` is full integer: int8 weights, activations, inputs and outputs. Every tapped layer is an output (1, H, W, C) of
+its own, so that each has its own scale; the engine puts a tap together. What the model is lies in a ZIP archive behind
+it.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ def quantise(model: bytes, plan: Plan) -> bytes:
         for name, (low, high) in tflite_graph.ranges(model, crops[:RANGE_CROPS]).items():
             if table.get(name):
                 shape = np.shape(table[name]["min"])
-                table[name]["min"], table[name]["max"] = np.full(shape, low, np.float32), np.full(shape, high, np.float32)
+                table[name]["min"], table[name]["max"] = (
+                    np.full(shape, low, np.float32),
+                    np.full(shape, high, np.float32),
+                )
         quantised = worker.quantize(table).quantized_model
     if quantised is None:
         raise ModelError("the quantiser gave no model")
@@ -138,7 +142,11 @@ def store_as_fp16(model: bytes) -> bytes:
 def quiet() -> Iterator[None]:
     """Without the tools' chatter."""
     logging.getLogger().setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
 

@@ -101,6 +101,12 @@ class ConvNormActivation(nn.Sequential):
         super().__init__(convolution, norm, *([activation()] if activation else []))
         self.asymmetric_pad = ((kernel - 2) // 2, (kernel - 1) - (kernel - 2) // 2) if asymmetric else None
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        convolution = self[0]
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution
+
     def forward(self, x: Tensor) -> Tensor:
         if self.asymmetric_pad is not None:
             before, after = self.asymmetric_pad

@@ -18,7 +18,7 @@ METADATA_KEY = "edge_tracker"
 # "localisation": shallower ones on a finer grid, with which the correlation filter places the target.
 PURPOSES = ("selection", "localisation")
 
-# "int8": integers throughout; "int8-mixed": but for the first layers. fp16 is how weights are stored, not computed with.
+# "int8": integers throughout; "int8-mixed": but for the first layers; "fp16" is how weights are stored.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-mixed")
 
 

@@ -9,9 +9,9 @@ from edge_tracker.backbones.catalogue import (
     CATALOGUE,
     ModelCard,
     entry_of,
+    files_of,
     find_model,
     load_backbone,
-    files_of,
     runners,
     sha256_of,
     size_of_model,
@@ -48,7 +48,9 @@ def list_models(args: argparse.Namespace) -> int:
             print(f"    file      not here: {hint}")
             continue
         for path in variants(entry.name, args.models_dir):
-            print(f"    file      {path}\n    bytes     {size_of_model(path)}\n    sha256    {sha256_of(*files_of(path))}")
+            print(
+                f"    file      {path}\n    bytes     {size_of_model(path)}\n    sha256    {sha256_of(*files_of(path))}"
+            )
             card = ModelCard.read(path)
             if card and card.failed_gates:
                 print(f"    FORCED    written in spite of: {', '.join(card.failed_gates)}")
