@@ -1,38 +1,265 @@
-"""Compare trackers side by side: accuracy, speed, and where an update of ours spends its time.
+"""Compare trackers side by side: accuracy, speed, memory, and whether they know when the target is gone.
 
-    python scripts/bench.py --data DIR --models-dir models --peers DIR [--sequences A,B] [--markdown bench.md]
+    python scripts/bench.py --data OTB_DIR --loss-data DIR --models-dir models --peers DIR --out bench
 
-All trackers take turns on each task, one thread, in one process; only `update` is timed, decoding is not. CSRT and KCF
-need OpenCV's contrib build, which cannot share an environment with the plain one: run this in an environment of its own
-with `opencv-contrib-python-headless` to have them in the table.
+Parts, each of which may be run alone and again (`--parts`); the tables are written anew each time, of all that --out
+holds:
+    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run goes on
+    speed     all trackers in turn on the same frames, a few at a time, so that the machine's moods reach all alike;
+              one thread, decoding excluded; with --split also where an update of FMST spends its time
+    loss      the loss protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
+    memory    the peak of resident memory that a tracker adds to a process of its own (Linux)
+What is kept in --out is used again: give another folder when a tracker has changed. CSRT and KCF need OpenCV's contrib
+build, which cannot share an environment with the plain one: run this in an environment of its own with
+`opencv-contrib-python-headless` to have them in the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
+import os
+import pickle
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import cv2
 import numpy as np
-from common import fmst, models_present
+from common import fmst, models_present, our_trackers
 from tqdm import tqdm
 
 import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.evaluation.metrics import Curves, mean_curves
-from edge_tracker.evaluation.ope import MakeTracker, run_task
+from edge_tracker.evaluation.absences import absence_clips
+from edge_tracker.evaluation.loss import loss_table, lost_by_score, summarise_loss
+from edge_tracker.evaluation.metrics import mean_curves
+from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
 from edge_tracker.evaluation.otb import Task, read_tasks
-from edge_tracker.evaluation.peers import find_peers
+from edge_tracker.evaluation.peers import SCORED, find_peers
+from edge_tracker.evaluation.plots import plot_accuracy_and_speed
 from edge_tracker.roi import crop
 
-REFERENCE = "NanoTrack v2"  # what ratios of speed are against
+PARTS = ("accuracy", "speed", "loss", "memory")
+REFERENCES = ("NanoTrack v2", "NanoTrack v3")  # what ratios of speed are against
+TURN = 10  # frames a tracker has before the next one's turn
+MEMORY_FRAMES = 60
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
+    parser.add_argument("--sequences", help="only these of --data, e.g. Car4,Jogging.1")
+    parser.add_argument("--loss-data", type=Path, help="folder of sequences to cut the loss protocol's clips from")
+    parser.add_argument("--models-dir", type=Path, help="where the converted models are")
+    parser.add_argument("--models", help="only these (default: all present)")
+    parser.add_argument("--peers", type=Path, help="folder of the peers' model files")
+    parser.add_argument("--trackers", help="only those whose name contains one of these, e.g. fmst,NanoTrack")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--split", action="store_true", help="with the part speed: where FMST spends its time")
+    parser.add_argument("--speed-frames", type=int, default=60, help="of each task, to time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="tasks at a time, in accuracy and loss")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results, bench.md and bench.png")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read by the processes of the parts
+    log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # OpenCV 5 moved it
+    log.setLogLevel(2)  # errors: its trackers warn on every start
+    try:
+        bench(args)
+    except EdgeTrackerError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def bench(args: argparse.Namespace) -> None:
+    if "loss" in args.parts and args.loss_data is None:
+        raise EdgeTrackerError("the part loss needs --loss-data")
+    tasks = read_tasks(args.data, args.sequences.split(",") if args.sequences else None)
+    names = args.models.split(",") if args.models else [entry.name for entry in CATALOGUE]
+    models = models_present(names, args.models_dir)
+    trackers = our_trackers(models, args.models_dir) | find_peers(args.peers)
+    if args.trackers:
+        parts = args.trackers.lower().split(",")
+        trackers = {name: make for name, make in trackers.items() if any(part in name.lower() for part in parts)}
+    if not trackers:
+        raise EdgeTrackerError("no tracker to compare")
+    args.out.mkdir(parents=True, exist_ok=True)
+    if "accuracy" in args.parts:
+        track_missing(args, "accuracy", trackers, tasks)
+    if "speed" in args.parts:
+        merge(args.out / "speed.json", time_in_turns(trackers, tasks, args.speed_frames))
+        if args.split:
+            (args.out / "split.md").write_text(split(models, tasks, args) + "\n", encoding="utf-8")
+    clips: list[Footage] = []
+    if args.loss_data is not None:
+        footage = read_tasks(args.loss_data)
+        clips += absence_clips(footage, footage)
+    if "loss" in args.parts:
+        track_missing(args, "loss", trackers, clips)
+    if "memory" in args.parts:
+        merge(args.out / "memory.json", {name: {"added_mb": memory(make, tasks[0])} for name, make in trackers.items()})
+    text = report(args.out, list(trackers), tasks, clips)
+    (args.out / "bench.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def folder_of(out: Path, part: str, tracker: str) -> Path:
+    return out / part / tracker.replace(" ", "-").lower()
+
+
+def track_missing(
+    args: argparse.Namespace, part: str, trackers: dict[str, MakeTracker], footage: Sequence[Footage]
+) -> None:
+    """Track what --out does not hold yet."""
+    for name, make in trackers.items():
+        folder = folder_of(args.out, part, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [task for task in footage if read_frames(folder, task) is None]
+        done = run_tasks(make, missing, args.jobs)
+        for result in tqdm(done, desc=f"{part}: {name}", total=len(missing), unit=" tasks", disable=None):
+            write_frames(folder, result)
+
+
+def kept(out: Path, part: str, tracker: str, footage: Sequence[Footage]) -> list[TaskResult]:
+    """Results of all of the footage, none if some are missing."""
+    results = [read_frames(folder_of(out, part, tracker), task) for task in footage]
+    found = [result for result in results if result is not None]
+    return found if len(found) == len(footage) else []
+
+
+def merge(path: Path, new: dict[str, Any]) -> None:
+    """Add to what a JSON file holds."""
+    path.write_text(json.dumps(load(path) | new, indent=2) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def time_in_turns(trackers: dict[str, MakeTracker], tasks: list[Task], frames: int) -> dict[str, dict[str, Any]]:
+    """Speed of every tracker on the first `frames` frames of each task."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for task in tqdm(tasks, desc="speed", unit=" tasks", disable=None):
+        images = [task.image(k) for k in range(min(len(task), frames))]
+        running = {name: make() for name, make in trackers.items()}
+        for tracker in running.values():
+            tracker.init(images[0], task.boxes[0])
+        for first in range(1, len(images), TURN):
+            for name, tracker in running.items():
+                for image in images[first : first + TURN]:
+                    start = time.perf_counter()
+                    tracker.update(image)
+                    seconds[name].append(time.perf_counter() - start)
+    figures: dict[str, dict[str, Any]] = {}
+    for name, values in seconds.items():
+        p50, p95 = np.percentile(np.array(values) * 1e3, [50, 95])
+        figures[name] = {"updates": len(values), "fps": 1e3 / p50, "p50_ms": p50, "p95_ms": p95}
+    for name in figures:  # within this run alone: another one has another machine's mood
+        figures[name]["against"] = {
+            other: figures[other]["p50_ms"] / figures[name]["p50_ms"] for other in REFERENCES if other in figures
+        }
+    return figures
+
+
+def memory(make: MakeTracker, task: Task) -> float | None:
+    """Peak of resident memory, MB, that making and running a tracker adds to a fresh process; None where unknown."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_added_mb, pickle.dumps(make), task).result()
+
+
+def _added_mb(pickled: bytes, task: Task) -> float | None:
+    images = [task.image(k) for k in range(min(len(task), MEMORY_FRAMES))]  # OpenCV and pictures are there before
+    before = _peak_mb()
+    tracker = pickle.loads(pickled)()  # our own bytes; an engine is first imported here
+    tracker.init(images[0], task.boxes[0])
+    for image in images[1:]:
+        tracker.update(image)
+    after = _peak_mb()
+    return None if before is None or after is None else after - before
+
+
+def _peak_mb() -> float | None:
+    """VmHWM of this process: unlike ru_maxrss it does not begin with the parent's peak."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
+def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footage]) -> str:
+    """The tables of what `out` holds, as Markdown; writes the scatter beside them."""
+    speed, memories = load(out / "speed.json"), load(out / "memory.json")
+    losses: list[tuple[str, dict[str, Any]]] = []
+    rows = []
+    points: dict[str, tuple[float, float]] = {}
+    for name in trackers:
+        results = kept(out, "accuracy", name, tasks)
+        mean = mean_curves([result.curves for result in results]) if results else None
+        judged = judge(out, name, clips)
+        losses += judged
+        timed, figures = speed.get(name), judged[-1][1] if judged else None
+        ratios = [timed["against"].get(other) if timed else None for other in REFERENCES]
+        added = memories.get(name, {}).get("added_mb")
+        rows.append(
+            [
+                name,
+                *((f"{100 * mean.precision_score:.1f}", f"{100 * mean.success_score:.1f}") if mean else "--"),
+                *((f"{timed['fps']:.0f}", f"{timed['p50_ms']:.2f}", f"{timed['p95_ms']:.2f}") if timed else "---"),
+                *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+                "-" if added is None else f"{added:.0f}",
+                *(short(figures) if figures else "---"),
+            ]
+        )
+        if mean and timed:
+            points[name] = (timed["fps"], 100 * mean.success_score)
+    header = ["tracker", "precision %", "success %", "updates/s", "ms p50", "ms p95"]
+    header += [f"speed against {other}" for other in REFERENCES]
+    header += ["MB added", "false LOST %", "LOST in 10 %", "found in 15 %"]
+    frames = sum(len(task) for task in tasks)
+    text = f"{len(tasks)} tasks, {frames} frames, one thread, OpenCV {cv2.__version__}.\n\n" + markdown([header, *rows])
+    if losses:
+        count = f"{len(clips)} clips, {sum(len(clip) for clip in clips)} frames."
+        text += f"\n{count}\n\n" + markdown(loss_table(losses, "tracker: what is called LOST"))
+    if (out / "split.md").is_file():
+        text += "\n" + (out / "split.md").read_text(encoding="utf-8")
+    if points:
+        plot_accuracy_and_speed(out / "bench.png", points)
+    return text
+
+
+def judge(out: Path, tracker: str, clips: list[Footage]) -> list[tuple[str, dict[str, Any]]]:
+    """Loss figures of a tracker by its own verdict, then, if it is a peer with a score, by a threshold on that."""
+    results = kept(out, "loss", tracker, clips) if clips else []
+    if not results:
+        return []
+    own = "state" if tracker.split()[0].islower() else "not found"  # methods of ours are in lower case
+    judged = [(f"{tracker}: {own}", summarise_loss(results))]
+    if tracker in SCORED:
+        limited, (one, two) = lost_by_score(results)
+        low, high = sorted((one, two))
+        judged.append((f"{tracker}: score under {low:.2f} to {high:.2f}", summarise_loss(limited)))
+    return judged
+
+
+def short(figures: dict[str, Any]) -> list[str]:
+    shares = figures["false_lost"], figures["lost_after"]["within_10"], figures["found_after"]["within_15"]
+    return ["-" if share is None else f"{100 * share:.1f}" for share in shares]
+
+
+def markdown(table: list[list[str]]) -> str:
+    header, *rows = table
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
 class Stopwatch:
@@ -51,80 +278,32 @@ class Stopwatch:
         return timed
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
-    parser.add_argument("--sequences", help="only these, e.g. Car4,Jogging.1")
-    parser.add_argument("--models-dir", type=Path, help="where the converted models are")
-    parser.add_argument("--models", help="only these (default: all present)")
-    parser.add_argument("--peers", type=Path, help="folder of the peers' model files")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--markdown", type=Path, help="also write the tables here")
-    args = parser.parse_args()
-    cv2.setNumThreads(1)
-    try:
-        tasks = read_tasks(args.data, args.sequences.split(",") if args.sequences else None)
-        names = args.models.split(",") if args.models else [e.name for e in CATALOGUE]
-        models = models_present(names, args.models_dir)
-        trackers: dict[str, MakeTracker] = {f"FMST {m}": fmst(m, args.models_dir, args.seed) for m in models}
-        trackers |= find_peers(args.peers)
-        text = compare(trackers, tasks) + "\n\n" + split(models, tasks, args)
-    except EdgeTrackerError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    if args.markdown:
-        args.markdown.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-def compare(trackers: dict[str, MakeTracker], tasks: list[Task]) -> str:
-    """Accuracy and speed of every tracker, as a Markdown table."""
-    curves: dict[str, list[Curves]] = defaultdict(list)
-    seconds: dict[str, list[np.ndarray]] = defaultdict(list)
-    for task in tqdm(tasks, unit=" tasks", disable=None):
-        for name, make in trackers.items():  # in turn on each task, so that the machine's moods reach all alike
-            result = run_task(make, task)
-            curves[name].append(result.curves)
-            seconds[name].append(result.update_s)
-    lines = [
-        f"{len(tasks)} tasks, {sum(len(t.frames) for t in tasks)} frames, one thread, OpenCV {cv2.__version__}.\n",
-        f"| tracker | precision % | success % | updates/s | ms p50 | ms p95 | speed against {REFERENCE} |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    reference = np.concatenate(seconds[REFERENCE]).sum() if REFERENCE in seconds else float("nan")
-    for name in trackers:
-        mean = mean_curves(curves[name])
-        times = np.concatenate(seconds[name])
-        p50, p95 = np.percentile(times * 1e3, [50, 95])
-        lines.append(
-            f"| {name} | {100 * mean.precision_score:.1f} | {100 * mean.success_score:.1f} | "
-            f"{len(times) / times.sum():.0f} | {p50:.2f} | {p95:.2f} | {reference / times.sum():.2f} |"
-        )
-    return "\n".join(lines)
-
-
 def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str:
     """Where one update of FMST spends its time, as a Markdown table."""
-    lines = ["| FMST update, ms: p50 (p95) | crop | backbone | the rest |", "|---|---|---|---|"]
+    lines = [["FMST update, ms: p50 (p95)", "crop", "backbone", "the rest"]]
     for model in models:
         watch = Stopwatch()
         with mock.patch.object(fmst_tracker, "crop", watch.wrap("crop", crop)):
             for task in tasks:
-                tracker = fmst(model, args.models_dir, args.seed)()
+                tracker = fmst(model, args.models_dir, 0)()
                 backbone = tracker._method.backbone
                 timed = watch.wrap("backbone", backbone)
                 timed.info = backbone.info  # type: ignore[attr-defined]
                 tracker._method.backbone = timed  # type: ignore[assignment]
-                result = run_task(lambda t=tracker: t, task)  # type: ignore[misc]
-                watch.seconds["update"] += list(result.update_s)
-                for part in ("crop", "backbone"):  # the first call of each task belongs to init
-                    del watch.seconds[part][len(watch.seconds["update"]) - len(result.update_s)]
+                tracker.init(task.image(0), task.boxes[0])
+                for part in ("crop", "backbone"):
+                    watch.seconds[part].pop()  # init is no update
+                for index in range(1, min(len(task), args.speed_frames)):
+                    watch.wrap("update", tracker.update)(task.image(index))
         parts = {name: np.array(values) * 1e3 for name, values in watch.seconds.items()}
         parts["rest"] = parts["update"] - parts["crop"] - parts["backbone"]
-        cells = ["{:.2f} ({:.2f})".format(*np.percentile(parts[n], [50, 95])) for n in ("crop", "backbone", "rest")]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(
+            [
+                model,
+                *("{:.2f} ({:.2f})".format(*np.percentile(parts[n], [50, 95])) for n in ("crop", "backbone", "rest")),
+            ]
+        )
+    return markdown(lines)
 
 
 if __name__ == "__main__":

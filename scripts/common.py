@@ -11,9 +11,11 @@ import numpy as np
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
+from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
+from edge_tracker.tracker import TRACKERS
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
 OTB2013 = frozenset(
@@ -32,6 +34,20 @@ def models_present(names: Iterable[str], models_dir: Path | None) -> list[str]:
 def fmst(model: str, models_dir: Path | None, seed: int, **settings: Any) -> partial[Tracker]:
     """What makes an FMST tracker with these settings; picklable."""
     return partial(Tracker, "fmst", model, models_dir=models_dir, config=FmstConfig(seed=seed, **settings))
+
+
+def our_trackers(models: Sequence[str], models_dir: Path | None) -> dict[str, MakeTracker]:
+    """Every method of ours with every model that it takes, at its defaults, by "method model"."""
+    found: dict[str, MakeTracker] = {}
+    for method in TRACKERS:
+        for model in models:
+            make = partial(Tracker, method, model, models_dir=models_dir)
+            try:
+                make()
+            except (ConfigError, ModelError):  # not every method takes every model
+                continue
+            found[f"{method} {model}"] = make
+    return found
 
 
 def over_seeds(

@@ -1,10 +1,12 @@
-"""`edge-track eval`: precision and success on sequences in OTB's layout."""
+"""`edge-track eval`: accuracy on sequences in OTB's layout, and whether a lost target is known to be lost."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,37 @@ from tqdm import tqdm
 
 from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
 from edge_tracker.errors import EdgeTrackerError, OutputError
+from edge_tracker.evaluation.absences import absence_clips
+from edge_tracker.evaluation.loss import loss_table, summarise_loss
 from edge_tracker.evaluation.metrics import mean_curves
-from edge_tracker.evaluation.ope import run_tasks, summarise, write_summary, write_task
-from edge_tracker.evaluation.otb import read_tasks
-from edge_tracker.evaluation.plots import plot_curves
+from edge_tracker.evaluation.ope import (
+    Footage,
+    MakeTracker,
+    TaskResult,
+    run_tasks,
+    summarise,
+    write_frames,
+    write_summary,
+    write_task,
+)
+from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.evaluation.plots import plot_curves, plot_loss
+from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
+
+PROTOCOLS = {
+    "ope": "ope: one pass from the first box",
+    "sre": "sre: from twelve perturbed boxes",
+    "tre": "tre: from twenty frames of each sequence",
+    "loss": "loss: clips in which the target is away for a while",
+}
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("eval", help="measure accuracy and speed on OTB sequences", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of sequences, OTB layout")
     parser.add_argument("--sequences", metavar="A,B", help="only these; Name.1 is one target of a sequence")
-    parser.add_argument("--protocol", choices=("ope",), default="ope", help="one-pass evaluation")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="ope", help="; ".join(PROTOCOLS.values()))
+    parser.add_argument("--clips-seed", type=int, default=0, metavar="N", help="of the loss protocol's clips")
     parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="tasks at a time (disturbs fps)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for boxes, summary and plots")
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
@@ -38,32 +60,72 @@ def run_command(args: argparse.Namespace) -> int:
     names = args.sequences.split(",") if args.sequences else None
     tasks = read_tasks(args.data, names)
     make_tracker = tracker_factory(args)
-    model = make_tracker().backbone.info.model  # a bad model should fail here, not in every process
-    results = []
+    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model should fail here, not in every process
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        for result in tqdm(
-            run_tasks(make_tracker, tasks, args.jobs), total=len(tasks), unit=" tasks", disable=args.quiet or None
-        ):
-            write_task(args.out, result)
-            results.append(result)
-        results.sort(key=lambda result: result.task.name)
-        summary = summarise(results)
-        plot_curves(args.out, {f"{args.tracker} {model}": mean_curves([r.curves for r in results])})
-        write_summary(args.out, summary)
+        protocol = {"ope": _ope, "sre": _robustness, "tre": _robustness, "loss": _loss}[args.protocol]
+        table = protocol(args, tasks, make_tracker, label)
     except OSError as error:
         raise OutputError(f"cannot write into {args.out}: {error.strerror or error}") from error
     if not args.quiet:
-        print(f"{'task':24} {'precision':>9} {'success':>9} {'fps':>7} {'frames':>7}", file=sys.stderr)
-        for r in results:
-            c = r.curves
-            print(
-                f"{r.task.name:24} {c.precision_score:9.3f} {c.success_score:9.3f} {r.fps:7.0f} {len(r.boxes):7d}",
-                file=sys.stderr,
-            )
-        print(
-            f"{'mean':24} {summary['precision']:9.3f} {summary['success']:9.3f} {summary['fps']:7.0f} "
-            f"{summary['frames']:7d}",
-            file=sys.stderr,
-        )
+        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+        for row in table:
+            cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+            print("  ".join([row[0].ljust(widths[0]), *cells]), file=sys.stderr)
     return 0
+
+
+def _tracked(
+    args: argparse.Namespace, footage: Sequence[Footage], make_tracker: MakeTracker, write: Callable[[TaskResult], None]
+) -> list[TaskResult]:
+    """Track through all, writing each result as it comes; sorted by name."""
+    results = []
+    done = run_tasks(make_tracker, footage, args.jobs)
+    for result in tqdm(done, total=len(footage), unit=" tasks", disable=args.quiet or None):
+        write(result)
+        results.append(result)
+    return sorted(results, key=lambda result: result.task.name)
+
+
+def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+    results = _tracked(args, tasks, make_tracker, partial(write_task, args.out))
+    summary = summarise(results)
+    overall = mean_curves([r.curves for r in results])
+    plot_curves(args.out, {label: overall})
+    write_summary(args.out, summary)
+    rows = [(r.task.name, r.curves, r.fps, len(r.boxes)) for r in results]
+    rows.append(("mean", overall, float(str(summary["fps"])), sum(len(r.boxes) for r in results)))
+    return [["task", "precision", "success", "fps", "frames"]] + [
+        [name, f"{c.precision_score:.3f}", f"{c.success_score:.3f}", f"{fps:.0f}", str(frames)]
+        for name, c, fps, frames in rows
+    ]
+
+
+def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+    variants = {task.name: variants_of(task, args.protocol) for task in tasks}
+    footage = tasks + [variant for each in variants.values() for variant in each]
+    results = {r.task.name: r for r in _tracked(args, footage, make_tracker, partial(write_task, args.out))}
+    ope = [results[task.name] for task in tasks]
+    varied = {name: [results[variant.name] for variant in each] for name, each in variants.items()}
+    summary, plain, mean = summarise_robustness(args.protocol, ope, varied)
+    name = args.protocol.upper()
+    plot_curves(args.out, {f"{label}, OPE": plain, f"{label}, {name}": mean}, name)
+    write_summary(args.out, summary)
+    rows = summary["tasks"]
+    assert isinstance(rows, dict)
+    columns = ("precision", "success", "ope_success", "ratio")
+    return [["task", "runs", "precision", "success", "OPE", "ratio"]] + [
+        [task, str(row["runs"]), *("-" if row[c] is None else f"{row[c]:.3f}" for c in columns)]
+        for task, row in [*rows.items(), ("mean", {"runs": sum(map(len, varied.values())), **summary})]
+    ]
+
+
+def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+    clips = absence_clips(tasks, read_tasks(args.data), args.clips_seed)
+    results = _tracked(args, clips, make_tracker, partial(write_frames, args.out))
+    summary = summarise_loss(results)
+    plot_loss(args.out, {label: results})
+    write_summary(args.out, summary)
+    kinds = summary["kinds"]
+    assert isinstance(kinds, dict)
+    return loss_table([*kinds.items(), ("all", summary)])

@@ -9,12 +9,13 @@ import sys
 from typing import NoReturn
 
 from edge_tracker import __version__
-from edge_tracker.cli import doctor, evaluate, models, track
+from edge_tracker.cli import demo, doctor, evaluate, models, track
 from edge_tracker.errors import EdgeTrackerError
 
 DESCRIPTION = """\
 Track one object in a video, on the CPU.
 
+  edge-track demo
   edge-track --source clip.mp4 --init 412,120,60,140 --output tracked.mp4
   edge-track --camera 0 --init 412,120,60,140 --jsonl -
 
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edge-track {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (track, evaluate, models, doctor):
+    for command in (track, demo, evaluate, models, doctor):
         command.add_parser(commands)
     return parser
 

@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
-from edge_tracker.evaluation.otb import Task, write_boxes
-from edge_tracker.track import Track
-from edge_tracker.video.sources import read_image
+from edge_tracker.evaluation.otb import write_boxes
+from edge_tracker.track import Track, TrackState
 
 
 class TrackerLike(Protocol):
@@ -31,13 +31,38 @@ class TrackerLike(Protocol):
 MakeTracker = Callable[[], TrackerLike]  # picklable, to reach other processes
 
 
+class Footage(Protocol):
+    """What can be tracked through: an `otb.Task`, or a clip that is rendered from one. Picklable."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """Ground truth (n, 4), 0-based pixels; NaN rows where nothing of the target is to be seen, never the first."""
+
+    @property
+    def init_box(self) -> NDArray[np.float64]:
+        """What a tracker is given in the first frame, (4,)."""
+
+    @property
+    def visible(self) -> NDArray[np.float64]:
+        """Share of the target's box that can be seen, (n,) in [0, 1]."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True)
 class TaskResult:
-    """Boxes (n, 4) 0-based, the first being the ground truth's; seconds of each update (n - 1,), decoding excluded."""
+    """Boxes (n, 4) 0-based, the first being the one given, confidences (n,) and states (n,) of the tracker;
+    seconds of each update (n - 1,), decoding excluded."""
 
-    task: Task
+    task: Footage
     boxes: NDArray[np.float64]
     confidences: NDArray[np.float64]
+    states: tuple[TrackState, ...]
     update_s: NDArray[np.float64]
 
     @property
@@ -55,23 +80,24 @@ def frames_per_second(update_s: NDArray[np.float64]) -> float:
     return len(update_s) / total if total > 0 else 0.0
 
 
-def run_task(make_tracker: MakeTracker, task: Task) -> TaskResult:
-    """Track one task from its first box."""
+def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
+    """Track one task from the box given in its first frame."""
     tracker = make_tracker()
-    boxes = [task.boxes[0]]
-    confidences, seconds = [1.0], []
-    tracker.init(read_image(task.frames[0]), task.boxes[0])
-    for path in task.frames[1:]:
-        image = read_image(path)
+    boxes = [task.init_box]
+    confidences, states, seconds = [1.0], [TrackState.TRACKED], []
+    tracker.init(task.image(0), task.init_box)
+    for index in range(1, len(task)):
+        image = task.image(index)
         start = time.perf_counter()
         track = tracker.update(image)
         seconds.append(time.perf_counter() - start)
         boxes.append(np.array(track.box))
         confidences.append(track.confidence)
-    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), np.array(seconds))
+        states.append(track.state)
+    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Task], jobs: int = 1) -> Iterator[TaskResult]:
+def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
     """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready."""
     if jobs == 1:
         for task in tasks:
@@ -110,6 +136,50 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
 def write_task(folder: Path, result: TaskResult) -> None:
     """Write `<folder>/<task>.txt`, boxes in the ground truth's own form."""
     write_boxes(folder / f"{result.task.name}.txt", result.boxes)
+
+
+FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms", "visible")
+
+
+def write_frames(folder: Path, result: TaskResult) -> None:
+    """Write `<folder>/<task>.csv`, all or nothing: a header, then what the tracker said of each frame, its time, and
+    what was to see.
+
+    Boxes are 0-based here; `visible` is the share of the target's box that was to be seen. Read back by `read_frames`.
+    """
+    lines = [",".join(FRAME_FIELDS)]
+    rows = zip(
+        result.boxes, result.confidences, result.states, [0.0, *result.update_s], result.task.visible, strict=True
+    )
+    for number, (box, confidence, state, seconds, visible) in enumerate(rows):
+        values = ",".join(repr(float(v)) for v in (*box, confidence))
+        lines.append(f"{number},{values},{state.value},{1e3 * seconds:.4f},{visible:.4f}")
+    partial = folder / f"{result.task.name}.partial.csv"
+    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    partial.replace(folder / f"{result.task.name}.csv")
+
+
+def read_frames(folder: Path, task: Footage) -> TaskResult | None:
+    """What `write_frames` wrote of this task, None where there is nothing. Raises DatasetError for another task's."""
+    path = folder / f"{task.name}.csv"
+    if not path.is_file():
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [dict(zip(FRAME_FIELDS, line.split(","), strict=True)) for line in lines[1:]]
+        result = TaskResult(
+            task,
+            np.array([[float(row[name]) for name in "xywh"] for row in rows]),
+            np.array([float(row["confidence"]) for row in rows]),
+            tuple(TrackState(row["state"]) for row in rows),
+            np.array([float(row["update_ms"]) for row in rows[1:]]) / 1e3,
+        )
+        visible = [float(row["visible"]) for row in rows]
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
+    if len(rows) != len(task) or not np.allclose(visible, task.visible, atol=1e-4):
+        raise DatasetError(f"{path} is of other footage than {task.name} is now: remove it")
+    return result
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:

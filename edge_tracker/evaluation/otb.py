@@ -10,18 +10,39 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import from_one_based, to_one_based
+from edge_tracker.boxes import Box, from_one_based, to_one_based
 from edge_tracker.errors import DatasetError
-from edge_tracker.video.sources import IMAGE_SUFFIXES
+from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 
 @dataclass(frozen=True)
 class Task:
-    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; NaN rows mark a hidden target."""
+    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; NaN rows mark a hidden target.
+
+    given: what a tracker is given in the first frame instead of the true box.
+    """
 
     name: str
     frames: tuple[Path, ...]
     boxes: NDArray[np.float64]
+    given: Box | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def init_box(self) -> NDArray[np.float64]:
+        """What a tracker is given in the first frame, (4,)."""
+        return self.boxes[0] if self.given is None else np.array(self.given)
+
+    @property
+    def visible(self) -> NDArray[np.float64]:
+        """Share of the target that can be seen, (n,): 1, or 0 where it is marked as hidden."""
+        return np.where(np.isfinite(self.boxes).all(axis=1), 1.0, 0.0)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Frame `index`, uint8 (H, W, 3) BGR. Raises SourceError."""
+        return read_image(self.frames[index])
 
 
 def read_tasks(root: Path, names: Collection[str] | None = None) -> list[Task]:

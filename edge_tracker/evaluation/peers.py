@@ -11,8 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_tracker.evaluation.nanotrack import NanoTrack
 from edge_tracker.evaluation.ope import MakeTracker
 from edge_tracker.track import Track, TrackState
+
+PEERS = ("NanoTrack v1", "NanoTrack v2", "NanoTrack v3", "ViT", "CSRT", "KCF")
+SCORED = frozenset(PEERS[:4])  # those with a score that changes from frame to frame
 
 
 class Cv2Peer:
@@ -59,7 +63,7 @@ def _by_name(name: str) -> Any:
 
 def find_peers(folder: Path | None) -> dict[str, MakeTracker]:
     """Peers that can run here, by name: NanoTrack and ViT where `folder` holds their files; CSRT and KCF where
-    OpenCV was built with its contrib modules."""
+    OpenCV was built with its contrib modules. NanoTrack v1 and v2 are OpenCV's, v3 runs in ONNX Runtime."""
     builds: dict[str, Callable[[], Any]] = {}
     if folder is not None:
         for version in ("v1", "v2"):
@@ -72,4 +76,9 @@ def find_peers(folder: Path | None) -> dict[str, MakeTracker]:
     for name in ("CSRT", "KCF"):
         if hasattr(cv2, f"Tracker{name}"):
             builds[name] = partial(_by_name, f"Tracker{name}")
-    return {name: partial(Cv2Peer, build) for name, build in builds.items()}
+    peers: dict[str, MakeTracker] = {name: partial(Cv2Peer, build) for name, build in builds.items()}
+    if folder is not None:
+        files = [folder / "nanotrack_v3" / f"nanotrack_{part}.onnx" for part in ("backbone", "head")]
+        if all(file.is_file() for file in files):
+            peers["NanoTrack v3"] = partial(NanoTrack, *files)
+    return {name: peers[name] for name in PEERS if name in peers}

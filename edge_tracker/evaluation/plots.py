@@ -1,33 +1,111 @@
-"""Precision and success plots. Needs matplotlib (`pip install edge-tracker[eval]`)."""
+"""Plots of the protocols' curves. Needs matplotlib (`pip install edge-tracker[eval]`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edge_tracker.evaluation import loss
 from edge_tracker.evaluation.metrics import CENTRE_ERRORS_PX, OVERLAPS, PRECISION_AT_PX, Curves
+from edge_tracker.evaluation.ope import TaskResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-def plot_curves(folder: Path, trackers: Mapping[str, Curves]) -> None:
-    """Write `precision.png` and `success.png` into `folder`, one line per tracker, best first in the legend."""
+@contextmanager
+def _axes(path: Path) -> Iterator[Axes]:
+    """Axes to draw on; the figure, with its legend, is written to `path` at the end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    yield axes
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best")
+    figure.savefig(path, dpi=120)
+
+
+def plot_curves(folder: Path, trackers: Mapping[str, Curves], protocol: str = "OPE") -> None:
+    """Write `precision.png` and `success.png` into `folder`, one line per tracker, best first in the legend."""
     for kind in ("precision", "success"):
-        figure = Figure(figsize=(6, 4.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        ranked = sorted(trackers.items(), key=lambda item: -getattr(item[1], f"{kind}_score"))
-        for name, curves in ranked:
-            score = getattr(curves, f"{kind}_score")
+        with _axes(folder / f"{kind}.png") as axes:
+            ranked = sorted(trackers.items(), key=lambda item: -getattr(item[1], f"{kind}_score"))
             x = CENTRE_ERRORS_PX if kind == "precision" else OVERLAPS
-            axes.plot(x, getattr(curves, kind), label=f"{name} [{score:.3f}]", linewidth=2)
-        if kind == "precision":
-            axes.axvline(PRECISION_AT_PX, color="0.6", linewidth=1, linestyle="--")
-            axes.set(xlabel="centre error threshold (px)", ylabel="share of frames", title="Precision (OPE)")
-        else:
-            axes.set(xlabel="overlap threshold (IoU)", ylabel="share of frames", title="Success (OPE)")
-        axes.set(xlim=(0, float(x[-1])), ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right" if kind == "precision" else "lower left")
-        figure.savefig(folder / f"{kind}.png", dpi=120)
+            for name, curves in ranked:
+                score = getattr(curves, f"{kind}_score")
+                axes.plot(x, getattr(curves, kind), label=f"{name} [{score:.3f}]", linewidth=2)
+            if kind == "precision":
+                axes.axvline(PRECISION_AT_PX, color="0.6", linewidth=1, linestyle="--")
+                axes.set(
+                    xlabel="centre error threshold (px)", ylabel="share of frames", title=f"Precision ({protocol})"
+                )
+            else:
+                axes.set(xlabel="overlap threshold (IoU)", ylabel="share of frames", title=f"Success ({protocol})")
+            axes.set(xlim=(0, float(x[-1])), ylim=(0, 1.02))
+
+
+def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> None:
+    """Write `roc.png`, `reliability.png`, `lost_after.png` and `found_after.png` into `folder`, a line per tracker."""
+    with _axes(folder / "roc.png") as axes:
+        for name, results in trackers.items():
+            frames = loss.Frames.all_of(results)
+            kept = loss.judged(frames)
+            confidence, right = frames.confidence[kept], frames.right[kept]
+            area = loss.area_under_roc(confidence[right], confidence[~right])
+            axes.plot(*loss.roc(confidence[right], confidence[~right]), label=f"{name} [{area:.3f}]", linewidth=2)
+        axes.set(
+            xlabel="of all other frames, share with a higher confidence",
+            ylabel="of frames with a right box",
+            title="Confidence as a sign of a right box",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
+    with _axes(folder / "reliability.png") as axes:
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+        for name, results in trackers.items():
+            rows = loss.reliability(loss.Frames.all_of(results))
+            error = loss.calibration_error(rows)
+            said, was = ([row[what] for row in rows] for what in ("confidence", "right"))
+            axes.plot(said, was, "o-", label=f"{name} [{error:.3f}]", linewidth=2)
+        axes.set(
+            xlabel="confidence",
+            ylabel="share of frames with a right box",
+            title="Reliability",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
+    for kind, title in (("noticed", "Disappearances called LOST"), ("found", "Targets found again")):
+        within = loss.NOTICED_WITHIN if kind == "noticed" else loss.FOUND_WITHIN
+        with _axes(folder / f"{'lost' if kind == 'noticed' else 'found'}_after.png") as axes:
+            axes.axvline(within, color="0.6", linewidth=1, linestyle="--")
+            for name, results in trackers.items():
+                held = [e for result in results for e in loss.episodes(result) if e.held]
+                if kind == "noticed":
+                    delays = np.array([e.noticed_after for e in held if e.length > within])
+                else:
+                    delays = np.array([e.found_after for e in held if not np.isnan(e.found_after)])
+                if len(delays):
+                    after = np.arange(31)
+                    share = (delays[:, None] <= after).mean(axis=0)
+                    axes.plot(after, share, label=name, linewidth=2, drawstyle="steps-post")
+            axes.set(xlabel="after so many frames", ylabel="share", title=title, xlim=(0, 30), ylim=(0, 1.02))
+
+
+def plot_accuracy_and_speed(path: Path, trackers: Mapping[str, tuple[float, float]]) -> None:
+    """Write a scatter of trackers by name: (updates per second, success in %)."""
+    with _axes(path) as axes:
+        for name, (fps, success) in trackers.items():
+            axes.plot(fps, success, "o")
+            axes.annotate(name, (fps, success), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set(
+            xscale="log", xlabel="updates per second, one thread", ylabel="success (AUC, %)", title="Accuracy and speed"
+        )
+        axes.margins(x=0.25, y=0.1)

@@ -1,7 +1,8 @@
-"""Where tracks go: annotated video, JSON lines, CSV. Each output is written under a partial name until whole."""
+"""Where tracks go: annotated video, contact sheet, JSON lines, CSV. Each has a partial name until it is whole."""
 
 from edge_tracker.outputs.base import Output
+from edge_tracker.outputs.contact_sheet import ContactSheetOutput
 from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput
 from edge_tracker.outputs.video import VideoOutput
 
-__all__ = ["CsvOutput", "JsonLinesOutput", "Output", "VideoOutput"]
+__all__ = ["ContactSheetOutput", "CsvOutput", "JsonLinesOutput", "Output", "VideoOutput"]

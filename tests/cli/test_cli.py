@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_tracker.boxes import iou
 from edge_tracker.cli import main
+from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
 from edge_tracker.outputs.video import count_frames
 from tests.conftest import Clip
 
@@ -68,6 +70,61 @@ def test_eval_of_some_sequences_in_two_processes(otb_folder: Path, tmp_path: Pat
     arguments = ["--data", str(otb_folder), "--sequences", "Beta.2", "--jobs", "2", "--out", str(tmp_path), "--quiet"]
     assert main(["eval", *arguments]) == 0
     assert set(json.loads((tmp_path / "summary.json").read_text())["tasks"]) == {"Beta.2"}
+
+
+def test_eval_of_losses(otb_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--data", str(otb_folder), "--sequences", "Alpha", "--protocol", "loss", "--jobs", "2"]
+    assert main(["eval", *arguments, "--out", str(out), "--quiet"]) == 0
+    summary = json.loads((out / "summary.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (summary["protocol"], summary["clips"]) == ("loss", 5)
+    assert set(summary["kinds"]) == {"black", "cut", "exit", "frozen", "occlusion"}
+    assert summary["absences_held"] == 4
+    assert summary["kinds"]["black"]["lost_after"]["median"] == 0
+    assert summary["kinds"]["black"]["found_after"]["within_15"] == 1
+    for name in ("roc", "reliability", "lost_after", "found_after"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    lines = (out / "Alpha-black.csv").read_text().splitlines()
+    assert lines[0] == "frame,x,y,w,h,confidence,state,update_ms,visible"
+    black = [line for line in lines if line.endswith(",0.0000")]
+    assert len(black) >= 15
+    assert all(",LOST," in line for line in black)
+
+
+@pytest.mark.parametrize(("protocol", "runs"), [("sre", 12), ("tre", 1)])
+def test_eval_of_robustness(protocol: str, runs: int, otb_folder: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(otb_folder), "--sequences", "Alpha", "--protocol", protocol, "--out", str(tmp_path)]
+    assert main(["eval", *arguments, "--quiet"]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["protocol"] == protocol
+    assert summary["ratio"] == pytest.approx(summary["success"] / summary["ope_success"])
+    assert summary["tasks"]["Alpha"]["runs"] == runs  # its 12 frames are too few for a second segment
+    assert len(list(tmp_path.glob("Alpha*.txt"))) == runs + 1
+    assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_tracks_its_own_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"demo.mp4", "demo.jsonl", "demo.png"}
+    clip = SyntheticClip(frames=WHOLE)
+    records = [json.loads(line) for line in (tmp_path / "demo" / "demo.jsonl").read_text().splitlines()]
+    assert len(records) == count_frames(tmp_path / "demo" / "demo.mp4") == WHOLE
+    overlap = iou(np.array([record["box"] for record in records]), clip.boxes)
+    lost = np.array([record["state"] == "LOST" for record in records])
+    assert overlap[:120].mean() > 0.6  # then it is hidden, and leaves
+    said = capsys.readouterr().err
+    seen, away = clip.visible >= 0.5, clip.visible == 0
+    assert f"mean IoU {overlap[seen].mean():.2f}" in said
+    assert f"lost in {lost.sum()} frames: {lost[away].sum()} of the {away.sum()} without the target" in said
+    sheet = cv2.imread(str(tmp_path / "demo" / "demo.png"))
+    assert sheet is not None
+    assert sheet.shape == (5 * 180, 6 * 240, 3)  # 30 tiles
+
+
+def test_demo_says_when_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("edge-track: cannot make the folder")
 
 
 def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:

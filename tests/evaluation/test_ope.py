@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edge_tracker import Track, Tracker, TrackState
-from edge_tracker.evaluation.ope import run_task, run_tasks, summarise
+from edge_tracker.errors import DatasetError
+from edge_tracker.evaluation.ope import read_frames, run_task, run_tasks, summarise, write_frames
 from edge_tracker.evaluation.otb import read_tasks
-from edge_tracker.evaluation.peers import Cv2Peer, find_peers
+from edge_tracker.evaluation.peers import SCORED, Cv2Peer, find_peers
 
 
 class Still:
@@ -60,4 +61,23 @@ def test_peers_of_opencv_fit_the_same_shape(otb_folder: Path) -> None:
 
 
 def test_peers_without_files_are_left_out(tmp_path: Path) -> None:
-    assert not {"NanoTrack v1", "NanoTrack v2", "ViT"} & set(find_peers(tmp_path))
+    assert not SCORED & set(find_peers(tmp_path))
+
+
+def test_frames_are_read_back_as_written(otb_folder: Path, tmp_path: Path) -> None:
+    task, other = read_tasks(otb_folder)[0], read_tasks(otb_folder)[2]
+    assert read_frames(tmp_path, task) is None
+    result = run_task(Tracker, task)
+    write_frames(tmp_path, result)
+    again = read_frames(tmp_path, task)
+    assert again is not None
+    np.testing.assert_array_equal(again.boxes, result.boxes)
+    np.testing.assert_array_equal(again.confidences, result.confidences)
+    assert again.states == result.states
+    np.testing.assert_allclose(again.update_s, result.update_s, atol=1e-7)
+    (tmp_path / "Alpha.csv").rename(tmp_path / "Beta.2.csv")
+    with pytest.raises(DatasetError, match="other footage"):
+        read_frames(tmp_path, other)
+    (tmp_path / "Alpha.csv").write_text("frame,x\n0,nonsense\n")
+    with pytest.raises(DatasetError, match="cannot read"):
+        read_frames(tmp_path, task)

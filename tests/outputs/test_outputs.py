@@ -6,12 +6,13 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_tracker import Track, TrackState
 from edge_tracker.errors import OutputError
-from edge_tracker.outputs import CsvOutput, JsonLinesOutput, Output, VideoOutput
+from edge_tracker.outputs import ContactSheetOutput, CsvOutput, JsonLinesOutput, Output, VideoOutput
 from edge_tracker.outputs.video import annotate, count_frames
 from edge_tracker.video import Frame
 
@@ -24,7 +25,11 @@ def frames(count: int = 3) -> list[Frame]:
 
 
 def make(kind: str, path: Path) -> Output:
-    return {"jsonl": JsonLinesOutput, "csv": CsvOutput}[kind](path) if kind != "mp4" else VideoOutput(path, 25.0)
+    if kind == "mp4":
+        return VideoOutput(path, 25.0)
+    if kind == "png":
+        return ContactSheetOutput(path, every=2)
+    return {"jsonl": JsonLinesOutput, "csv": CsvOutput}[kind](path)
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -67,6 +72,26 @@ def test_video(suffix: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_contact_sheet_holds_every_nth_frame(tmp_path: Path) -> None:
+    path = tmp_path / "o.png"
+    output = ContactSheetOutput(path, every=3, columns=2)
+    for frame in frames(7):
+        output.write(frame, TRACK)
+    output.close(complete=True)
+    sheet = cv2.imread(str(path))
+    assert sheet is not None
+    assert sheet.shape == (2 * 180, 2 * 240, 3)  # frames 0, 3 and 6 of 64 x 48
+    for row, column in ((0, 0), (0, 1), (1, 0)):
+        assert sheet[180 * row :, 240 * column :][:180, :240].any()
+    assert not sheet[180:, 240:].any()
+    assert [p.name for p in tmp_path.iterdir()] == ["o.png"]
+
+
+def test_a_contact_sheet_has_the_suffix_of_a_picture(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="ends in"):
+        ContactSheetOutput(tmp_path / "o.mp4", every=1)
+
+
 def test_annotation_draws_on_a_copy() -> None:
     picture = annotate(IMAGE, TRACK)
     assert (IMAGE == 90).all()
@@ -79,7 +104,7 @@ def test_annotation_survives_any_box(box: tuple[float, float, float, float]) -> 
     assert annotate(IMAGE, Track(box, 0.5, TrackState.LOST)).shape == IMAGE.shape
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4", "png"])
 def test_an_incomplete_output_does_not_bear_its_name(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"o.{kind}"
     output = make(kind, path)
@@ -90,17 +115,19 @@ def test_an_incomplete_output_does_not_bear_its_name(kind: str, tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == [f"o.partial.{kind}"]
     if kind == "mp4":
         assert count_frames(tmp_path / "o.partial.mp4") == 3
+    elif kind == "png":
+        assert cv2.imread(str(tmp_path / "o.partial.png")) is not None
     else:
         assert "UNCERTAIN" in (tmp_path / f"o.partial.{kind}").read_text()
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4", "png"])
 def test_an_output_without_a_frame_leaves_nothing(kind: str, tmp_path: Path) -> None:
     make(kind, tmp_path / f"o.{kind}").close(complete=False)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "mp4", "png"])
 @pytest.mark.parametrize("where", ["no folder", "a folder", "under a file"])
 def test_an_unwritable_place_is_refused_at_once(kind: str, where: str, tmp_path: Path) -> None:
     if where == "a folder":

@@ -1,0 +1,328 @@
+"""The loss protocol: does a tracker know when its target is gone, and does it find it again?
+
+Takes what a tracker said on footage with known absences (`absences.py`) and judges it. A target counts as *present*
+with at least half of its box to be seen, as *absent* with nothing of it; frames between the two count for neither.
+A box is *right* with an IoU above 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import iou
+from edge_tracker.evaluation.ope import TaskResult
+from edge_tracker.track import TrackState
+
+PRESENT = 0.5  # share of the box to be seen, at least
+RIGHT = 0.5  # IoU, above
+WELL_SEEN = 0.9  # share of the box, at the frame that tells whether a tracker had the target before it went
+NOTICED_WITHIN = 10  # frames
+FOUND_WITHIN = 15  # frames
+BINS = 10  # of the reliability diagram
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One absence, and what became of it. Frames count from 0: LOST at the first absent frame is after 0 frames."""
+
+    clip: str
+    kind: str
+    first: int  # the first absent frame
+    length: int  # absent frames in a row
+    held: bool  # the tracker had the target, and said so, when it was last well seen
+    noticed_after: float  # absent frames until LOST was said; inf: never while it was away
+    found_after: float  # frames from the first present one until the box was right and not LOST; inf: not before
+    # the clip's end or the next absence; NaN: the clip leaves no FOUND_WITHIN frames to find it
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What was said and what was true, frame by frame, without the first frame of each clip, which was given."""
+
+    confidence: NDArray[np.float64]
+    lost: NDArray[np.bool_]
+    present: NDArray[np.bool_]
+    absent: NDArray[np.bool_]
+    right: NDArray[np.bool_]  # present, and the box right
+    settling: NDArray[np.bool_]  # within FOUND_WITHIN frames after the target came back
+
+    @classmethod
+    def of(cls, result: TaskResult) -> Frames:
+        visible = result.task.visible
+        present = visible >= PRESENT
+        back = np.zeros(len(visible), dtype=np.bool_)
+        for _, end in _absences(visible):
+            first = _next(present, end)
+            back[first : first + FOUND_WITHIN + 1] = True
+        lost = np.array([state is TrackState.LOST for state in result.states])
+        right = present & (iou(result.boxes, result.task.boxes) > RIGHT)
+        return cls(result.confidences[1:], lost[1:], present[1:], (visible == 0)[1:], right[1:], back[1:])
+
+    @classmethod
+    def all_of(cls, results: Iterable[TaskResult]) -> Frames:
+        each = [cls.of(result) for result in results]
+        return cls(*(np.concatenate([getattr(f, name) for f in each]) for name in cls.__dataclass_fields__))
+
+
+def episodes(result: TaskResult) -> list[Episode]:
+    """Every absence in a clip or task."""
+    visible = result.task.visible
+    overlap = iou(result.boxes, result.task.boxes)
+    lost = np.array([state is TrackState.LOST for state in result.states])
+    good = (visible >= PRESENT) & (overlap > RIGHT) & ~lost
+    absences = _absences(visible)
+    found = []
+    for number, (first, end) in enumerate(absences):
+        before = first - 1
+        while before > 0 and visible[before] < WELL_SEEN:
+            before -= 1
+        back = _next(visible >= PRESENT, end)
+        until = absences[number + 1][0] if number + 1 < len(absences) else len(visible)
+        found_after = float(_next(good, back, until) - back) if good[back:until].any() else np.inf
+        if found_after == np.inf and until - back <= FOUND_WITHIN:
+            found_after = np.nan
+        found.append(
+            Episode(
+                clip=result.task.name,
+                kind=getattr(result.task, "kind", "natural"),
+                first=first,
+                length=end - first,
+                held=bool(overlap[before] > RIGHT and not lost[before]),
+                noticed_after=float(_next(lost, first) - first) if lost[first:end].any() else np.inf,
+                found_after=found_after,
+            )
+        )
+    return found
+
+
+def _absences(visible: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """First absent frame and the frame after the last, of every run of absent frames."""
+    edges = np.diff(np.concatenate([[0], (visible == 0).astype(np.int8), [0]]))
+    return [(int(a), int(b)) for a, b in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)]
+
+
+def _next(flags: NDArray[np.bool_], start: int, end: int | None = None) -> int:
+    """The first frame at or after `start` whose flag is set, `end` (the number of frames) if there is none."""
+    end = len(flags) if end is None else end
+    hits = np.flatnonzero(flags[start:end])
+    return start + int(hits[0]) if len(hits) else end
+
+
+def area_under_roc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """Probability that a positive has a higher value than a negative; ties count half. NaN where one has none."""
+    if len(positive) == 0 or len(negative) == 0:
+        return float("nan")
+    ordered = np.sort(negative)
+    below, up_to = np.searchsorted(ordered, positive, "left"), np.searchsorted(ordered, positive, "right")
+    return float((below + up_to).mean() / (2 * len(negative)))
+
+
+def roc(
+    positive: NDArray[np.float64], negative: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rates at every threshold, from (0, 0) to (1, 1)."""
+    thresholds = np.unique(np.concatenate([positive, negative]))[::-1]
+    rates = [1 - np.searchsorted(np.sort(v), thresholds, "left") / max(len(v), 1) for v in (negative, positive)]
+    return np.concatenate([[0.0], rates[0]]), np.concatenate([[0.0], rates[1]])
+
+
+def judged(frames: Frames) -> NDArray[np.bool_]:
+    """Frames that confidence is judged on: all but those where the target is neither present nor absent."""
+    return frames.present | frames.absent
+
+
+def reliability(frames: Frames) -> list[dict[str, float]]:
+    """Per bin of confidence: frames, mean confidence, share where the target was present and the box right."""
+    kept = judged(frames)
+    confidence, right = frames.confidence[kept], frames.right[kept]
+    number = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    rows = []
+    for k in range(BINS):
+        inside = number == k
+        if inside.any():
+            rows.append(
+                {
+                    "from": k / BINS,
+                    "to": (k + 1) / BINS,
+                    "frames": int(inside.sum()),
+                    "confidence": float(confidence[inside].mean()),
+                    "right": float(right[inside].mean()),
+                }
+            )
+    return rows
+
+
+def calibration_error(rows: Sequence[dict[str, float]]) -> float:
+    """Expected calibration error: mean over frames of |confidence - share right|, by bin (Guo et al. 2017)."""
+    total = sum(row["frames"] for row in rows)
+    return sum(row["frames"] * abs(row["confidence"] - row["right"]) for row in rows) / total if total else float("nan")
+
+
+def lost_below(results: Sequence[TaskResult], threshold: float) -> list[TaskResult]:
+    """The same results with LOST said also wherever the confidence is under `threshold`: for trackers whose score
+    makes no states."""
+    changed = []
+    for result in results:
+        states = [
+            TrackState.LOST if c < threshold else s for c, s in zip(result.confidences, result.states, strict=True)
+        ]
+        changed.append(replace(result, states=tuple(states)))
+    return changed
+
+
+def threshold_for(results: Sequence[TaskResult], false_lost: float = 0.01) -> float:
+    """The highest confidence threshold that calls at most a share `false_lost` of the frames with a right box LOST."""
+    frames = Frames.all_of(results)
+    ordered = np.sort(frames.confidence[frames.right])
+    # What is under ordered[k] is at most k frames.
+    return float(ordered[int(false_lost * len(ordered))]) if len(ordered) else 0.0
+
+
+def lost_by_score(results: Sequence[TaskResult]) -> tuple[list[TaskResult], tuple[float, float]]:
+    """The same results with LOST said also under a threshold of confidence, and the two thresholds used.
+
+    Sequences are dealt into two halves; each is judged with the threshold chosen on the other (`threshold_for`), so
+    that none is judged with one fitted to itself.
+    """
+    names = sorted({_sequence(result) for result in results})
+    halves = [[r for r in results if names.index(_sequence(r)) % 2 == half] for half in (0, 1)]
+    thresholds = threshold_for(halves[1]), threshold_for(halves[0])
+    judged = [lost_below(half, threshold) for half, threshold in zip(halves, thresholds, strict=True)]
+    return judged[0] + judged[1], thresholds
+
+
+def _sequence(result: TaskResult) -> str:
+    """The sequence that a clip was cut from; targets of one sequence share it."""
+    return str(getattr(result.task, "source", result.task).name).split(".")[0]
+
+
+def summarise_loss(results: Sequence[TaskResult]) -> dict[str, object]:
+    """The content of summary.json: all clips together, and by kind. Shares 0..1, delays in frames, None for what
+    cannot be told (a delay that is infinite, a share of nothing)."""
+    found = [episode for result in results for episode in episodes(result)]
+    kinds = sorted({kind_of(result) for result in results})
+    return {
+        "protocol": "loss",
+        "clips": len(results),
+        "frames": sum(len(result.boxes) for result in results),
+        **_figures(Frames.all_of(results), found),
+        "reliability": reliability(Frames.all_of(results)),
+        "kinds": {
+            kind: _figures(
+                Frames.all_of(result for result in results if kind_of(result) == kind),
+                [episode for episode in found if episode.kind == kind],
+            )
+            for kind in kinds
+        },
+        "episodes": [
+            {
+                "clip": e.clip,
+                "first": e.first,
+                "length": e.length,
+                "held": e.held,
+                "lost_after": _finite(e.noticed_after),
+                "found_after": _finite(e.found_after),
+            }
+            for e in found
+        ],
+    }
+
+
+def kind_of(result: TaskResult) -> str:
+    """Which kind of clip a result is of; a plain task is natural."""
+    return getattr(result.task, "kind", "natural")
+
+
+def _figures(frames: Frames, found: Sequence[Episode]) -> dict[str, object]:
+    held = [episode for episode in found if episode.held]
+    # A shorter absence gives no chance to notice it in time.
+    noticed = np.array([e.noticed_after for e in held if e.length > NOTICED_WITHIN])
+    back = np.array([e.found_after for e in held if not np.isnan(e.found_after)])
+    said_present = ~frames.lost
+    kept = judged(frames)
+    confidence, right = frames.confidence[kept], frames.right[kept]
+    return {
+        "absences": len(found),
+        "absences_held": len(held),  # the tracker had the target before: the delays are over these
+        "lost_after": {
+            "absences": len(noticed),
+            "median": _quantile(noticed, 0.5),
+            "p95": _quantile(noticed, 0.95),
+            f"within_{NOTICED_WITHIN}": _share(noticed <= NOTICED_WITHIN),
+            "never": _share(np.isinf(noticed)),
+        },
+        "found_after": {
+            "absences": len(back),
+            "median": _quantile(back, 0.5),
+            f"within_{FOUND_WITHIN}": _share(back <= FOUND_WITHIN),
+            "never": _share(np.isinf(back)),
+        },
+        "false_lost": _share(frames.lost[frames.right]),
+        "false_lost_settled": _share(frames.lost[frames.right & ~frames.settling]),
+        "absent_called_lost": _share(frames.lost[frames.absent]),
+        "present_precision": _share(frames.present[kept & said_present]),
+        "present_recall": _share(said_present[frames.present]),
+        "right_of_present": _share(frames.right[frames.present]),
+        "auroc": _finite(area_under_roc(confidence[right], confidence[~right])),
+        "calibration_error": _finite(calibration_error(reliability(frames))),
+    }
+
+
+def _share(flags: NDArray[np.bool_]) -> float | None:
+    return float(flags.mean()) if len(flags) else None
+
+
+def _quantile(values: NDArray[np.float64], q: float) -> float | None:
+    """The smallest value that a share q does not exceed; infinite ones count and, being the answer, give None."""
+    return _finite(float(np.quantile(values, q, method="inverted_cdf"))) if len(values) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def loss_table(rows: Sequence[tuple[str, dict[str, object]]], first: str = "kind") -> list[list[str]]:
+    """Cells of the table of figures, header first: one row per name and its figures, percent and frames."""
+    columns: list[tuple[str, Callable[[dict[str, object]], str]]] = [
+        ("absences", lambda f: f"{f['absences_held']}/{f['absences']}"),
+        ("LOST after p50", lambda f: _frames(f, "lost_after", "median")),
+        ("p95", lambda f: _frames(f, "lost_after", "p95")),
+        (f"in {NOTICED_WITHIN} %", lambda f: _percent(_of(f, "lost_after")[f"within_{NOTICED_WITHIN}"])),
+        ("never %", lambda f: _percent(_of(f, "lost_after")["never"])),
+        ("false LOST %", lambda f: _percent(f["false_lost"], 2)),
+        (f"found in {FOUND_WITHIN} %", lambda f: _percent(_of(f, "found_after")[f"within_{FOUND_WITHIN}"])),
+        ("p50", lambda f: _frames(f, "found_after", "median")),
+        ("present P %", lambda f: _percent(f["present_precision"])),
+        ("R %", lambda f: _percent(f["present_recall"])),
+        ("AUROC", lambda f: _number(f["auroc"])),
+        ("ECE", lambda f: _number(f["calibration_error"])),
+    ]
+    return [[first, *(title for title, _ in columns)]] + [
+        [name, *(cell(figures) for _, cell in columns)] for name, figures in rows
+    ]
+
+
+def _of(figures: dict[str, object], name: str) -> dict[str, float | None]:
+    part = figures[name]
+    assert isinstance(part, dict)
+    return part
+
+
+def _frames(figures: dict[str, object], name: str, what: str) -> str:
+    part = _of(figures, name)
+    if part["absences"] == 0:
+        return "-"
+    value = part[what]
+    return "never" if value is None else f"{value:.0f}"
+
+
+def _percent(value: object, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}" if isinstance(value, float) else "-"
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-"
