@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -101,6 +102,12 @@ class ConvNormActivation(nn.Sequential):
         super().__init__(convolution, norm, *([activation()] if activation else []))
         self.asymmetric_pad = ((kernel - 2) // 2, (kernel - 1) - (kernel - 2) // 2) if asymmetric else None
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        convolution = self[0]
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution
+
     def forward(self, x: Tensor) -> Tensor:
         if self.asymmetric_pad is not None:
             before, after = self.asymmetric_pad
@@ -171,6 +178,14 @@ class Trunk(nn.Module):
 
     taps: tuple[Tap, ...]
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Every tapped layer by itself, in the order of `taps` and of their layers."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        layers = iter(self.layers(x))
+        return tuple(torch.cat([next(layers) for _ in tap.layers], dim=1) for tap in self.taps)
+
 
 class MobileNetV3(Trunk):
     """MobileNetV3 up to the expansion of its last block.
@@ -215,10 +230,10 @@ class MobileNetV3(Trunk):
 
         self.taps = (tap(16, selection, "selection"), tap(8, localisation, "localisation"))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x (N, 3, S, S), normalised RGB -> (N, C, S/16, S/16), (N, C, S/8, S/8)."""
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """x (N, 3, S, S), normalised RGB -> the expansions at stride 16, then those at stride 8."""
         expansions, _ = self.activations(x)
-        return tuple(torch.cat([expansions[n - 1] for n in numbers], dim=1) for numbers in self.tapped)
+        return [expansions[n - 1] for numbers in self.tapped for n in numbers]
 
     def activations(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Expansions and outputs of all blocks. The last block's output, of which only the expansion is built,
@@ -254,10 +269,10 @@ class Vgg16(Trunk):
             Tap("stride16", 16, (Layer("conv5_3", 512),)),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def layers(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, S, S), normalised RGB -> (N, 512, S/8, S/8), (N, 512, S/16, S/16)."""
         conv4_3 = self.features[: self.CONV4_3 + 1](x)
-        return conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)
+        return [conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)]
 
 
 @dataclass(frozen=True)
@@ -286,13 +301,15 @@ TRUNKS: dict[str, TrunkSpec] = {
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a torch state dict (`.pt`, `.pth`) or the minimalistic release's `.npz` into torchvision key names.
+    """Read a state dict (`.pt`, `.pth`, `.safetensors`) or the minimalistic release's `.npz` into torchvision's names.
 
     Raises ModelError where the file is missing or is not such a file. Pickled code is never run.
     """
     if not path.is_file():
         raise ModelError(f"no weights file at {path}")
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}

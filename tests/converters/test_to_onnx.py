@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="conversion needs torch (extra 'convert')")
-pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert')")
+torch = pytest.importorskip("torch", reason="conversion needs torch (extra 'convert-onnx')")
+pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
 
 from converters.to_onnx import TOLERANCE, export, main
 from converters.trunks import TRUNKS, load_state, load_trunk
