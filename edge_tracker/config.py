@@ -30,6 +30,8 @@ class DcfConfig:
     views: int = 20  # shifted, zoomed and blurred views of frame 1 that are learned
     fine_weight: float = 0.4  # of the correlation filter in the response
     fine_rate: float = 0.02
+    fine_ridge: float = 0.01
+    fine_learn_every: int = 1  # frames
     fine_sigma: float = 0.1  # of its Gaussian, of sqrt(w h)
     motion_sigma: float = 0.4  # of the prior around the last place, of the ROI
     gate_low: float = 0.1  # peak height at and under which nothing is learned
@@ -42,6 +44,12 @@ class DcfConfig:
     scale_rate: float = 0.02
     scale_area_px: float = 1024.0
     scale_learn_every: int = 1
+    belief_rate: float = 0.5  # of averaging the probability that the box is right
+    uncertain_below: float = 0.5  # of that average
+    lost_below: float = 0.23
+    new_view_below: float = 0.7
+    new_view_height: float = 0.4
+    found_above: float = 0.5  # probability, in two frames running, that ends a search
     seed: int = 0
 
 

@@ -50,7 +50,7 @@ class Tracker:
             raise ConfigError(f"tracker is one of {', '.join(TRACKERS)}, not {tracker!r}")
         if threads < 1:
             raise ConfigError(f"threads is at least 1, not {threads}")
-        path = find_model(model, models_dir)
+        path = find_model(model, models_dir, engine)
         self.backbone = load_backbone(path, engine, threads)
         network = None
         if tracker == "fmst-net":
