@@ -42,7 +42,7 @@ from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.weight_network import BASES, FORMS, SCORE_LIMIT, WeightNetwork
 
 SHARED_HIDDEN_LAYERS = 2
-STOPPING = 8  # one part in so many tells when to stop
+STOPPING = 10  # one part in so many tells when to stop, as in the paper
 START_BIAS = 0.02  # of the output: ReLU6 passes no gradient at 0
 
 
@@ -283,11 +283,13 @@ def cross_validate(
 def part(
     tasks: Sequence[Task], pairs: Sequence[Pairs], unseen: Sequence[int], limit: int | None
 ) -> tuple[list[Pairs], list[Pairs]]:
-    """Pairs to learn from, of at most `limit` sequences, and to stop by, one scene in eight; none of `unseen`."""
+    """Pairs to learn from, of at most `limit` sequences, and to stop by, of a tenth of all; none of `unseen`."""
     rest = [i for i in range(len(tasks)) if i not in unseen]
-    stop = [fold for fold in folds([tasks[i].name for i in rest], STOPPING) if fold][-1]
+    stop = folds([tasks[i].name for i in rest], STOPPING)[0]
     learned = [pairs[i] for position, i in enumerate(rest) if position not in stop]
-    return learned[:limit], [pairs[rest[position]] for position in stop]
+    if limit is not None:
+        learned = [learned[i] for i in sorted(np.random.default_rng(0).permutation(len(learned))[:limit])]
+    return learned, [pairs[rest[position]] for position in stop]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -302,6 +304,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--form", choices=FORMS)
     parser.add_argument("--base", choices=BASES)
     parser.add_argument("--hidden", type=int, help="units of a hidden layer")
+    parser.add_argument("--fraction", type=float, help="of Eq. 5, for the base and the inputs")
     parser.add_argument("--objective", choices=sorted(OBJECTIVES))
     parser.add_argument("--pairs", choices=KINDS)
     parser.add_argument("--batch", type=int)
@@ -332,8 +335,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     )
     if min(recipe.hidden, recipe.batch, recipe.epochs, recipe.patience, args.rollouts, args.seeds) < 1:
         raise EdgeTrackerError("hidden, batch, epochs, patience, rollouts and seeds are at least 1")
-    if recipe.steps < 0 or not recipe.rate > 0 or not recipe.settings.alpha >= 0:
-        raise EdgeTrackerError("steps and alpha are not negative, rate is positive")
+    if recipe.steps < 0 or not recipe.rate > 0 or not recipe.settings.alpha >= 0 or not 0 < recipe.fraction <= 1:
+        raise EdgeTrackerError("steps and alpha are not negative, rate is positive, fraction lies in (0, 1]")
     if args.sequences is not None and args.sequences < 2:
         raise EdgeTrackerError("at least two sequences are needed, one to learn from and one to stop by")
     return recipe
