@@ -31,8 +31,8 @@ def subtract_negative(
 
     Scaled with its negative part, the map would lift everything else above b, and boxes would grow.
     """
-    difference = np.maximum(positive - np.float32(alpha) * negative, 0)
-    return difference / max(float(difference.max()), 1e-6)
+    difference: NDArray[np.float32] = np.maximum(positive - np.float32(alpha) * negative, 0)
+    return difference / np.maximum(difference.max(), np.float32(1e-6))
 
 
 def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
