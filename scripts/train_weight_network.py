@@ -51,14 +51,14 @@ class Recipe:
 
     form: str = "shared"
     base: str = "top"
-    hidden: int = 16
+    hidden: int = 8
     objective: str = "overlap"
     pairs: str = "rollout"
     fraction: float = 0.1
     batch: int = 32
-    steps: int = 40  # an epoch; 0: once through all pairs
-    epochs: int = 8
-    patience: int = 4
+    steps: int = 25  # an epoch; 0: once through all pairs
+    epochs: int = 6
+    patience: int = 3
     rate: float = 3e-3
     settings: ObjectiveSettings = field(default_factory=ObjectiveSettings)
 
@@ -204,7 +204,7 @@ def train(
 
 
 @torch.no_grad()
-def validate(net: Net, held: Sequence[Pairs], batches: int = 10, size: int = 32) -> float:
+def validate(net: Net, held: Sequence[Pairs], batches: int = 5, size: int = 32) -> float:
     """The loss on held-out pairs, the same ones each time."""
     net.eval()
     sampler, chance = Sampler(held, 0), torch.Generator().manual_seed(0)

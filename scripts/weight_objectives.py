@@ -58,7 +58,8 @@ def maps_of(batch: Batch, weights: Weights) -> Tensor:
 def prediction(batch: Batch, weights: Weights, alpha: float) -> Tensor:
     """Eq. 13, resampled as the tracker does: (n, P, P) in [0, 1]."""
     positive, negative = scale(maps_of(batch, weights)).unbind(1)
-    values = scale(positive - alpha * negative).view(-1, batch.side, batch.side)
+    values = (positive - alpha * negative).clamp_min(0)
+    values = (values / values.amax(1, keepdim=True).clamp_min(1e-6)).view(-1, batch.side, batch.side)
     at = (torch.arange(PREDICTION_SIDE, dtype=torch.float64) + 0.5) * batch.side / PREDICTION_SIDE - 0.5
     matrix = torch.from_numpy(cubic(at.numpy(), batch.side))
     return scale((matrix @ values @ matrix.T).flatten(1)).view(-1, PREDICTION_SIDE, PREDICTION_SIDE)
