@@ -205,7 +205,9 @@ class MobileNetV3(Trunk):
 
         def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
             layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
-            return Tap(f"stride{stride}", stride, layers, purpose=purpose)
+            # Each strided 3x3 convolution centres cell i on pixel 2 i, TensorFlow's on 2 i + 1, not between the two.
+            receptive = stride / 2 - 1 if minimalistic else -stride / 2
+            return Tap(f"stride{stride}", stride, layers, purpose=purpose, receptive_offset_px=receptive)
 
         self.taps = (tap(16, selection, "selection"), tap(8, localisation, "localisation"))
 

@@ -12,6 +12,40 @@ LAYER_MODES = ("concat", "sum")
 
 
 @dataclass(frozen=True)
+class DcfConfig:
+    """Settings of the closed-form head, chosen on training sequences (docs/dcf.md).
+
+    Rates and gains are per frame. Raises ConfigError where a value is out of range.
+    """
+
+    roi_scale: float = 3.2  # side of the square ROI over sqrt(w h)
+    channels: int = 32  # of the coarse tap that are kept
+    fine_channels: int = 48  # of the fine tap
+    target_sigma: float = 0.13  # of the target map, of the box's sides
+    ridge: float = 0.03  # of the mean diagonal
+    rate: float = 0.02  # of learning
+    anchor: float = 0.2  # share of frame 1
+    solver_steps: int = 4
+    learn_every: int = 1  # frames
+    views: int = 20  # shifted, zoomed and blurred views of frame 1 that are learned
+    fine_weight: float = 0.4  # of the correlation filter in the response
+    fine_rate: float = 0.02
+    fine_sigma: float = 0.1  # of its Gaussian, of sqrt(w h)
+    motion_sigma: float = 0.4  # of the prior around the last place, of the ROI
+    gate_low: float = 0.1  # peak height at and under which nothing is learned
+    gate_high: float = 0.4  # peak height from which all is learned
+    box_ridge: float = 0.1
+    box_gain: tuple[float, float, float] = (0.2, 0.15, 0.1)  # position, size, aspect
+    box_learn_every: int = 10
+    scale_levels: int = 17
+    scale_step: float = 1.03
+    scale_rate: float = 0.02
+    scale_area_px: float = 1024.0
+    scale_learn_every: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class FmstConfig:
     """Settings of FMST, by the paper's names where it has them. Defaults: see docs/results.md.
 

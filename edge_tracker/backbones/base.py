@@ -36,6 +36,7 @@ class Tap:
     layers: tuple[Layer, ...]
     grid_offset_px: float = 0.0  # how far the grid lies right and down of plainly over the crop, crop pixels
     purpose: str = "selection"  # one of PURPOSES
+    receptive_offset_px: float = 0.0  # how far right and down of plainly the receptive fields of cells are centred
 
     @property
     def channels(self) -> int:
@@ -57,6 +58,7 @@ class BackboneInfo:
                 "stride": tap.stride,
                 "grid_offset_px": tap.grid_offset_px,
                 "purpose": tap.purpose,
+                "receptive_offset_px": tap.receptive_offset_px,
                 "layers": [[layer.name, layer.channels] for layer in tap.layers],
             }
             for tap in self.taps
@@ -78,6 +80,7 @@ class BackboneInfo:
                     layers=tuple(Layer(str(name), int(channels)) for name, channels in tap["layers"]),
                     grid_offset_px=float(tap["grid_offset_px"]),
                     purpose=str(tap["purpose"]),
+                    receptive_offset_px=float(tap["receptive_offset_px"]),
                 )
                 for tap in data["taps"]
             )

@@ -42,15 +42,20 @@ def resample(values: NDArray[np.float32], side: int, offset_cells: float = 0.0) 
     offset_cells: how far the map's grid lies right and down of plainly over the crop, in its cells. A cell of the
     backbone is large, a third of a small target; between cells a smooth surface places edges better than steps do.
     """
-    matrix = _cubic(values.shape[0], side, offset_cells)
+    matrix = _resampling(values.shape[0], side, offset_cells)
     resampled: NDArray[np.float32] = matrix @ (values @ matrix.T)
     return resampled
 
 
 @lru_cache(maxsize=64)
-def _cubic(source: int, target: int, offset: float) -> NDArray[np.float32]:
-    """(target, source) matrix of cubic convolution along one axis (Keys 1981, a = -1/2); edge cells are repeated."""
-    position = (np.arange(target) + 0.5) * source / target - 0.5 - offset
+def _resampling(source: int, target: int, offset: float) -> NDArray[np.float32]:
+    return cubic((np.arange(target) + 0.5) * source / target - 0.5 - offset, source)
+
+
+def cubic(position: NDArray[np.float64], source: int) -> NDArray[np.float32]:
+    """Matrix (n, source) of cubic convolution at `position` (n,) among `source` cells (Keys 1981, a = -1/2); edge
+    cells are repeated."""
+    target = len(position)
     matrix = np.zeros((target, source), np.float32)
     first = np.floor(position).astype(int) - 1
     for tap in range(4):

@@ -1,0 +1,94 @@
+"""Box regression: how a box must be moved and scaled to fit the target, read from the features under it.
+
+A ridge regression learned in frame 1 from jittered boxes whose error is known, and from the boxes believed later
+(R-CNN, Girshick et al. 2014, has the targets; the dual form and the ring of samples are ours).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+
+BINS = 6  # samples along each side
+CONTEXT = 1.3  # of the box that is sampled
+SPREAD_SIZE, SPREAD_PLACE = 0.1, 0.08  # of the jittered boxes, of log size and of the sides
+FIRST, LATER, CAPACITY = 96, 8, 192  # samples of frame 1, of each later frame, in all
+
+
+def sample(features: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """BINS x BINS bilinear samples over CONTEXT x each box: (n, n, D), (m, 4) in cells, cell centres at whole
+    numbers -> (m, BINS BINS D)."""
+    n = len(features)
+    steps = ((np.arange(BINS) + 0.5) / BINS - 0.5) * CONTEXT
+
+    def weights(centres: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(m, BINS, n): how each sample mixes two cells."""
+        place = np.clip(centres[:, None] + steps * sides[:, None], 0, n - 1)
+        return np.maximum(1 - np.abs(place[..., None] - np.arange(n)), 0).astype(np.float32)
+
+    x, y, w, h = boxes.T
+    rows = np.matmul(weights(y + h / 2, h), features.reshape(n, -1)).reshape(len(boxes), BINS, n, -1)
+    return np.matmul(weights(x + w / 2, w)[:, None], rows).reshape(len(boxes), -1)
+
+
+class BoxRegressor:
+    """Predicts (dx / w, dy / h, dlog w, dlog h) of a box in cells of the fine grid."""
+
+    def __init__(self, features: NDArray[np.float32], box: Box, ridge: float, random: np.random.Generator) -> None:
+        """Learn frame 1: `features` (n, n, D), the target's `box` in cells."""
+        self.ridge = ridge
+        self._random = random
+        samples, errors = self._jittered(features, box, FIRST)
+        self._mean = samples.mean(axis=0)
+        dimensions = samples.shape[1]
+        self._samples = np.zeros((CAPACITY, dimensions), np.float32)
+        self._errors = np.zeros((CAPACITY, 4), np.float32)
+        self._kernel = np.zeros((CAPACITY, CAPACITY), np.float32)
+        self._count = 0
+        self._weights = np.zeros((dimensions, 4), np.float32)
+        self._put(np.arange(FIRST), samples, errors)
+
+    def predict(self, features: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+        """(dx / w, dy / h, dlog w, dlog h) that bring `box` onto the target."""
+        return ((sample(features, np.array([box])) - self._mean) @ self._weights)[0]
+
+    def learn(self, features: NDArray[np.float32], box: Box) -> None:
+        """Add LATER jittered boxes around `box`; those of frame 1 stay, others make room, the oldest first."""
+        samples, errors = self._jittered(features, box, LATER)
+        if self._count < CAPACITY:
+            places = np.arange(self._count, self._count + LATER)
+        else:
+            self._oldest = (getattr(self, "_oldest", FIRST - LATER) + LATER - FIRST) % (CAPACITY - FIRST) + FIRST
+            places = np.arange(self._oldest, self._oldest + LATER)
+        self._put(places, samples, errors)
+
+    def _jittered(
+        self, features: NDArray[np.float32], box: Box, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Samples (count, BINS BINS D) of boxes around `box`, and how far off each is (count, 4)."""
+        x, y, w, h = box
+        jitter = self._random.normal(size=(count, 4))
+        dx, dy = SPREAD_PLACE * jitter[:, 0], SPREAD_PLACE * jitter[:, 1]
+        lw = SPREAD_SIZE * jitter[:, 2]
+        lh = lw + SPREAD_SIZE / 2 * jitter[:, 3]
+        ws, hs = w * np.exp(lw), h * np.exp(lh)
+        boxes = np.stack([x + w / 2 + dx * w - ws / 2, y + h / 2 + dy * h - hs / 2, ws, hs], axis=1)
+        errors = np.stack([-dx * np.exp(-lw), -dy * np.exp(-lh), -lw, -lh], axis=1)
+        return sample(features, boxes), errors.astype(np.float32)
+
+    def _put(self, places: NDArray[np.intp], samples: NDArray[np.float32], errors: NDArray[np.float32]) -> None:
+        """Store samples, update the kernel matrix, solve the dual ridge."""
+        self._samples[places], self._errors[places] = samples - self._mean, errors
+        self._count = max(self._count, int(places[-1]) + 1)
+        n = self._count
+        rows = self._samples[places] @ self._samples[:n].T
+        self._kernel[places, :n] = rows
+        self._kernel[:n, places] = rows.T
+        kernel = self._kernel[:n, :n]
+        damping = self.ridge * math.fsum(np.diag(kernel).tolist()) / n
+        dual = np.linalg.solve(kernel + np.float32(damping) * np.eye(n, dtype=np.float32), self._errors[:n])
+        self._weights = self._samples[:n].T @ dual

@@ -1,0 +1,98 @@
+"""Channel weights in closed form: ridge regression of a target map on each cell's neighbourhood.
+
+Where FMST scores channels one by one and takes the best, this solves for all of them at once, and sees the cells around
+each cell: min_w sum_i v_i (x_i . w - m_i)^2 + ridge |w|^2 over the cells i of all frames seen, old ones fading.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+KERNEL = 3  # cells; 1 loses 16 points of success, 5 brings nothing
+
+
+def neighbourhoods(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each cell with its eight neighbours, zero beyond the grid, and a constant: (n, n, D) -> (n n, 9 D + 1)."""
+    n, _, depth = features.shape
+    padded = np.zeros((n + 2, n + 2, depth), np.float32)
+    padded[1:-1, 1:-1] = features
+    rows = np.empty((n, n, KERNEL * KERNEL * depth + 1), np.float32)
+    for i in range(KERNEL):  # three neighbours of a row lie side by side in memory
+        stacked = np.lib.stride_tricks.as_strided(
+            padded[i:], (n, n, KERNEL * depth), (padded.strides[0], padded.strides[1], padded.strides[2]), writeable=False
+        )
+        rows[:, :, i * KERNEL * depth : (i + 1) * KERNEL * depth] = stacked
+    rows[:, :, -1] = 1
+    return rows.reshape(n * n, -1)
+
+
+class RidgeFilter:
+    """Weights w of a linear filter on neighbourhoods, with the moments they are solved from.
+
+    ridge: of the mean diagonal of A. anchor: share of frame 1 in what is solved, however long ago that was.
+    steps: conjugate-gradient steps per solution, from the last one.
+    """
+
+    def __init__(self, ridge: float, anchor: float, steps: int) -> None:
+        self.ridge, self.anchor, self.steps = ridge, anchor, steps
+        self.weights = np.zeros(0, np.float32)
+        self._a = self._a_first = np.zeros((0, 0), np.float32)
+        self._b = self._b_first = np.zeros(0, np.float32)
+
+    def start(self, samples: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> None:
+        """Learn frame 1, exactly, from (neighbourhoods (cells, K), target (cells,), weight) of its views."""
+        total = sum(weight for _, _, weight in samples)
+        size = samples[0][0].shape[1]
+        a, b = np.zeros((size, size), np.float32), np.zeros(size, np.float32)
+        for rows, target, weight in samples:
+            a += np.float32(weight / total) * (rows.T @ rows)
+            b += np.float32(weight / total) * (target @ rows)
+        self._a, self._b = a.copy(), b.copy()
+        self._a_first, self._b_first = a, b
+        damped = a + self._damping() * np.eye(size, dtype=np.float32)
+        self.weights = np.linalg.solve(damped.astype(np.float64), b).astype(np.float32)
+
+    def respond(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """neighbourhoods (cells, K) -> response (cells,)."""
+        return rows @ self.weights
+
+    def learn(
+        self,
+        rows: NDArray[np.float32],
+        target: NDArray[np.float32],
+        rate: float,
+        importance: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Move the moments by `rate` towards this frame's, its cells weighed by `importance` (cells,); solve on."""
+        left = rows if importance is None else rows * np.sqrt(importance)[:, None]
+        pulled = target if importance is None else target * importance
+        self._a *= np.float32(1 - rate)
+        self._a += np.float32(rate) * (left.T @ left)
+        self._b += np.float32(rate) * (pulled @ rows - self._b)
+        self._solve()
+
+    def _damping(self) -> np.float32:
+        return np.float32(self.ridge * np.trace(self._a) / len(self._a))
+
+    def _solve(self) -> None:
+        """A few steps of conjugate gradients on ((1 - anchor) A + anchor A_1 + damping) w = b, from the last w."""
+        new, old, damping = np.float32(1 - self.anchor), np.float32(self.anchor), self._damping()
+
+        def times(x: NDArray[np.float32]) -> NDArray[np.float32]:
+            product: NDArray[np.float32] = new * (self._a @ x) + old * (self._a_first @ x) + damping * x
+            return product
+
+        x = self.weights
+        residual = new * self._b + old * self._b_first - times(x)
+        direction, square = residual, float(residual @ residual)
+        for _ in range(self.steps):
+            if square < 1e-10:
+                break
+            moved = times(direction)
+            step = np.float32(square / (float(direction @ moved) + 1e-12))
+            x = x + step * direction
+            residual = residual - step * moved
+            before, square = square, float(residual @ residual)
+            direction = residual + np.float32(square / before) * direction
+        self.weights = x

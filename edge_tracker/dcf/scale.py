@@ -1,0 +1,108 @@
+"""Scale by a one-dimensional correlation filter over a pyramid of the target (DSST, Danelljan et al. 2014).
+
+Each level is described by oriented gradients, pooled over cells and contrast-normalised over the neighbouring cells,
+as in HOG (Dalal and Triggs 2005); the orientations are projections on fixed directions instead of a histogram over
+angles, which needs no arc tangent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+
+CELL_PX = 4
+ORIENTATIONS = 9
+CLIP = 0.4  # of a normalised cell; a single strong edge must not decide alone
+
+
+def oriented_gradients(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Grey pyramid (L, h + 2, w + 2), h and w multiples of CELL_PX -> (L, h/CELL, w/CELL, ORIENTATIONS)."""
+    count, height, width = levels.shape[0], levels.shape[1] - 2, levels.shape[2] - 2
+    gx = levels[:, 1:-1, 2:] - levels[:, 1:-1, :-2]
+    gy = levels[:, 2:, 1:-1] - levels[:, :-2, 1:-1]
+    angles = np.pi * np.arange(ORIENTATIONS) / ORIENTATIONS
+    directions = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)  # (2, O)
+    # |gradient along a direction|, sharpened to the nearest directions: 1 at 0 degrees, 0 from 60 on.
+    projected = np.abs(np.stack([gx, gy], axis=-1).reshape(-1, 2) @ directions)
+    magnitude = np.sqrt(gx * gx + gy * gy).reshape(-1, 1)
+    projected -= np.float32(0.5) * magnitude
+    np.maximum(projected, 0, out=projected)
+    nh, nw = height // CELL_PX, width // CELL_PX
+    cells = projected.reshape(count * nh, CELL_PX, nw, CELL_PX * ORIENTATIONS).sum(axis=1)
+    cells = cells.reshape(count, nh, nw, CELL_PX, ORIENTATIONS).sum(axis=3)
+    energy = np.einsum("lyxo,lyxo->lyx", cells, cells)
+    padded = np.pad(energy, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    around = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    norm = np.sqrt(around * np.float32(4 / 9) + np.float32(1e-2) * energy.mean() + np.float32(1e-6))
+    return np.minimum(cells / norm[..., None], np.float32(CLIP))
+
+
+class ScaleFilter:
+    """Estimates by which factor the target has grown since the last frame.
+
+    levels: of the pyramid, odd. step: factor between levels. area_px: of the template, pixels.
+    """
+
+    def __init__(self, size: tuple[float, float], levels: int, step: float, area_px: float, ridge: float = 1e-2):
+        """size: (w, h) of the target in frame 1, whose shape the template takes."""
+        shrink = math.sqrt(area_px / (size[0] * size[1]))
+        self._template = tuple(max(2, round(side * shrink / CELL_PX)) * CELL_PX for side in size)
+        exponents = np.arange(levels) - (levels - 1) / 2
+        self._factors = step**exponents
+        self._step, self._ridge = step, ridge
+        self._hann = np.hanning(levels + 2)[1:-1].astype(np.float32)[:, None]
+        # The DFT over levels as a matrix, (half, levels): a product with (levels, dimensions).
+        self._dft = np.exp(-2j * np.pi * np.outer(np.arange(levels // 2 + 1), np.arange(levels)) / levels)
+        self._desired = (self._dft @ np.exp(-0.5 * exponents**2))[:, None].astype(np.complex64)
+        self._dft = self._dft.astype(np.complex64)
+        self._numerator: NDArray[np.complex64] | None = None
+        self._denominator: NDArray[np.float32] = np.zeros(0, np.float32)
+
+    def estimate(self, grey: NDArray[np.uint8], box: Box) -> float:
+        """The factor by which `box` (x, y, w, h) should be scaled to hold the target in `grey` (H, W)."""
+        assert self._numerator is not None
+        x = self._transform(grey, box)
+        response = np.fft.irfft(
+            np.einsum("fd,fd->f", self._numerator, x) / (self._denominator + self._ridge), len(self._factors)
+        )
+        return float(self._step ** (peak_of_parabola(response, int(response.argmax())) - (len(response) - 1) / 2))
+
+    def learn(self, grey: NDArray[np.uint8], box: Box, rate: float) -> None:
+        """Move by `rate` towards what `box` holds now; the first call takes it whole."""
+        x = self._transform(grey, box)
+        numerator = self._desired * x.conj()
+        denominator = np.einsum("fd,fd->f", x.real, x.real) + np.einsum("fd,fd->f", x.imag, x.imag)
+        if self._numerator is None:
+            self._numerator, self._denominator = numerator, denominator
+            return
+        self._numerator += np.float32(rate) * (numerator - self._numerator)
+        self._denominator += np.float32(rate) * (denominator - self._denominator)
+
+    def _transform(self, grey: NDArray[np.uint8], box: Box) -> NDArray[np.complex64]:
+        """Spectrum over levels of the windowed descriptions: (half, dimensions)."""
+        x, y, w, h = box
+        cx, cy = x + w / 2, y + h / 2
+        tw, th = self._template
+        levels = np.empty((len(self._factors), th + 2, tw + 2), np.float32)
+        for level, factor in zip(levels, self._factors, strict=True):
+            kx, ky = tw / (w * factor), th / (h * factor)
+            matrix = np.array([[kx, 0, (tw + 1) / 2 - kx * (cx - 0.5)], [0, ky, (th + 1) / 2 - ky * (cy - 0.5)]])
+            level[:] = cv2.warpAffine(grey, matrix, (tw + 2, th + 2), borderMode=cv2.BORDER_REPLICATE)
+        described = oriented_gradients(levels).reshape(len(levels), -1) * self._hann
+        return self._dft @ described
+
+
+def peak_of_parabola(values: NDArray[np.floating], index: int) -> float:
+    """Where the parabola through `values[index]` and its neighbours peaks; `index` itself at an end or a plateau."""
+    if 0 < index < len(values) - 1:
+        left, middle, right = (float(v) for v in values[index - 1 : index + 2])
+        curvature = left - 2 * middle + right
+        if curvature < 0:
+            return index + min(max(0.5 * (left - right) / curvature, -0.5), 0.5)
+    return float(index)

@@ -1,0 +1,99 @@
+"""Fit the offline basis of the closed-form head for a backbone: principal directions of its features.
+
+    python scripts/fit_basis.py --model mobilenetv3-small --models-dir models --data DIR --photos DIR --output FILE.npz
+
+--data: sequences in OTB's layout, whose targets are cropped as the tracker sees them; --photos: pictures, of which
+random squares are taken. Neither is needed alone. What is fitted are statistics over all of them; no picture is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.config import DcfConfig
+from edge_tracker.dcf.basis import fit_projection, save_basis
+from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.roi import Window, crop
+from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+
+KEPT = 64  # directions in the file; the tracker takes the first it wants
+
+
+def target_crops(data: Path, side: int, every: int, random: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """Crops of all targets in every so-many-th frame, shifted and zoomed a little."""
+    scale = DcfConfig().roi_scale
+    for task in read_tasks(data):
+        for path, box in list(zip(task.frames, task.boxes, strict=True))[::every]:
+            if not np.isfinite(box).all():
+                continue
+            roi = scale * np.sqrt(box[2] * box[3]) * np.exp(random.normal(0, 0.1))
+            x, y = box[:2] + box[2:] / 2 + random.normal(0, 0.1, 2) * roi - roi / 2
+            yield crop(read_image(path), Window(round(x), round(y), max(8, round(roi))), side)
+
+
+def photo_crops(photos: Path, side: int, random: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """A random square of every picture."""
+    for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        image = read_image(path)
+        height, width = image.shape[:2]
+        edge = round(min(height, width) * random.uniform(0.3, 1))
+        x, y = random.integers(width - edge + 1), random.integers(height - edge + 1)
+        yield crop(image, Window(int(x), int(y), edge), side)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
+    parser.add_argument("--models-dir", type=Path)
+    parser.add_argument("--data", type=Path, help="folder of sequences, OTB layout")
+    parser.add_argument("--photos", type=Path, help="folder of pictures")
+    parser.add_argument("--every", type=int, default=3, help="use every so-many-th frame (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
+    args = parser.parse_args()
+    try:
+        backbone = load_backbone(find_model(args.model, args.models_dir), purposes=PURPOSES)
+        random = np.random.default_rng(args.seed)
+        side = backbone.info.input_side
+        sources: list[Iterator[NDArray[np.uint8]]] = []
+        if args.data:
+            sources.append(target_crops(args.data, side, args.every, random))
+        if args.photos:
+            sources.append(photo_crops(args.photos, side, random))
+        counts = [0] * len(backbone.info.taps)
+        sums = [np.zeros(tap.channels) for tap in backbone.info.taps]
+        products = [np.zeros((tap.channels, tap.channels)) for tap in backbone.info.taps]
+        for source in sources:
+            for patch in tqdm(source, unit=" crops", disable=None):
+                for i, features in enumerate(backbone(patch)):
+                    flat = features.reshape(-1, features.shape[-1])
+                    counts[i] += len(flat)
+                    sums[i] += flat.sum(axis=0)
+                    products[i] += flat.T @ flat
+        if not counts[0]:
+            raise DatasetError("no picture at all: give --data, --photos or both")
+        projections = {}
+        for tap, count, total, product in zip(backbone.info.taps, counts, sums, products, strict=True):
+            mean = total / count
+            covariance = product / count - np.outer(mean, mean)
+            projections[tap.name] = fit_projection(mean, covariance, KEPT)
+        save_basis(args.output, backbone.info.model, projections)
+    except (EdgeTrackerError, OSError) as error:
+        print(f"fit_basis: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.output}: {args.output.stat().st_size} bytes, from {counts[0]} cells")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

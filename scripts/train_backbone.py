@@ -1,0 +1,437 @@
+"""Train a trunk of our own, from random initial weights, to see as another trunk does (distillation).
+
+    python scripts/train_backbone.py --student mobilenetv3-small --teacher mobilenetv3-small --teacher-weights FILE \\
+        --images DIR [DIR ...] --output edge-small.safetensors
+
+No labels are needed: any pictures and frames will do, best those of the cameras that it shall serve. The student's
+taps, and more lightly its blocks' outputs, are drawn to the teacher's, each channel in units of its own spread.
+Interrupted, it resumes from `<output>.checkpoint`. See docs/training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
+
+from converters.trunks import TRUNKS, MobileNetV3, TrunkSpec, load_trunk
+from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError
+from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+
+LONGEST_SIDE_PX = 400  # images are kept in memory at most this large
+HELD_OUT = 20  # every so-many-th scene is never trained on
+# Share of all crops, and the side of those crops: most of the learning is cheap at low resolution.
+STAGES = ((0.60, 128), (0.20, 160), (0.20, 224))
+OUTPUT_WEIGHT = 0.3  # of the blocks' outputs against the taps
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture, or the frames of one video, which look much alike."""
+
+    name: str
+    images: list[NDArray[np.uint8]]
+
+
+def read_scenes(folders: list[Path]) -> tuple[list[Scene], list[Scene]]:
+    """All images under `folders`, those of a folder called img as one scene: for training, held out.
+
+    Raises DatasetError where there are none.
+    """
+    paths = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if len(paths) < 2 * HELD_OUT:
+        raise DatasetError(f"{len(paths)} images under {', '.join(map(str, folders))}: too few to learn from")
+    scenes: dict[Path, list[NDArray[np.uint8]]] = {}
+    for path in tqdm(paths, desc="reading", unit=" images", disable=None):
+        image = read_image(path)
+        k = LONGEST_SIDE_PX / max(image.shape[:2])
+        if k < 1:
+            image = np.asarray(cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA), np.uint8)
+        scenes.setdefault(path.parent if path.parent.name == "img" else path, []).append(image)
+    ordered = [Scene(str(path), images) for path, images in scenes.items()]
+    held_out = ordered[:: min(HELD_OUT, len(ordered))]
+    return [s for i, s in enumerate(ordered) if i % HELD_OUT], held_out
+
+
+class Crops(IterableDataset[Tensor]):
+    """Endless batches of augmented crops, (batch, 3, side, side) uint8 RGB; seeded."""
+
+    def __init__(self, scenes: list[Scene], batch: int, side: int, seed: int) -> None:
+        self.scenes, self.batch, self.side, self.seed = scenes, batch, side, seed
+        # A video counts more than a picture, less than as many pictures as it has frames.
+        weights = np.sqrt([len(s.images) for s in scenes])
+        self.probabilities = weights / weights.sum()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        cv2.setNumThreads(1)
+        worker = get_worker_info()
+        random = np.random.default_rng((self.seed, worker.id if worker else 0))
+        while True:
+            chosen = random.choice(len(self.scenes), self.batch, p=self.probabilities)
+            crops = np.stack([self._crop(self.scenes[i], random) for i in chosen])
+            _mix(crops, random)
+            yield torch.from_numpy(np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2)))
+
+    def _crop(self, scene: Scene, random: np.random.Generator) -> NDArray[np.uint8]:
+        """One augmented crop (side, side, 3) BGR: place, scale, aspect, turn, flip, sharpness, colour."""
+        image = scene.images[random.integers(len(scene.images))]
+        height, width = image.shape[:2]
+        side = min(height, width) * math.exp(random.uniform(math.log(0.25), math.log(1.1)))
+        aspect = math.exp(random.normal(0, 0.12))
+        kx, ky = self.side / (side * aspect), self.side / (side / aspect)
+        angle = random.normal(0, 0.15) if random.random() < 0.5 else 0.0
+        flip = -1 if random.random() < 0.5 else 1
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        linear = np.array([[flip * kx, 0], [0, ky]]) @ turn
+        centre = np.array([random.uniform(0.15, 0.85) * width, random.uniform(0.15, 0.85) * height])
+        matrix = np.column_stack([linear, self.side / 2 - linear @ centre])
+        method = cv2.INTER_AREA if max(kx, ky) < 0.5 else cv2.INTER_LINEAR
+        mean = tuple(float(v) for v in image.mean(axis=(0, 1)))
+        border = cv2.BORDER_REFLECT_101 if random.random() < 0.7 else cv2.BORDER_CONSTANT
+        crop = cv2.warpAffine(image, matrix, (self.side,) * 2, flags=method, borderMode=border, borderValue=mean)
+        if random.random() < 0.3:  # a small or distant target, enlarged
+            low = max(8, int(self.side * random.uniform(0.2, 0.8)))
+            small = cv2.resize(crop, (low, low), interpolation=cv2.INTER_AREA)
+            crop = cv2.resize(small, (self.side,) * 2, interpolation=cv2.INTER_LINEAR)
+        return _recolour(np.asarray(crop, np.uint8), random)
+
+
+def _recolour(crop: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Change brightness, contrast, colour; add noise."""
+    values = crop.astype(np.float32)
+    if random.random() < 0.8:
+        mean = values.mean(axis=(0, 1))
+        gain = math.exp(random.normal(0, 0.2)) * np.exp(random.normal(0, 0.08, 3))
+        values = (values - mean) * gain.astype(np.float32) + mean + random.normal(0, 15) + random.normal(0, 5, 3)
+    if random.random() < 0.3:
+        grey = values.mean(axis=2, keepdims=True)
+        values = grey + (values - grey) * random.uniform(0, 1.6)
+    if random.random() < 0.3:
+        values = values + random.normal(0, random.uniform(0, 10), values.shape)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _mix(crops: NDArray[np.uint8], random: np.random.Generator) -> None:
+    """Lay a rectangle of its neighbour into a third of the crops, and blend another sixth: new pictures from old."""
+    count, side = len(crops), crops.shape[1]
+    neighbours = np.roll(crops, 1, axis=0)
+    for i in range(count):
+        draw = random.random()
+        if draw < 1 / 3:
+            h, w = (int(v) for v in random.uniform(0.2, 0.8, 2) * side)
+            y, x = random.integers(side - h + 1), random.integers(side - w + 1)
+            crops[i, y : y + h, x : x + w] = neighbours[i, y : y + h, x : x + w]
+        elif draw < 1 / 2:
+            share = random.uniform(0.1, 0.5)
+            crops[i] = ((1 - share) * crops[i] + share * neighbours[i]).astype(np.uint8)
+
+
+class Eye(nn.Module):
+    """A trunk behind its normalisation: (N, 3, S, S) uint8 RGB -> taps, outputs of the blocks."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: MobileNetV3, spec: TrunkSpec) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The expansions of the tapped blocks first, then the outputs of all blocks but the last."""
+        x = ((x.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        expansions, outputs = self.trunk.activations(x)
+        return [expansions[n - 1] for n in tapped_blocks(self.trunk)] + outputs[:-1]
+
+
+def tapped_blocks(trunk: MobileNetV3) -> list[int]:
+    return [n for numbers in trunk.tapped for n in numbers]
+
+
+def make_eye(name: str, weights: Path | None, device: torch.device) -> Eye:
+    trunk = load_trunk(name, weights)
+    if not isinstance(trunk, MobileNetV3):
+        raise ModelError(f"{name} is no MobileNetV3")
+    return Eye(trunk, TRUNKS[name]).to(device).to(memory_format=torch.channels_last)
+
+
+def channel_units(teacher: Eye, batches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Per feature map of the teacher: 1 / variance of each channel (C,), 0 for the dead; and their number."""
+    units = []
+    with torch.no_grad():
+        maps = [teacher(batch) for batch in batches]
+    for layer in zip(*maps, strict=True):
+        variance = torch.cat([m.float() for m in layer]).var(dim=(0, 2, 3))
+        alive = variance > 1e-6 * variance.median()
+        weight = torch.where(alive, 1 / (variance + 1e-3 * variance.median()), 0.0)
+        units.append((weight, alive.sum()))
+    return units
+
+
+def match_spread(student: Eye, teacher: Eye, batches: list[Tensor]) -> None:
+    """Start the norms before the compared maps with the teacher's spread: a good part of training would go into
+    shrinking maps that random weights make ten times too large."""
+    trunk = student.trunk
+    with torch.no_grad():
+        deviations = [torch.cat(layer).std(dim=(0, 2, 3)) for layer in zip(*map(teacher, batches), strict=True)]
+        blocks = list(trunk.features)[1:]
+        tapped = tapped_blocks(trunk)
+        norms = [blocks[n - 1].block[0][1] for n in tapped] + [block.block[-1][1] for block in blocks[:-1]]
+        for norm, deviation in zip(norms, deviations, strict=True):
+            norm.weight.copy_(deviation)
+
+
+def distillation_loss(
+    found: list[Tensor], wanted: list[Tensor], units: list[tuple[Tensor, Tensor]], taps: int
+) -> tuple[Tensor, list[float]]:
+    """Mean over channels of the squared error in units of the channel's variance, per map; the weighted sum."""
+    total = torch.zeros((), device=found[0].device)
+    parts = []
+    for index, (f, w, (weight, alive)) in enumerate(zip(found, wanted, units, strict=True)):
+        error = (f - w).square().mean(dim=(0, 2, 3)) @ weight / alive
+        parts.append(float(error.detach()))
+        total = total + (1.0 if index < taps else OUTPUT_WEIGHT) * error
+    return total, parts
+
+
+def channel_correlation(student: Eye, teacher: Eye, batches: list[Tensor]) -> dict[str, float]:
+    """Median over channels of the correlation with the teacher, per tapped block; channels dead in it left out."""
+    student.eval()
+    blocks = tapped_blocks(teacher.trunk)
+    pairs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
+    with torch.no_grad():
+        for batch in batches:
+            for kept, f, w in zip(pairs, student(batch), teacher(batch), strict=False):
+                kept.append((f.transpose(0, 1).flatten(1), w.transpose(0, 1).flatten(1)))
+    result = {}
+    for block, kept in zip(blocks, pairs, strict=True):
+        f, w = (torch.cat(side, dim=1).double() for side in zip(*kept, strict=True))
+        f, w = f - f.mean(1, keepdim=True), w - w.mean(1, keepdim=True)
+        alive = w.square().mean(1) > 1e-6 * w.square().mean(1).median()
+        correlation = (f * w).sum(1) / (f.norm(dim=1) * w.norm(dim=1) + 1e-12)
+        result[f"block{block}"] = round(float(correlation[alive].median()), 4)
+    return result
+
+
+def learning_rate(done: float, peak: float) -> float:
+    """Linear warm-up over the first 2 % of training, then a cosine down to 1 % of the peak; `done` in [0, 1]."""
+    if done < 0.02:
+        return peak * max(done, 1e-4) / 0.02
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.02) / 0.98)))
+
+
+def stage_of(done: float) -> int:
+    """Index into STAGES when the share `done` of all crops has been seen."""
+    ends = np.cumsum([share for share, _ in STAGES])
+    return min(int(np.searchsorted(ends, done, side="right")), len(STAGES) - 1)
+
+
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """For AveragedModel: an exponential average that is short at first, so that it forgets the random start."""
+
+    def update(averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
+        for average, value in zip(averages, current, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - keep)
+            else:
+                average.copy_(value)
+
+    return update
+
+
+class Training:
+    """Student, its moving average, optimiser and where they are: all that a checkpoint holds."""
+
+    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+        torch.manual_seed(args.seed)
+        self.student = make_eye(args.student, None, device)
+        self.student.trunk.train()
+        for module in self.student.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out" if module.groups == 1 else "fan_in")
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.05  # trunks have torchvision's 0.01, too slow for what changes as fast as here
+        self.average = AveragedModel(self.student, multi_avg_fn=moving_average(args.ema), use_buffers=True)
+        matrices = [p for p in self.student.parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
+        others = [p for p in self.student.parameters() if p.ndim != 4 or p.shape[2:] != (1, 1)]
+        # Muon takes matrices alone: these share memory with the 1x1 convolutions.
+        self.matrices = [(p, nn.Parameter(p.detach().flatten(1))) for p in matrices]
+        self.optimisers = (
+            torch.optim.Muon(
+                [m for _, m in self.matrices],
+                lr=args.lr,
+                weight_decay=args.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(others, lr=args.lr, weight_decay=0.0),
+        )
+        self.crops = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []
+
+    def step(self, loss: Tensor, rate: float) -> None:
+        """One step downhill at learning rate `rate`."""
+        self.student.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        for parameter, matrix in self.matrices:
+            matrix.grad = parameter.grad.flatten(1) if parameter.grad is not None else None
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+        self.average.update_parameters(self.student)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "crops": self.crops,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.average.load_state_dict(state["average"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.crops, self.seconds, self.history = state["crops"], state["seconds"], state["history"]
+
+
+def save_whole(path: Path, write: Any) -> None:
+    """Write under a partial name, then rename."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    partial.replace(path)
+
+
+def train(args: argparse.Namespace) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(args.threads)
+    training_scenes, held_out = read_scenes(args.images)
+    teacher = make_eye(args.teacher, args.teacher_weights, device).requires_grad_(False)
+    training = Training(args, device)
+    if [m.shape[1] for m in teacher(probe(device))] != [m.shape[1] for m in training.student(probe(device))]:
+        raise ModelError(f"{args.student} and {args.teacher} have maps of different widths")
+    checkpoint = args.output.with_name(args.output.name + ".checkpoint")
+    if checkpoint.is_file():
+        training.restore(torch.load(checkpoint, map_location=device, weights_only=True))
+        print(f"resuming after {training.crops} crops", file=sys.stderr)
+    unseen = [b.to(device) for b, _ in zip(Crops(held_out, 32, 224, 1), range(4), strict=False)]
+    first = [b.to(device) for b, _ in zip(Crops(training_scenes, 32, 128, 2), range(16), strict=False)]
+    units = channel_units(teacher, first)
+    if training.crops == 0:
+        match_spread(training.student, teacher, first)
+    taps = len(tapped_blocks(teacher.trunk))
+    progress = tqdm(total=args.crops, initial=training.crops, unit=" crops", disable=None, smoothing=0.05)
+    while training.crops < args.crops:
+        side = STAGES[stage_of(training.crops / args.crops)][1]
+        crops = Crops(training_scenes, args.batch, side, args.seed + training.crops)
+        loader = DataLoader(crops, batch_size=None, num_workers=args.workers, prefetch_factor=4)
+        last_look = time.monotonic()
+        smooth: list[float] = []
+        for batch in loader:
+            start = time.monotonic()
+            done = training.crops / args.crops
+            if STAGES[stage_of(done)][1] != side or done >= 1:
+                break
+            images = batch.to(device)
+            with torch.no_grad():
+                wanted = teacher(images)
+            loss, parts = distillation_loss(training.student(images), wanted, units, taps)
+            if not math.isfinite(sum(parts)):
+                raise ModelError(f"the loss is {sum(parts)} after {training.crops} crops: lower --lr")
+            training.step(loss, learning_rate(done, args.lr))
+            training.crops += len(images)
+            training.seconds += time.monotonic() - start
+            smooth = parts if not smooth else [0.98 * s + 0.02 * p for s, p in zip(smooth, parts, strict=True)]
+            progress.update(len(images))
+            if time.monotonic() - last_look > args.look_every_s:
+                look(training, teacher, unseen, smooth[:taps], side, checkpoint, args)
+                last_look = time.monotonic()
+    look(training, teacher, unseen, [], 224, checkpoint, args)
+
+
+def probe(device: torch.device) -> Tensor:
+    return torch.zeros(2, 3, 64, 64, dtype=torch.uint8, device=device)
+
+
+def look(
+    training: Training,
+    teacher: Eye,
+    unseen: list[Tensor],
+    losses: list[float],
+    side: int,
+    checkpoint: Path,
+    args: argparse.Namespace,
+) -> None:
+    """Measure the averaged student on unseen images, and write checkpoint, weights and history."""
+    student: Eye = training.average.module
+    record = {
+        "crops": training.crops,
+        "minutes": round(training.seconds / 60, 1),
+        "side": side,
+        "losses": [round(v, 4) for v in losses],
+        "correlation": channel_correlation(student, teacher, unseen),
+    }
+    training.history.append(record)
+    tqdm.write(json.dumps(record), file=sys.stderr)
+    save_whole(checkpoint, lambda path: torch.save(training.state(), path))
+    weights = {k: v.cpu().contiguous() for k, v in student.trunk.state_dict().items()}
+    save_whole(args.output, lambda path: save_file(weights, path))
+    args.output.with_suffix(".json").write_text(json.dumps(training.history, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    students = [name for name in TRUNKS if name.startswith("mobilenetv3")]
+    parser.add_argument("--student", choices=students, required=True)
+    parser.add_argument("--teacher", choices=students, required=True)
+    parser.add_argument("--teacher-weights", type=Path, required=True)
+    parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of pictures and frames")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--crops", type=int, default=420_000, help="how many to train on (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-2, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--ema", type=float, default=0.998, help="of the averaged weights, per step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes that cut crops")
+    parser.add_argument("--look-every-s", type=float, default=300.0, help="seconds between measurements")
+    args = parser.parse_args()
+    try:
+        train(args)
+    except EdgeTrackerError as error:
+        print(f"train_backbone: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train_backbone: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
