@@ -1,4 +1,4 @@
-"""Convert a trunk to ONNX: `python converters/to_onnx.py --model mobilenetv3-small --weights FILE --output FILE`.
+"""Convert a network to ONNX: `python converters/to_onnx.py --model mobilenetv3-small --weights FILE --output FILE`.
 
 The graph takes the raw crop, uint8 (1, S, S, 3) BGR, and gives one float32 output (1, C, H, W) per tap; colour
 order and normalisation are inside. What the model is (taps, strides, layers) is kept in its metadata.
@@ -6,65 +6,62 @@ order and normalisation are inside. What the model is (taps, strides, layers) is
 
 from __future__ import annotations
 
-import argparse
-import copy
+import contextlib
+import io
 import logging
+import re
 import sys
 import tempfile
 import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters.trunks import TRUNKS, Trunk, TrunkSpec, load_trunk
-from converters.writing import OPSET, finish, write
+from converters import command, weight_network
+from converters.plan import Graph, Network, Plan
+from converters.prepare import (
+    CropToTaps,
+    equalise,
+    floor_dead_channels,
+    fold_batch_norm,
+    fold_dead_squeeze_excite,
+    normalised,
+)
+from converters.trunks import TRUNKS, Trunk, TrunkSpec
+from converters.writing import OPSET, finish
 from edge_tracker.backbones.base import BackboneInfo
-from edge_tracker.backbones.catalogue import sha256_of
-from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.errors import ModelError
 
 TOLERANCE = 1e-4  # of ONNX against torch, relative to each tap's largest activation
+CALIBRATION_CROPS = 100
+PERCENTILE = 99.99  # of activations, what lies beyond is cut off
+# Relu among them lets its convolution's output have the range behind it, and not the negative half for nothing.
+QUANTISED = ("Conv", "Relu", "Clip", "Add", "Mul", "GlobalAveragePool", "ReduceMean")
 
 
-class CropToTaps(nn.Module):
-    """A trunk behind its preprocessing: uint8 (1, S, S, 3) BGR -> taps.
-
-    Scale and colour order go into the first convolution; the mean is subtracted before it, because the
-    convolution's zero padding must mean "mean colour", as it did in training.
-    """
-
-    mean_bgr: Tensor
-
-    def __init__(self, trunk: Trunk, spec: TrunkSpec) -> None:
-        super().__init__()
-        self.trunk = copy.deepcopy(trunk)
-        stem = next(m for m in self.trunk.modules() if isinstance(m, nn.Conv2d))
-        std = torch.tensor(spec.std).view(1, 3, 1, 1) * 255
-        stem.weight = nn.Parameter((stem.weight.double() / std.double()).float().flip(1))
-        mean = torch.tensor(spec.mean, dtype=torch.float64).flip(0).view(1, 3, 1, 1) * 255
-        self.register_buffer("mean_bgr", mean.float())
-
-    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
-        taps: tuple[Tensor, ...] = self.trunk(crop.permute(0, 3, 1, 2).float() - self.mean_bgr)
-        return taps
-
-
-def export(name: str, trunk: Trunk) -> onnx.ModelProto:
+def export(name: str, trunk: Trunk, prepared: Trunk | None = None) -> onnx.ModelProto:
     """Export trunk `name` and return the ONNX model, checked against torch on a random crop.
 
-    Raises ModelError where ONNX Runtime's taps differ from torch's by more than TOLERANCE.
+    prepared: the same network in another form, to be exported in its place. Nodes are called after the block they
+    belong to, "stem..." or "block<n>...". Raises ModelError where ONNX Runtime's taps differ from torch's by more than
+    TOLERANCE.
     """
     spec = TRUNKS[name]
     info = BackboneInfo(name, spec.input_side, trunk.taps)
     crop = torch.from_numpy(
         np.random.default_rng(0).integers(0, 256, (1, spec.input_side, spec.input_side, 3), dtype=np.uint8)
     )
-    module = CropToTaps(trunk, spec).eval()
+    module = CropToTaps(prepared or trunk, spec).eval()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -81,6 +78,7 @@ def export(name: str, trunk: Trunk) -> onnx.ModelProto:
             verbose=False,
         )
         model = onnx.load(path)
+    _name_nodes(model)
     finish(model, info)
     check_against_torch(model, trunk, spec, crop)
     return model
@@ -93,9 +91,8 @@ def check_against_torch(model: onnx.ModelProto, trunk: Trunk, spec: TrunkSpec, c
     """
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     found = session.run(None, {"crop": crop.numpy()})
-    rgb = crop.flip(3).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
-        expected = trunk((rgb - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(spec.std).view(1, 3, 1, 1))
+        expected = trunk(normalised(crop.numpy(), spec))
     error = max(
         float(np.abs(a - b.numpy()).max() / max(np.abs(b.numpy()).max(), 1e-12))
         for a, b in zip(found, expected, strict=True)
@@ -105,25 +102,122 @@ def check_against_torch(model: onnx.ModelProto, trunk: Trunk, spec: TrunkSpec, c
     return error
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Convert a feature extractor to ONNX.")
-    parser.add_argument("--model", required=True, choices=sorted(TRUNKS), help="which network")
-    parser.add_argument("--weights", type=Path, help="torchvision state dict (.pt, .pth) or the minimalistic .npz")
-    parser.add_argument("--random-weights", action="store_true", help="no weights: for tests of the tool chain only")
-    parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write")
-    args = parser.parse_args(argv)
-    try:
-        if (args.weights is None) != args.random_weights:
-            raise ModelError("give --weights FILE (or, for tests only, --random-weights)")
-        if not args.output.parent.is_dir():
-            raise ModelError(f"no folder {args.output.parent} to write {args.output.name} into")
-        model = export(args.model, load_trunk(args.model, args.weights))
-        origin = f"{args.weights.name}, sha256 {sha256_of(args.weights)}" if args.weights else "random, for tests"
-        write(model, args.output, origin)
-    except EdgeTrackerError as error:
-        print(f"to_onnx: {error}", file=sys.stderr)
-        return 2
-    return 0
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Call every node after its place in the trunk, which the exporter notes: block 0 is the stem."""
+    for number, node in enumerate(model.graph.node):
+        scopes = next((p.value for p in node.metadata_props if p.key.endswith("name_scopes")), "")
+        place = re.search(r"trunk\.features\.(\d+)", scopes)
+        block = "" if place is None else "stem." if place[1] == "0" else f"block{place[1]}."
+        node.name = f"{block}{node.op_type}_{number}"
+
+
+def for_quantisation(network: Network, crops: NDArray[np.uint8]) -> onnx.ModelProto:
+    """The network as float ONNX in the form that quantises best where an engine has a hard swish of its own."""
+    x = normalised(crops[:CALIBRATION_CROPS], network.spec)
+    prepared = floor_dead_channels(fold_dead_squeeze_excite(fold_batch_norm(network.trunk), x))
+    return export(network.name, network.trunk, equalise(prepared, x))
+
+
+class OnnxWriter:
+    """Writes `.onnx` files for ONNX Runtime: uint8 activations and int8 weights, which it runs fastest."""
+
+    program = "to_onnx"
+    engine = "onnxruntime"
+    suffix = ".onnx"
+
+    def write(self, network: Network, plan: Plan, path: Path) -> None:
+        if plan.quantised:
+            model = quantise(for_quantisation(network, plan.crops()), plan)
+        else:
+            model = export(network.name, network.trunk)
+        if plan.precision == "fp16":
+            store_as_fp16(model)
+        if plan.precision != "fp32":
+            finish(model, network.info(plan.precision))
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+    def inspect(self, path: Path, plan: Plan) -> Graph:
+        nodes = onnx.load(str(path)).graph.node
+        fed_by_integers = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+        plumbing = ("QuantizeLinear", "DequantizeLinear", "Cast", "Concat", "Transpose")
+        floating = [n for n in nodes if n.op_type not in plumbing and not fed_by_integers & set(n.input)]
+        convolutions = [n.name for n in floating if n.op_type == "Conv" and not _kept(n.name, plan.kept_in_float)]
+        return Graph(
+            Counter(node.op_type for node in nodes),
+            Counter(node.op_type for node in floating),
+            foreign=tuple(convolutions) if plan.quantised else (),
+        )
+
+
+def _kept(name: str, kept: Sequence[str]) -> bool:
+    return name.split(".")[0] in kept
+
+
+def quantise(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """Static quantisation in QDQ form. Raises ModelError where it fails, or a name to keep in float is unknown."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.crops: Iterator[NDArray[np.uint8]] = iter(plan.crops()[:CALIBRATION_CROPS])
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            crop = next(self.crops, None)
+            return None if crop is None else {"crop": crop[None]}
+
+    excluded = kept_nodes([node.name for node in model.graph.node], plan.kept_in_float)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger().setLevel(logging.ERROR)
+        result = Path(folder) / "int8.onnx"
+        quantize_static(
+            model,
+            str(result),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=excluded,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": PERCENTILE},
+        )
+        return onnx.load(str(result))
+
+
+def kept_nodes(names: Sequence[str], kept: Sequence[str]) -> list[str]:
+    """The nodes of the parts to keep in float. Raises ModelError for a part that does not exist."""
+    parts = {name.split(".")[0] for name in names if "." in name}
+    unknown = sorted(set(kept) - parts)
+    if unknown:
+        raise ModelError(f"no part is called {', '.join(unknown)}; there are {', '.join(sorted(parts))}")
+    return [name for name in names if _kept(name, kept)]
+
+
+def store_as_fp16(model: onnx.ModelProto) -> None:
+    """Keep float weights in 16 bits. The engine widens them once, when it loads: half the size, the same speed."""
+    for tensor in list(model.graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        stored = numpy_helper.from_array(values.astype(np.float16), tensor.name + "_fp16")
+        widen = onnx.helper.make_node("Cast", [stored.name], [tensor.name], f"widen_{tensor.name}", to=1)
+        model.graph.initializer.remove(tensor)
+        model.graph.initializer.append(stored)
+        model.graph.node.insert(0, widen)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    if weight_network.asked_for(argv):
+        return weight_network.main(argv)
+    return command.main(OnnxWriter(), argv)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -101,6 +102,12 @@ class ConvNormActivation(nn.Sequential):
         super().__init__(convolution, norm, *([activation()] if activation else []))
         self.asymmetric_pad = ((kernel - 2) // 2, (kernel - 1) - (kernel - 2) // 2) if asymmetric else None
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        convolution = self[0]
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution
+
     def forward(self, x: Tensor) -> Tensor:
         if self.asymmetric_pad is not None:
             before, after = self.asymmetric_pad
@@ -129,7 +136,9 @@ class SqueezeExcitation(nn.Module):
 class InvertedResidual(nn.Module):
     """Expand, depthwise, squeeze-excite, project. `expansion_only` keeps what the last tap needs."""
 
-    def __init__(self, channels_in: int, b: Block, minimalistic: bool, expansion_only: bool) -> None:
+    def __init__(
+        self, channels_in: int, b: Block, minimalistic: bool, same_padding: bool, expansion_only: bool
+    ) -> None:
         super().__init__()
         activation = nn.Hardswish if b.hard_swish else nn.ReLU
         self.expands = b.expanded != channels_in
@@ -147,7 +156,7 @@ class InvertedResidual(nn.Module):
                     groups=b.expanded,
                     activation=activation,
                     folded=minimalistic,
-                    same_padding=minimalistic,
+                    same_padding=same_padding,
                 )
             )
             if b.squeeze:
@@ -169,6 +178,14 @@ class Trunk(nn.Module):
 
     taps: tuple[Tap, ...]
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Every tapped layer by itself, in the order of `taps` and of their layers."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        layers = iter(self.layers(x))
+        return tuple(torch.cat([next(layers) for _ in tap.layers], dim=1) for tap in self.taps)
+
 
 class MobileNetV3(Trunk):
     """MobileNetV3 up to the expansion of its last block.
@@ -182,6 +199,7 @@ class MobileNetV3(Trunk):
         selection: tuple[int, ...],
         localisation: tuple[int, ...],
         minimalistic: bool = False,
+        same_padding: bool = False,
     ) -> None:
         super().__init__()
         stem_activation = nn.ReLU if minimalistic else nn.Hardswish
@@ -193,12 +211,13 @@ class MobileNetV3(Trunk):
                 2,
                 activation=stem_activation,
                 folded=minimalistic,
-                same_padding=minimalistic,
+                same_padding=same_padding,
             )
         ]
         channels = 16
         for number, b in enumerate(blocks, start=1):
-            layers.append(InvertedResidual(channels, b, minimalistic, expansion_only=number == len(blocks)))
+            last = number == len(blocks)
+            layers.append(InvertedResidual(channels, b, minimalistic, same_padding, expansion_only=last))
             channels = b.out
         self.features = nn.Sequential(*layers)
         self.tapped = (selection, localisation)
@@ -206,15 +225,15 @@ class MobileNetV3(Trunk):
         def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
             layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
             # Each strided 3x3 convolution centres cell i on pixel 2 i, TensorFlow's on 2 i + 1, not between the two.
-            receptive = stride / 2 - 1 if minimalistic else -stride / 2
+            receptive = stride / 2 - 1 if same_padding else -stride / 2
             return Tap(f"stride{stride}", stride, layers, purpose=purpose, receptive_offset_px=receptive)
 
         self.taps = (tap(16, selection, "selection"), tap(8, localisation, "localisation"))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """x (N, 3, S, S), normalised RGB -> (N, C, S/16, S/16), (N, C, S/8, S/8)."""
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """x (N, 3, S, S), normalised RGB -> the expansions at stride 16, then those at stride 8."""
         expansions, _ = self.activations(x)
-        return tuple(torch.cat([expansions[n - 1] for n in numbers], dim=1) for numbers in self.tapped)
+        return [expansions[n - 1] for numbers in self.tapped for n in numbers]
 
     def activations(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Expansions and outputs of all blocks. The last block's output, of which only the expansion is built,
@@ -250,10 +269,10 @@ class Vgg16(Trunk):
             Tap("stride16", 16, (Layer("conv5_3", 512),)),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def layers(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, S, S), normalised RGB -> (N, 512, S/8, S/8), (N, 512, S/16, S/16)."""
         conv4_3 = self.features[: self.CONV4_3 + 1](x)
-        return conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)
+        return [conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)]
 
 
 @dataclass(frozen=True)
@@ -270,22 +289,27 @@ TRUNKS: dict[str, TrunkSpec] = {
     "mobilenetv3-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
     "mobilenetv3-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7))),
     "mobilenetv3-large-minimalistic": TrunkSpec(
-        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), (6, 7), minimalistic=True),
+        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), (6, 7), minimalistic=True, same_padding=True),
         mean=(0.5, 0.5, 0.5),  # RGB / 127.5 - 1
         std=(0.5, 0.5, 0.5),
     ),
     "vgg16": TrunkSpec(Vgg16),
+    # Our own, trained by scripts/train_backbone.py; the large one is padded as its teacher is.
+    "edge-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
+    "edge-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7), same_padding=True)),
 }
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a torch state dict (`.pt`, `.pth`) or the minimalistic release's `.npz` into torchvision key names.
+    """Read a state dict (`.pt`, `.pth`, `.safetensors`) or the minimalistic release's `.npz` into torchvision's names.
 
     Raises ModelError where the file is missing or is not such a file. Pickled code is never run.
     """
     if not path.is_file():
         raise ModelError(f"no weights file at {path}")
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -18,6 +18,9 @@ METADATA_KEY = "edge_tracker"
 # "localisation": shallower ones on a finer grid, with which the correlation filter places the target.
 PURPOSES = ("selection", "localisation")
 
+# "int8": integers throughout; "int8-mixed": but for the first layers; "fp16" is how weights are stored.
+PRECISIONS = ("fp32", "fp16", "int8", "int8-mixed")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -50,6 +53,7 @@ class BackboneInfo:
     model: str
     input_side: int  # pixels; the crop is square
     taps: tuple[Tap, ...]
+    precision: str = "fp32"  # one of PRECISIONS; a file that does not state it is fp32
 
     def to_metadata(self) -> str:
         taps = [
@@ -63,7 +67,8 @@ class BackboneInfo:
             }
             for tap in self.taps
         ]
-        return json.dumps({"model": self.model, "input_side": self.input_side, "taps": taps})
+        precision = {} if self.precision == "fp32" else {"precision": self.precision}
+        return json.dumps({"model": self.model, "input_side": self.input_side, "taps": taps, **precision})
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], path: object) -> BackboneInfo:
@@ -84,11 +89,12 @@ class BackboneInfo:
                 )
                 for tap in data["taps"]
             )
-            info = cls(model=str(data["model"]), input_side=int(data["input_side"]), taps=taps)
-        except (ValueError, KeyError, TypeError) as error:
+            precision = str(data.get("precision", "fp32"))
+            info = cls(model=str(data["model"]), input_side=int(data["input_side"]), taps=taps, precision=precision)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} states its taps in a form this version cannot read: {error!r}") from error
         usable = all(tap.stride >= 1 and tap.purpose in PURPOSES for tap in info.taps)
-        if not info.taps or info.input_side < 1 or not usable:
+        if not info.taps or info.input_side < 1 or info.precision not in PRECISIONS or not usable:
             raise ModelError(f"{path} states no usable taps")
         return info
 

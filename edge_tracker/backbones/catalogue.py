@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -10,10 +11,42 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_tracker.backbones.base import Backbone
+from edge_tracker.backbones.base import PRECISIONS, Backbone
+from edge_tracker.backbones.host import cpu
 from edge_tracker.errors import ConfigError, ModelError
 
-ENGINES = ("onnxruntime",)
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs models: the files it takes, its own kind first, and where its adapter is."""
+
+    suffixes: tuple[str, ...]
+    packages: tuple[str, ...]  # any of these does
+    module: str
+    adapter: str
+    extra: str | None  # of this package, that installs it
+
+    @property
+    def installed(self) -> bool:
+        return any(importlib.util.find_spec(package) is not None for package in self.packages)
+
+
+ENGINES: dict[str, Engine] = {  # the first that is installed and takes a file runs it, unless another is asked for
+    "onnxruntime": Engine(
+        (".onnx",), ("onnxruntime",), "edge_tracker.backbones.onnxruntime_engine", "OnnxRuntimeBackbone", None
+    ),
+    "openvino": Engine(
+        (".xml", ".onnx"), ("openvino",), "edge_tracker.backbones.openvino_engine", "OpenVinoBackbone", "openvino"
+    ),
+    "litert": Engine(
+        (".tflite",),
+        ("ai_edge_litert", "tflite_runtime"),
+        "edge_tracker.backbones.litert_engine",
+        "LiteRtBackbone",
+        "litert",
+    ),
+}
+SUFFIXES = tuple(dict.fromkeys(suffix for engine in ENGINES.values() for suffix in engine.suffixes))
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
@@ -39,11 +72,23 @@ class CatalogueEntry:
 
     @property
     def file(self) -> str:
+        """What the file of full precision is called; see `variants` for the others."""
         return f"{self.name}.onnx"
+
+    @property
+    def weight_network_file(self) -> str:
+        """Of the network trained on this model's features; the file states so, and is refused with any other."""
+        return f"{self.name}.weights.safetensors"
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
+    CatalogueEntry(
+        "edge-small",
+        "Apache-2.0",
+        "ours: MobileNetV3-Small, trained by scripts/train_backbone.py; in the package",
+        "not measured yet",
+    ),
     CatalogueEntry(
         "mobilenetv3-small",
         "BSD-3-Clause",
@@ -81,6 +126,22 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
 
 
 @dataclass(frozen=True)
+class Measured:
+    """How fast a model file was where it was converted. Times are medians of one run, one thread."""
+
+    engine: str
+    cpu: str
+    p50_ms: float
+    fp32_p50_ms: float  # the same model in full precision, in the same engine
+    packaged_p50_ms: float  # the packaged model in ONNX Runtime: what makes engines comparable
+
+    @property
+    def pays(self) -> bool:
+        """Whether this file is faster than full precision, by more than the measurement's noise."""
+        return self.p50_ms < 0.95 * self.fp32_p50_ms
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a converter writes beside a model file, `<file>.json`: enough to tell whether it is the file it was."""
 
@@ -90,15 +151,26 @@ class ModelCard:
     licence: str
     source: str
     weights: str  # what it was converted from: file name and SHA-256
+    precision: str = "fp32"
+    failed_gates: tuple[str, ...] = ()  # what it was written in spite of, with --force
+    measured: Measured | None = None
 
     @classmethod
-    def of(cls, path: Path, entry: CatalogueEntry, weights: str) -> ModelCard:
-        digest = sha256_of(path)
-        return cls(entry.name, path.stat().st_size, digest, entry.licence, entry.source, weights)
+    def of(
+        cls,
+        path: Path,
+        entry: CatalogueEntry,
+        weights: str,
+        precision: str = "fp32",
+        failed_gates: tuple[str, ...] = (),
+        measured: Measured | None = None,
+    ) -> ModelCard:
+        size, digest = size_of_model(path), sha256_of(*files_of(path))
+        return cls(entry.name, size, digest, entry.licence, entry.source, weights, precision, failed_gates, measured)
 
     def describes(self, path: Path) -> bool:
         """True if the file at `path` is the one this card was written for."""
-        return (path.stat().st_size, sha256_of(path)) == (self.bytes, self.sha256)
+        return (size_of_model(path), sha256_of(*files_of(path))) == (self.bytes, self.sha256)
 
     @classmethod
     def read(cls, model_path: Path) -> ModelCard | None:
@@ -107,18 +179,36 @@ class ModelCard:
         if not path.is_file():
             return None
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields["failed_gates"] = tuple(fields.get("failed_gates", ()))
+            if fields.get("measured") is not None:
+                fields["measured"] = Measured(**fields["measured"])
+            return cls(**fields)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"the model card {path} cannot be read: {error}") from error
 
     def write(self, model_path: Path) -> None:
-        card_path(model_path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        card_path(model_path).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def files_of(path: Path) -> list[Path]:
+    """The files a model consists of: OpenVINO keeps the weights of `NAME.xml` in `NAME.bin`."""
+    weights = path.with_suffix(".bin")
+    return [path, weights] if path.suffix == ".xml" and weights.is_file() else [path]
+
+
+def size_of_model(path: Path) -> int:
+    """Bytes of all its files."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
+def sha256_of(*paths: Path) -> str:
+    """SHA-256 of a file, or of several as if they were one, in hex digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def card_path(model_path: Path) -> Path:
@@ -144,36 +234,101 @@ def search_path(models_dir: str | Path | None = None) -> list[Path]:
     return [Path(p) for p in (models_dir, variable) if p] + [PACKAGED, user_cache()]
 
 
-def locate(name: str, models_dir: str | Path | None = None) -> Path | None:
-    """The file of the model called `name`, None where no folder of the search path holds it."""
-    for folder in search_path(models_dir):
-        path = folder / entry_of(name).file
-        if path.is_file():
-            return path
-    return None
+def variants(name: str, models_dir: str | Path | None = None) -> list[Path]:
+    """All files of the model called `name` on the search path, in its order.
+
+    They are called `NAME.SUFFIX` or `NAME.PRECISION.SUFFIX`, `mobilenetv3-small.int8.tflite` for one.
+    """
+    stem = entry_of(name).name
+    endings = [f"{middle}{suffix}" for suffix in SUFFIXES for middle in ("", *(f".{p}" for p in PRECISIONS))]
+    paths = [folder / (stem + ending) for folder in search_path(models_dir) for ending in endings]
+    return [path for path in paths if path.is_file()]
 
 
-def find_model(model: str | Path, models_dir: str | Path | None = None) -> Path:
-    """Resolve a name, a path or "auto" to a model file. Raises ModelError that says where was looked."""
+def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto") -> Path | None:
+    """The best file of the model called `name` that `engine` can run, of the first folder that holds any, or None.
+
+    Best is what was measured to be fastest on this kind of processor, if it beats full precision; then full precision,
+    in the order of ENGINES. Files written in spite of failed gates come last. Raises ModelError for a broken card.
+    """
+    usable = [path for path in variants(name, models_dir) if runners(path, engine)]
+    nearest = [path for path in usable if path.parent == usable[0].parent]
+    return min(nearest, key=lambda path: _rank(path, engine), default=None)
+
+
+def runners(path: Path, engine: str = "auto") -> list[str]:
+    """The installed engines that take this file, of those asked for; the one whose own kind it is first."""
+    names = ENGINES if engine == "auto" else (engine,)
+    found = [name for name in names if ENGINES[name].installed and path.suffix in ENGINES[name].suffixes]
+    return sorted(found, key=lambda name: ENGINES[name].suffixes.index(path.suffix))
+
+
+def _rank(path: Path, engine: str) -> tuple[int, float]:
+    card = ModelCard.read(path)
+    precision = card.precision if card else next((p for p in PRECISIONS if path.stem.endswith(f".{p}")), "fp32")
+    measured = card.measured if card else None
+    here = measured is not None and measured.cpu == cpu()[0] and measured.engine in runners(path, engine)
+    if card and card.failed_gates:
+        return 3, 0.0
+    if precision.startswith("int8") and measured and here and measured.pays:
+        return 0, measured.p50_ms / measured.packaged_p50_ms
+    if precision.startswith("int8"):
+        return 2, 0.0
+    return 1, list(ENGINES).index(runners(path, engine)[0]) + 0.5 * PRECISIONS.index(precision)
+
+
+def find_model(model: str | Path, models_dir: str | Path | None = None, engine: str = "auto") -> Path:
+    """Resolve a name, a path or "auto" to a model file that `engine` runs. Raises ModelError that says where was
+    looked, ConfigError for an unknown engine."""
+    check_engine(engine)
     if models_dir is not None and not Path(models_dir).is_dir():
         raise ModelError(f"no folder {models_dir} (--models-dir)")
-    if isinstance(model, Path) or os.sep in model or model.endswith(".onnx"):
+    if isinstance(model, Path) or os.sep in model or model.endswith(SUFFIXES):
         if not Path(model).is_file():
             raise ModelError(f"no model file at {model}")
         return Path(model)
     names = [entry.name for entry in CATALOGUE] if model == "auto" else [entry_of(model).name]
     for name in names:
-        path = locate(name, models_dir)
+        path = locate(name, models_dir, engine)
         if path is not None:
             return path
     looked = ", ".join(str(folder) for folder in search_path(models_dir))
     what = "no model" if model == "auto" else f"model '{model}' is not"
-    raise ModelError(f"{what} in {looked}; get one with: edge-track models pull {names[0]}")
+    kind = "" if engine == "auto" else f" for {engine} ({', '.join(ENGINES[engine].suffixes)})"
+    raise ModelError(f"{what} in {looked}{kind}; get one with: edge-track models pull {names[0]}")
+
+
+def check_engine(engine: str) -> None:
+    """Raise ConfigError for an unknown engine, ModelError for one that is not installed."""
+    if engine == "auto":
+        return
+    if engine not in ENGINES:
+        raise ConfigError(f"engine is auto or one of {', '.join(ENGINES)}, not {engine!r}")
+    if not ENGINES[engine].installed:
+        raise ModelError(f"{engine} is not installed: {_install(ENGINES[engine])}")
+
+
+def _install(engine: Engine) -> str:
+    return f"pip install 'edge-tracker[{engine.extra}]'" if engine.extra else f"pip install {engine.packages[0]}"
+
+
+def find_weight_network(model: str, models_dir: str | Path | None = None, chosen: str | Path | None = None) -> Path:
+    """The weight network file of the model called `model`, or the `chosen` one. Raises ModelError that says where was
+    looked."""
+    if chosen is not None:
+        return Path(chosen)
+    entry = entry_of(model)
+    folders = search_path(models_dir)
+    for folder in folders:
+        if (path := folder / entry.weight_network_file).is_file():
+            return path
+    have = [e.name for e in CATALOGUE if any((f / e.weight_network_file).is_file() for f in folders)]
+    raise ModelError(f"no weight network for model '{model}'; there is one for: {', '.join(have) or 'none'}")
 
 
 def engines_found() -> list[str]:
     """The engines that can be imported here."""
-    return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+    return [name for name, engine in ENGINES.items() if engine.installed]
 
 
 def load_backbone(
@@ -181,10 +336,16 @@ def load_backbone(
 ) -> Backbone:
     """Load a model file into an engine, to give the taps of `purposes` (`base.PURPOSES`).
 
-    Raises ConfigError for an unknown engine, ModelError for a bad file or one without such taps.
+    Raises ConfigError for an unknown engine, ModelError for a bad file, one without such taps, or one that no installed
+    engine runs.
     """
-    if engine not in ("auto", *ENGINES):
-        raise ConfigError(f"engine is auto or one of {', '.join(ENGINES)}, not {engine!r}")
-    from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
-
-    return OnnxRuntimeBackbone(path, threads, purposes)
+    check_engine(engine)
+    found = runners(path, engine)
+    if not found:
+        takers = [e for name, e in ENGINES.items() if path.suffix in e.suffixes and engine in ("auto", name)]
+        hint = _install(takers[0]) if takers else f"models are {', '.join(SUFFIXES)} files"
+        raise ModelError(f"{path} needs another engine than {engine}: {hint}")
+    chosen = ENGINES[found[0]]
+    adapter = getattr(importlib.import_module(chosen.module), chosen.adapter)
+    backbone: Backbone = adapter(path, threads, purposes)
+    return backbone

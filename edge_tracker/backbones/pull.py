@@ -40,7 +40,7 @@ def pull(entry: CatalogueEntry, models_dir: Path | None = None) -> Path:
     if any(importlib.util.find_spec(package) is None for package in ("torch", "onnx", "converters")):
         raise ModelError(
             f"{weights} is downloaded and verified, but its conversion needs torch and a checkout of this project: "
-            f"pip install -e '.[convert]', then python converters/to_onnx.py {' '.join(convert)}"
+            f"pip install -e '.[convert-onnx]', then python converters/to_onnx.py {' '.join(convert)}"
         )
     # In a process of its own: torch stays out of this one, and the arrow from converters/ points one way.
     result = subprocess.run([sys.executable, "-m", "converters.to_onnx", *convert], capture_output=True, text=True)

@@ -9,10 +9,13 @@ from edge_tracker.backbones.catalogue import (
     CATALOGUE,
     ModelCard,
     entry_of,
+    files_of,
     find_model,
     load_backbone,
-    locate,
+    runners,
     sha256_of,
+    size_of_model,
+    variants,
 )
 from edge_tracker.backbones.pull import pull
 from edge_tracker.cli.options import add_models_dir
@@ -38,15 +41,19 @@ def add_parser(commands: Any) -> None:
 
 def list_models(args: argparse.Namespace) -> int:
     for entry in CATALOGUE:
-        path = locate(entry.name, args.models_dir)
         print(f"{entry.name}\n    licence   {entry.licence}\n    source    {entry.source}")
         print(f"    accuracy  {entry.accuracy}")
-        if path is None:
+        if not variants(entry.name, args.models_dir):
             hint = f"edge-track models pull {entry.name}" if entry.weights else "convert it from its weights"
             print(f"    file      not here: {hint}")
             continue
-        print(f"    file      {path}\n    bytes     {path.stat().st_size}")
-        print(f"    sha256    {sha256_of(path)}")
+        for path in variants(entry.name, args.models_dir):
+            print(
+                f"    file      {path}\n    bytes     {size_of_model(path)}\n    sha256    {sha256_of(*files_of(path))}"
+            )
+            card = ModelCard.read(path)
+            if card and card.failed_gates:
+                print(f"    FORCED    written in spite of: {', '.join(card.failed_gates)}")
     return 0
 
 
@@ -56,20 +63,25 @@ def print_path(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    names = [args.name] if args.name else [e.name for e in CATALOGUE if locate(e.name, args.models_dir)]
+    names = [args.name] if args.name else [entry.name for entry in CATALOGUE]
+    if args.name:
+        find_model(args.name, args.models_dir)
+    paths = [(name, path) for name in names for path in variants(name, args.models_dir)]
     bad = 0
-    for name in names:
-        path = find_model(name, args.models_dir)
-        load_backbone(path)
+    for name, path in paths:
+        if not runners(path):
+            print(f"{name}: {path.name} was not loaded, no engine for it is installed")
+        else:
+            load_backbone(path)
         card = ModelCard.read(path)
         if card is None:
-            print(f"{name}: loads; no card {path.name}.json to compare it with")
+            print(f"{name}: {path.name} has no card {path.name}.json to compare it with")
         elif card.describes(path):
-            print(f"{name}: loads; {card.bytes} bytes and SHA-256 as on its card")
+            print(f"{name}: {path.name} is whole; {card.bytes} bytes and SHA-256 as on its card")
         else:
             bad += 1
-            print(f"{name}: DIFFERS from its card {path.name}.json: convert or pull it again")
-    if not names:
+            print(f"{name}: {path.name} DIFFERS from its card {path.name}.json: convert or pull it again")
+    if not paths:
         print("no model is here to verify")
     return 2 if bad else 0
 

@@ -110,7 +110,7 @@ def test_a_model_without_official_weights_cannot_be_pulled() -> None:
         pull(CatalogueEntry("filterbank", "Apache-2.0", "by hand", "-"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="conversion needs torch (extra 'convert')")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="conversion needs torch (extra 'convert-onnx')")
 def test_pull_converts_and_writes_a_card(server: Server, tmp_path: Path) -> None:
     import io
 

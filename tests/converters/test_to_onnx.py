@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="conversion needs torch (extra 'convert')")
-pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert')")
+torch = pytest.importorskip("torch", reason="conversion needs torch (extra 'convert-onnx')")
+pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
 
 from converters.to_onnx import TOLERANCE, export, main
 from converters.trunks import TRUNKS, load_state, load_trunk
@@ -19,6 +19,8 @@ SHAPES = {
     "mobilenetv3-small": [(14, 14, 672), (28, 28, 184)],
     "mobilenetv3-large": [(14, 14, 1824), (28, 28, 360)],
     "mobilenetv3-large-minimalistic": [(14, 14, 1824), (28, 28, 360)],
+    "edge-small": [(14, 14, 672), (28, 28, 184)],
+    "edge-large": [(14, 14, 1824), (28, 28, 360)],
     "vgg16": [(28, 28, 512), (14, 14, 512)],
 }
 

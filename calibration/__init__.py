@@ -1,0 +1,1 @@
+"""Calibration: crops of real footage, as the tracker sees them, that show a converter what activations to expect."""

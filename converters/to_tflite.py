@@ -1,0 +1,159 @@
+"""Convert a network to TFLite: `python converters/to_tflite.py --model mobilenetv3-small --weights FILE --output FILE`.
+
+`int8` is full integer: int8 weights, activations, inputs and outputs. Every tapped layer is an output (1, H, W, C) of
+its own, so that each has its own scale; the engine puts a tap together. What the model is lies in a ZIP archive behind
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
+os.environ.setdefault("TQDM_DISABLE", "1")  # the quantiser's bars cannot be turned off otherwise
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from ai_edge_quantizer import quantizer, recipe_manager
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.qtyping import TFLOperationName
+
+from converters import command, tflite_graph
+from converters.plan import Graph, Network, Plan
+from converters.prepare import (
+    CropToTaps,
+    equalise,
+    floor_dead_channels,
+    fold_batch_norm,
+    fold_dead_squeeze_excite,
+    normalised,
+    split_hard_activations,
+)
+from converters.trunks import Trunk
+from edge_tracker.backbones.litert_engine import layer_outputs
+from edge_tracker.errors import ModelError
+
+RANGE_CROPS, BIAS_CROPS = 100, 24  # more change nothing
+
+
+class TfliteWriter:
+    """Writes `.tflite` files for LiteRT."""
+
+    program = "to_tflite"
+    engine = "litert"
+    suffix = ".tflite"
+
+    def write(self, network: Network, plan: Plan, path: Path) -> None:
+        trunk = prepare(network, plan) if plan.quantised else fold_batch_norm(network.trunk)
+        # Full integer takes int8, which the quantiser makes of a float input; the others take uint8 and widen it.
+        model = export(network, trunk, torch.float32 if plan.precision == "int8" else torch.uint8)
+        if plan.quantised:
+            model = quantise(model, plan)
+        elif plan.precision == "fp16":
+            model = store_as_fp16(model)
+        path.write_bytes(tflite_graph.with_metadata(model, network.info(plan.precision).to_metadata()))
+
+    def inspect(self, path: Path, plan: Plan) -> Graph:
+        every, floating, names = tflite_graph.operations(path.read_bytes())
+        kept = () if plan.precision == "int8" else ("", *plan.kept_in_float)  # "": the preprocessing
+        foreign = [name for name in names if (name.split(".")[0] if "." in name else "") not in kept]
+        return Graph(every, floating, tflite_graph.partitions(path), tuple(foreign) if plan.quantised else ())
+
+
+def prepare(network: Network, plan: Plan) -> Trunk:
+    """The trunk in the form that integers suit best."""
+    x = normalised(plan.crops()[:RANGE_CROPS], network.spec)
+    trunk = floor_dead_channels(fold_dead_squeeze_excite(fold_batch_norm(network.trunk), x))
+    return equalise(split_hard_activations(trunk), x)
+
+
+def export(network: Network, trunk: Trunk, input_type: torch.dtype) -> bytes:
+    """The trunk as a float TFLite model from crop to layers, its tensors called after the blocks they belong to."""
+    import litert_torch
+
+    outputs = [name for tap in trunk.taps for name in layer_outputs(tap)]
+    side = network.spec.input_side
+    module = CropToTaps(trunk, network.spec, layers=True).eval()
+    wrapped = litert_torch.to_channel_last_io(module, outputs=list(range(len(outputs))))
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        litert_torch.convert(wrapped, (torch.zeros(1, side, side, 3, dtype=input_type),)).export(str(path))
+        return tflite_graph.name_tensors(path.read_bytes(), outputs)
+
+
+def quantise(model: bytes, plan: Plan) -> bytes:
+    """Static quantisation to int8 with our own ranges, then bias correction. Raises ModelError for an unknown part."""
+    recipe = recipe_manager.RecipeManager()
+    recipe.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    if plan.kept_in_float:
+        known = {name.split(".")[0] for name in tflite_graph.operations(model)[2] if "." in name}
+        unknown = sorted(set(plan.kept_in_float) - known)
+        if unknown:
+            raise ModelError(f"no part is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        # Nothing before the last part kept is worth integers either: that is the preprocessing.
+        parts = "|".join([*(rf"{part}\." for part in plan.kept_in_float), "[A-Z]"])
+        recipe.add_quantization_config(
+            f"^({parts})", TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
+    crops = plan.crops()
+    with quiet():
+        worker = quantizer.Quantizer(model, recipe.get_quantization_recipe())
+        # One crop makes the calibrator's table; the figures in it are then ours.
+        batch = crops[:1].astype(np.float32 if plan.precision == "int8" else np.uint8)
+        table: dict[str, dict[str, Any]] = worker.calibrate({"serving_default": [{"crop": batch}]})
+        for name, (low, high) in tflite_graph.ranges(model, crops[:RANGE_CROPS]).items():
+            if table.get(name):
+                shape = np.shape(table[name]["min"])
+                table[name]["min"], table[name]["max"] = (
+                    np.full(shape, low, np.float32),
+                    np.full(shape, high, np.float32),
+                )
+        quantised = worker.quantize(table).quantized_model
+    if quantised is None:
+        raise ModelError("the quantiser gave no model")
+    return tflite_graph.correct_biases(bytes(quantised), model, crops[:BIAS_CROPS])
+
+
+def store_as_fp16(model: bytes) -> bytes:
+    """Keep float weights in 16 bits; the delegate widens them when it loads."""
+    recipe = recipe_manager.RecipeManager()
+    recipe.add_weight_only_config(
+        ".*", TFLOperationName.ALL_SUPPORTED, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING
+    )
+    with quiet():
+        stored = quantizer.Quantizer(model, recipe.get_quantization_recipe()).quantize().quantized_model
+    if stored is None:
+        raise ModelError("the quantiser gave no model")
+    return bytes(stored)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the tools' chatter."""
+    logging.getLogger().setLevel(logging.ERROR)
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.main(TfliteWriter(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
