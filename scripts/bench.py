@@ -221,6 +221,8 @@ def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footag
                 *(short(figures) if figures else "---"),
             ]
         )
+        if not any(kind is not None for kind in (mean, timed, figures, added)):
+            rows.pop()  # nothing of it has been run
         if mean and timed:
             points[name] = (timed["fps"], 100 * mean.success_score)
     header = ["tracker", "precision %", "success %", "updates/s", "ms p50", "ms p95"]
