@@ -46,10 +46,11 @@ class DcfConfig:
     scale_learn_every: int = 1
     belief_rate: float = 0.5  # of averaging the probability that the box is right
     uncertain_below: float = 0.5  # of that average
-    lost_below: float = 0.23
+    lost_below: float = 0.4
+    lost_height: float = 0.35  # of the peak, averaged: both must be low
     new_view_below: float = 0.7
     new_view_height: float = 0.4
-    found_above: float = 0.5  # probability, in two frames running, that ends a search
+    found_above: float = 0.7  # probability, in two frames running, that ends a search
     seed: int = 0
 
 

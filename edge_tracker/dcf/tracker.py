@@ -66,6 +66,7 @@ class DcfTracker:
         random = np.random.default_rng(c.seed)
         self.box, self._frame = box, 0
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
+        self._height = 1.0  # of the response peak, averaged over a few frames
         self._believed = 1.0  # probability that the box is right, averaged over a few frames
         self._good = box  # the last box that was believed
         self._search: Iterator[Box] | None = None  # while LOST
@@ -88,12 +89,13 @@ class DcfTracker:
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
+        c = self.config
         self._frame += 1
         if self._search is not None:
             return self._seek(image, self._search)
         look = self._look(image, self.box)
         if look is None:  # a black frame, a covered lens: keep all that is known
-            return self._doubt(image, 0.0)
+            return self._judge(image, 0.0, 0.0)
         if look.peak.height > 0:
             box = self._refine(look)
             factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
@@ -101,31 +103,25 @@ class DcfTracker:
         else:
             self.box = keep_in_frame(look.box, size_of(image), self._smallest_px)
         self._learn(image, look)
-        on_grid = self._coarse_grid.box(self._on_crop(self.box, look.window))
-        likeness = self._presence.likeness(look.coarse, on_grid)
-        self.signals = (look.peak.height, 0, 0, likeness, 0)
-        probability = self._presence.probability(look.peak.height, likeness)
-        if (
-            likeness < self.config.new_view_below
-            and self._believed > self.config.uncertain_below
-            and look.peak.height > self.config.new_view_height
-        ):
-            self._presence.remember(look.coarse, on_grid)
-        return self._doubt(image, probability)
+        probability, likeness = self._seen(look, self.box)
+        if likeness < c.new_view_below and look.peak.height > c.new_view_height and self._believed > c.uncertain_below:
+            self._presence.remember(look.coarse, self._coarse_grid.box(self._on_crop(self.box, look.window)))
+        return self._judge(image, probability, look.peak.height)
 
-    def _doubt(self, image: NDArray[np.uint8], probability: float) -> Track:
-        """Judge the present box; begin the search where it is believed no more."""
+    def _judge(self, image: NDArray[np.uint8], probability: float, height: float) -> Track:
+        """Say how far the present box is to be believed; begin the search where it is believed no more."""
         c = self.config
         self._believed += c.belief_rate * (probability - self._believed)
+        self._height += c.belief_rate * (height - self._height)
         if self._believed >= c.uncertain_below:
             self._good = self.box
             return Track(self.box, self._believed, TrackState.TRACKED)
-        if self._believed >= c.lost_below:
+        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
+        if self._believed >= c.lost_below or self._height >= c.lost_height:
             return Track(self.box, self._believed, TrackState.UNCERTAIN)
         # What came last was not the target: wait where it was last seen, in the size it had.
         self.box, self._found = self._good, None
-        roi_px = self._window(self.box).side
-        self._search = looks(self.box, roi_px, size_of(image))
+        self._search = looks(self.box, self._window(self.box).side, size_of(image))
         return Track(self.box, self._believed, TrackState.LOST)
 
     def _seek(self, image: NDArray[np.uint8], search: Iterator[Box]) -> Track:
@@ -135,7 +131,7 @@ class DcfTracker:
         """
         c = self.config
         here = self._look(image, self.box)
-        probability = self._seen(here) if here is not None else 0.0
+        probability = self._seen(here, here.box)[0] if here is not None else 0.0
         if here is not None and here.peak.height > c.gate_low:
             self.box = keep_in_frame(here.box, size_of(image), self._smallest_px)
         self._believed += c.belief_rate * (probability - self._believed)
@@ -144,22 +140,23 @@ class DcfTracker:
         place, again = (self._found, True) if self._found is not None else (next(search), False)
         self._found = None
         there = self._look(image, place)
-        if there is not None and self._seen(there) >= c.found_above:
+        probability = self._seen(there, there.box)[0] if there is not None else 0.0
+        if there is not None and probability >= c.found_above:
             self._found = keep_in_frame(there.box, size_of(image), self._smallest_px)
             if again:
-                return self._resume(self._found, self._seen(there))
+                return self._resume(self._found, probability)
         return Track(self.box, self._believed, TrackState.LOST)
 
     def _resume(self, box: Box, probability: float) -> Track:
         """The target is found again."""
         self.box = self._good = box
-        self._believed, self._search, self._found = probability, None, None
+        self._believed, self._height, self._search, self._found = probability, 1.0, None, None
         return Track(box, probability, TrackState.TRACKED)
 
-    def _seen(self, look: Look) -> float:
-        """Probability that the box of a look is the target."""
-        likeness = self._presence.likeness(look.coarse, self._coarse_grid.box(self._on_crop(look.box, look.window)))
-        return self._presence.probability(look.peak.height, likeness)
+    def _seen(self, look: Look, box: Box) -> tuple[float, float]:
+        """Probability that `box` is the target, and its likeness to the target's known views."""
+        likeness = self._presence.likeness(look.coarse, self._coarse_grid.box(self._on_crop(box, look.window)))
+        return self._presence.probability(look.peak.height, likeness), likeness
 
     def _look(self, image: NDArray[np.uint8], box: Box) -> Look | None:
         """Search the window around `box` for the target; None where the window shows nothing at all."""
@@ -185,10 +182,6 @@ class DcfTracker:
         response: NDArray[np.float32] = up @ self._ridge.respond(rows).reshape(coarse.cells, coarse.cells) @ up.T
         response += np.float32(self.config.fine_weight) * (up_fine @ self._correlation.respond(spectrum) @ up_fine.T)
         return response
-
-    def _probability(self, look: Look, box: Box) -> float:
-        likeness = self._presence.likeness(look.coarse, self._coarse_grid.box(self._on_crop(box, look.window)))
-        return self._presence.probability(look.peak.height, likeness)
 
     def _refine(self, look: Look) -> Box:
         """Move and scale the box found part of the way that the regressor says."""
