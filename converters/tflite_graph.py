@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.litert_engine import METADATA_FILE
@@ -24,13 +24,11 @@ OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
 
 
 def unpack(model: bytes) -> Any:
-    return schema.ModelT.InitFromPackedBuf(model, 0)
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(model))
 
 
 def pack(model: Any) -> bytes:
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operator(model: Any, op: Any) -> str:

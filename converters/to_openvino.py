@@ -70,7 +70,7 @@ class OpenVinoWriter:
             if op.input_value(0).get_node().get_type_name() != "FakeQuantize"
             and op.get_friendly_name().split(".")[0] not in plan.kept_in_float
         ]
-        return Graph(operations, +floating, foreign=tuple(foreign) if plan.quantised else ())
+        return Graph(dict(operations), dict(+floating), foreign=tuple(foreign) if plan.quantised else ())
 
 
 def _read(model: onnx.ModelProto) -> openvino.Model:

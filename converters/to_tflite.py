@@ -38,6 +38,7 @@ from converters.prepare import (
     fold_batch_norm,
     fold_dead_squeeze_excite,
     normalised,
+    pad_channels_last,
     split_hard_activations,
 )
 from converters.trunks import Trunk
@@ -68,7 +69,7 @@ class TfliteWriter:
         every, floating, names = tflite_graph.operations(path.read_bytes())
         kept = () if plan.precision == "int8" else ("", *plan.kept_in_float)  # "": the preprocessing
         foreign = [name for name in names if (name.split(".")[0] if "." in name else "") not in kept]
-        return Graph(every, floating, tflite_graph.partitions(path), tuple(foreign) if plan.quantised else ())
+        return Graph(dict(every), dict(floating), tflite_graph.partitions(path), tuple(foreign) if plan.quantised else ())
 
 
 def prepare(network: Network, plan: Plan) -> Trunk:
@@ -84,7 +85,7 @@ def export(network: Network, trunk: Trunk, input_type: torch.dtype) -> bytes:
 
     outputs = [name for tap in trunk.taps for name in layer_outputs(tap)]
     side = network.spec.input_side
-    module = CropToTaps(trunk, network.spec, layers=True).eval()
+    module = CropToTaps(pad_channels_last(trunk), network.spec, layers=True).eval()
     wrapped = litert_torch.to_channel_last_io(module, outputs=list(range(len(outputs))))
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"

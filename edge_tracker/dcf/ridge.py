@@ -20,7 +20,10 @@ def neighbourhoods(features: NDArray[np.float32]) -> NDArray[np.float32]:
     rows = np.empty((n, n, KERNEL * KERNEL * depth + 1), np.float32)
     for i in range(KERNEL):  # three neighbours of a row lie side by side in memory
         stacked = np.lib.stride_tricks.as_strided(
-            padded[i:], (n, n, KERNEL * depth), (padded.strides[0], padded.strides[1], padded.strides[2]), writeable=False
+            padded[i:],
+            (n, n, KERNEL * depth),
+            (padded.strides[0], padded.strides[1], padded.strides[2]),
+            writeable=False,
         )
         rows[:, :, i * KERNEL * depth : (i + 1) * KERNEL * depth] = stacked
     rows[:, :, -1] = 1

@@ -72,9 +72,7 @@ class DcfTracker:
         middle = grid.cell(self._middle_px)
         self._correlation = CorrelationFilter(grid.cells, (middle, middle), ridge=1e-2)
         sigma = c.fine_sigma * math.sqrt(size[0] * size[1]) / grid.stride
-        self._correlation.start(
-            self._correlation.transform(fine), (grid.cell(place[0]), grid.cell(place[1])), sigma
-        )
+        self._correlation.start(self._correlation.transform(fine), (grid.cell(place[0]), grid.cell(place[1])), sigma)
         self._regressor = BoxRegressor(fine, self._fine_box(box, window), c.box_ridge, self._random)
         self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
         grey, moved = self._grey(image, box)
