@@ -161,7 +161,7 @@ def split_hard_activations(trunk: Trunk) -> Trunk:
 
 
 def pad_channels_last(trunk: Trunk) -> Trunk:
-    """TensorFlow's asymmetric padding in a form whose transpositions cancel in a channels-last format. The last step."""
+    """TensorFlow's asymmetric padding in a form whose transpositions cancel where channels are last. The last step."""
     trunk = copy.deepcopy(trunk)
     for _, layer in _all(trunk, ConvNormActivation):
         if layer.asymmetric_pad is not None:

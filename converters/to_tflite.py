@@ -69,7 +69,9 @@ class TfliteWriter:
         every, floating, names = tflite_graph.operations(path.read_bytes())
         kept = () if plan.precision == "int8" else ("", *plan.kept_in_float)  # "": the preprocessing
         foreign = [name for name in names if (name.split(".")[0] if "." in name else "") not in kept]
-        return Graph(dict(every), dict(floating), tflite_graph.partitions(path), tuple(foreign) if plan.quantised else ())
+        return Graph(
+            dict(every), dict(floating), tflite_graph.partitions(path), tuple(foreign) if plan.quantised else ()
+        )
 
 
 def prepare(network: Network, plan: Plan) -> Trunk:

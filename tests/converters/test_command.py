@@ -16,17 +16,6 @@ from converters.plan import Network, Plan
 from converters.to_onnx import OnnxWriter, main
 from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.catalogue import ModelCard, load_backbone
-from tests.conftest import Clip
-
-
-@pytest.fixture(scope="session")
-def crops_file(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve crops of the synthetic clip, four held out."""
-    path = tmp_path_factory.mktemp("crops") / "crops.npz"
-    images = np.stack([image[8:232, 40:264] for image in clip.images[:96:8]])
-    Crops(images, np.arange(12) >= 8, np.array(["clip"] * 12)).save(path)
-    return path
-
 
 NETWORK = ["--model", "mobilenetv3-small", "--random-weights"]
 
