@@ -27,7 +27,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters import command
+from converters import command, weight_network
 from converters.plan import Graph, Network, Plan
 from converters.prepare import (
     CropToTaps,
@@ -215,6 +215,8 @@ def store_as_fp16(model: onnx.ModelProto) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    if weight_network.asked_for(argv):
+        return weight_network.main(argv)
     return command.main(OnnxWriter(), argv)
 
 

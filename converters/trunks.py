@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -135,7 +136,9 @@ class SqueezeExcitation(nn.Module):
 class InvertedResidual(nn.Module):
     """Expand, depthwise, squeeze-excite, project. `expansion_only` keeps what the last tap needs."""
 
-    def __init__(self, channels_in: int, b: Block, minimalistic: bool, expansion_only: bool) -> None:
+    def __init__(
+        self, channels_in: int, b: Block, minimalistic: bool, same_padding: bool, expansion_only: bool
+    ) -> None:
         super().__init__()
         activation = nn.Hardswish if b.hard_swish else nn.ReLU
         self.expands = b.expanded != channels_in
@@ -153,7 +156,7 @@ class InvertedResidual(nn.Module):
                     groups=b.expanded,
                     activation=activation,
                     folded=minimalistic,
-                    same_padding=minimalistic,
+                    same_padding=same_padding,
                 )
             )
             if b.squeeze:
@@ -196,6 +199,7 @@ class MobileNetV3(Trunk):
         selection: tuple[int, ...],
         localisation: tuple[int, ...],
         minimalistic: bool = False,
+        same_padding: bool = False,
     ) -> None:
         super().__init__()
         stem_activation = nn.ReLU if minimalistic else nn.Hardswish
@@ -207,12 +211,13 @@ class MobileNetV3(Trunk):
                 2,
                 activation=stem_activation,
                 folded=minimalistic,
-                same_padding=minimalistic,
+                same_padding=same_padding,
             )
         ]
         channels = 16
         for number, b in enumerate(blocks, start=1):
-            layers.append(InvertedResidual(channels, b, minimalistic, expansion_only=number == len(blocks)))
+            last = number == len(blocks)
+            layers.append(InvertedResidual(channels, b, minimalistic, same_padding, expansion_only=last))
             channels = b.out
         self.features = nn.Sequential(*layers)
         self.tapped = (selection, localisation)
@@ -220,7 +225,7 @@ class MobileNetV3(Trunk):
         def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
             layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
             # Each strided 3x3 convolution centres cell i on pixel 2 i, TensorFlow's on 2 i + 1, not between the two.
-            receptive = stride / 2 - 1 if minimalistic else -stride / 2
+            receptive = stride / 2 - 1 if same_padding else -stride / 2
             return Tap(f"stride{stride}", stride, layers, purpose=purpose, receptive_offset_px=receptive)
 
         self.taps = (tap(16, selection, "selection"), tap(8, localisation, "localisation"))
@@ -284,22 +289,27 @@ TRUNKS: dict[str, TrunkSpec] = {
     "mobilenetv3-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
     "mobilenetv3-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7))),
     "mobilenetv3-large-minimalistic": TrunkSpec(
-        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), (6, 7), minimalistic=True),
+        lambda: MobileNetV3(MINIMALISTIC_BLOCKS, (11, 12, 13), (6, 7), minimalistic=True, same_padding=True),
         mean=(0.5, 0.5, 0.5),  # RGB / 127.5 - 1
         std=(0.5, 0.5, 0.5),
     ),
     "vgg16": TrunkSpec(Vgg16),
+    # Our own, trained by scripts/train_backbone.py; the large one is padded as its teacher is.
+    "edge-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
+    "edge-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7), same_padding=True)),
 }
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a torch state dict (`.pt`, `.pth`) or the minimalistic release's `.npz` into torchvision key names.
+    """Read a state dict (`.pt`, `.pth`, `.safetensors`) or the minimalistic release's `.npz` into torchvision's names.
 
     Raises ModelError where the file is missing or is not such a file. Pickled code is never run.
     """
     if not path.is_file():
         raise ModelError(f"no weights file at {path}")
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}

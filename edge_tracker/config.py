@@ -30,6 +30,8 @@ class DcfConfig:
     views: int = 20  # shifted, zoomed and blurred views of frame 1 that are learned
     fine_weight: float = 0.4  # of the correlation filter in the response
     fine_rate: float = 0.02
+    fine_ridge: float = 0.01
+    fine_learn_every: int = 1  # frames
     fine_sigma: float = 0.1  # of its Gaussian, of sqrt(w h)
     motion_sigma: float = 0.4  # of the prior around the last place, of the ROI
     gate_low: float = 0.1  # peak height at and under which nothing is learned
@@ -42,6 +44,13 @@ class DcfConfig:
     scale_rate: float = 0.02
     scale_area_px: float = 1024.0
     scale_learn_every: int = 1
+    belief_rate: float = 0.5  # of averaging the probability that the box is right
+    uncertain_below: float = 0.5  # of that average
+    lost_below: float = 0.4
+    lost_height: float = 0.35  # of the peak, averaged: both must be low
+    new_view_below: float = 0.7
+    new_view_height: float = 0.4
+    found_above: float = 0.7  # probability, in two frames running, that ends a search
     seed: int = 0
 
 
@@ -59,7 +68,7 @@ class FmstConfig:
     maps: str = "S"  # target maps: S, C, or SC for the sum of both (section 2.2.2)
     layers: str = "concat"  # "concat": the layers of a stride as one F (section 4); "sum": one map per layer
     fraction: float = 0.10  # share of channels that are selected (Eq. 5)
-    alpha: float = 0.0  # weight of the map of negative features (Eq. 13); 0 leaves it out
+    alpha: float | None = None  # weight of the map of negative features (Eq. 13); None: 0, or the weight network's own
     eta: float = 0.99  # smoothing of the channel scores (Eq. 6)
     candidates: int = 600  # N_R
     averaged: int = 5  # the mean of so many best candidates is taken; the paper takes the best one
@@ -88,6 +97,8 @@ class FmstConfig:
             ("seed", 0, 2**63),
         ):
             value = getattr(self, name)
+            if name == "alpha" and value is None:
+                continue
             if not (math.isfinite(value) and low <= value <= high):
                 raise ConfigError(f"{name} lies between {low:g} and {high:g}, not {value!r}")
         if self.averaged > self.candidates:

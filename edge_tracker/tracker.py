@@ -8,7 +8,8 @@ import numpy as np
 import threadpoolctl
 from numpy.typing import ArrayLike, NDArray
 
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.catalogue import find_model, find_weight_network, load_backbone
+from edge_tracker.backbones.weight_networks import load_weight_network
 from edge_tracker.boxes import as_box, keep_in_frame
 from edge_tracker.config import FmstConfig
 from edge_tracker.errors import ConfigError, EdgeTrackerError
@@ -16,19 +17,20 @@ from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.images import as_bgr, size_of
 from edge_tracker.track import Track
 
-TRACKERS = ("fmst",)
+TRACKERS = ("fmst", "fmst-net")
 
 
 class Tracker:
     """Tracks one object.
 
-    tracker: the method, one of TRACKERS.
+    tracker: the method, one of TRACKERS: "fmst", or "fmst-net" for FMST with the weight-vector network.
     model: a name of the catalogue (`edge-track models list`), a path to a model file, or "auto", the first model
         of the catalogue that is present.
     engine: what runs the model, "auto" or one of `backbones.catalogue.ENGINES`.
     threads: of the engine and of BLAS, while this tracker computes.
     models_dir: where to look for models first.
     config: settings of the method.
+    weight_network: of fmst-net, a file; by default the one that the catalogue has for the model.
 
     Raises ConfigError or ModelError. The same seed, model, engine and frames give the same boxes, bit for bit.
     """
@@ -42,6 +44,7 @@ class Tracker:
         threads: int = 1,
         models_dir: str | Path | None = None,
         config: FmstConfig | None = None,
+        weight_network: str | Path | None = None,
     ) -> None:
         if tracker not in TRACKERS:
             raise ConfigError(f"tracker is one of {', '.join(TRACKERS)}, not {tracker!r}")
@@ -49,7 +52,13 @@ class Tracker:
             raise ConfigError(f"threads is at least 1, not {threads}")
         path = find_model(model, models_dir, engine)
         self.backbone = load_backbone(path, engine, threads)
-        self._method = FmstTracker(self.backbone, config or FmstConfig())
+        network = None
+        if tracker == "fmst-net":
+            file = find_weight_network(self.backbone.info.model, models_dir, weight_network)
+            network = load_weight_network(file, self.backbone.info)
+        elif weight_network is not None:
+            raise ConfigError(f"tracker {tracker} takes no weight network, fmst-net does")
+        self._method = FmstTracker(self.backbone, config or FmstConfig(), network)
         # Two BLAS threads on a busy core cost far more than they bring, and may round differently.
         self._blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
         self._threads = threads

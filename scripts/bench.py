@@ -6,7 +6,8 @@ Parts, each of which may be run alone and again (`--parts`); the tables are writ
 holds:
     accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run goes on
     speed     all trackers in turn on the same frames, a few at a time, so that the machine's moods reach all alike;
-              one thread, decoding excluded; with --split also where an update of FMST spends its time
+              one thread, decoding excluded, in processor time, which other work on the machine disturbs least; with
+              --split also where an update of FMST spends its time
     loss      the loss protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
     memory    the peak of resident memory that a tracker adds to a process of its own (Linux)
 What is kept in --out is used again: give another folder when a tracker has changed. CSRT and KCF need OpenCV's contrib
@@ -146,7 +147,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def time_in_turns(trackers: dict[str, MakeTracker], tasks: list[Task], frames: int) -> dict[str, dict[str, Any]]:
-    """Speed of every tracker on the first `frames` frames of each task."""
+    """Speed of every tracker on the first `frames` frames of each task, in processor time."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for task in tqdm(tasks, desc="speed", unit=" tasks", disable=None):
         images = [task.image(k) for k in range(min(len(task), frames))]
@@ -156,9 +157,9 @@ def time_in_turns(trackers: dict[str, MakeTracker], tasks: list[Task], frames: i
         for first in range(1, len(images), TURN):
             for name, tracker in running.items():
                 for image in images[first : first + TURN]:
-                    start = time.perf_counter()
+                    start = time.process_time()
                     tracker.update(image)
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(time.process_time() - start)
     figures: dict[str, dict[str, Any]] = {}
     for name, values in seconds.items():
         p50, p95 = np.percentile(np.array(values) * 1e3, [50, 95])
@@ -220,6 +221,8 @@ def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footag
                 *(short(figures) if figures else "---"),
             ]
         )
+        if not any(kind is not None for kind in (mean, timed, figures, added)):
+            rows.pop()  # nothing of it has been run
         if mean and timed:
             points[name] = (timed["fps"], 100 * mean.success_score)
     header = ["tracker", "precision %", "success %", "updates/s", "ms p50", "ms p95"]
@@ -263,16 +266,16 @@ def markdown(table: list[list[str]]) -> str:
 
 
 class Stopwatch:
-    """Seconds of every call of the functions it wraps, by name."""
+    """Seconds of processor time of every call of the functions it wraps, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             result = function(*args)
-            self.seconds[name].append(time.perf_counter() - start)
+            self.seconds[name].append(time.process_time() - start)
             return result
 
         return timed

@@ -36,6 +36,14 @@ def fmst(model: str, models_dir: Path | None, seed: int, **settings: Any) -> par
     return partial(Tracker, "fmst", model, models_dir=models_dir, config=FmstConfig(seed=seed, **settings))
 
 
+def fmst_net(
+    model: str, models_dir: Path | None, seed: int, file: Path | None = None, **settings: Any
+) -> partial[Tracker]:
+    """The same with a weight network: the model's own, or that of `file`."""
+    config = FmstConfig(seed=seed, **settings)
+    return partial(Tracker, "fmst-net", model, models_dir=models_dir, config=config, weight_network=file)
+
+
 def our_trackers(models: Sequence[str], models_dir: Path | None) -> dict[str, MakeTracker]:
     """Every method of ours with every model that it takes, at its defaults, by "method model"."""
     found: dict[str, MakeTracker] = {}

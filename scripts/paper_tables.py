@@ -1,24 +1,37 @@
-"""Regenerate Tables 1 and 2 and the ratio sweep (section 3.2.1) of the FMST paper on a folder of OTB sequences.
+"""Regenerate Tables 1 to 3 and the ratio sweep (section 3.2.1) of the FMST paper on a folder of OTB sequences.
 
     python scripts/paper_tables.py --data DIR --models-dir models --seeds 5 --jobs 2 > tables.md
 
 Progress goes to standard error, Markdown to standard output. Uses the models that are present and, of `--data`, the
-tasks of OTB2013. The paper's figures are of all 51 tasks with another implementation of MobileNetV3 and of VGG16.
+tasks of OTB2013. Table 3 takes the models' own weight networks and, from `--paper-networks DIR`, those of the paper's
+recipe, `<model>.safetensors` (scripts/train_weight_network.py --recipe paper). The paper's figures are of all 51 tasks
+with another implementation of MobileNetV3 and of VGG16.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from common import OTB2013, fmst, models_present, over_seeds, spread
+import numpy as np
+from common import OTB2013, fmst, fmst_net, models_present, over_seeds, spread
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_tracker import Tracker
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker import FmstConfig, Tracker
+from edge_tracker.backbones.catalogue import find_model, find_weight_network, load_backbone
+from edge_tracker.backbones.weight_networks import read_weight_network
+from edge_tracker.boxes import iou
+from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.evaluation.metrics import curves, mean_curves
 from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.fmst.tracker import FmstTracker, Group
+from edge_tracker.roi import window_around
+from edge_tracker.video.sources import read_image
 
 # Model -> {maps: (precision, success)} in %, as printed in the paper's Tables 1 and 2.
 PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {
@@ -34,8 +47,10 @@ PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {
 }
 MODELS = ("vgg16", "mobilenetv3-large", "mobilenetv3-large-minimalistic", "mobilenetv3-small")
 PACKAGED_MODEL = "filterbank"
-PARTS = ("tables", "defaults", "sweep")
+PARTS = ("tables", "defaults", "sweep", "networks")
 MAPS = ("SC", "S", "C")
+PAPER_NETWORKS = {"mobilenetv3-large": (76.94, 53.75), "mobilenetv3-small": (69.31, 49.74)}  # Table 3
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FRACTIONS = (0.01, 0.02, 0.0446, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
 
 
@@ -47,9 +62,12 @@ class Runner:
         self.progress = tqdm(total=settings * args.seeds * len(tasks), unit=" tasks", disable=None)
 
     def __call__(self, model: str, **settings: object) -> tuple[str, str]:
-        def make(seed: int) -> partial[Tracker]:
-            return fmst(model, self.args.models_dir, seed, **settings)
+        return self.over_seeds(lambda seed: fmst(model, self.args.models_dir, seed, **settings))
 
+    def with_network(self, model: str, file: Path, **settings: object) -> tuple[str, str]:
+        return self.over_seeds(lambda seed: fmst_net(model, self.args.models_dir, seed, file, **settings))
+
+    def over_seeds(self, make: Callable[[int], partial[Tracker]]) -> tuple[str, str]:
         precision, success = over_seeds(
             make, self.tasks, self.args.seeds, self.args.jobs, lambda _: self.progress.update()
         )
@@ -62,6 +80,7 @@ def main() -> int:
     parser.add_argument("--models-dir", type=Path, help="where the converted models are")
     parser.add_argument("--models", help="only these, e.g. mobilenetv3-small,vgg16 (default: all that are present)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which tables (default: all)")
+    parser.add_argument("--paper-networks", type=Path, metavar="DIR", help="weight networks of the paper's recipe")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
@@ -81,6 +100,7 @@ def main() -> int:
 def tables(models: list[str], tasks: list[Task], args: argparse.Namespace) -> None:
     swept = [m for m in models if m.startswith("mobilenetv3")]
     settings = {"tables": 6 * len(models), "defaults": 4 * (len(models) + 1), "sweep": len(FRACTIONS) * len(swept)}
+    settings["networks"] = (3 + len(ALPHAS)) * len(models)
     run = Runner(args, tasks, sum(settings[part] for part in args.parts))
     print(f"OPE on {len(tasks)} tasks ({', '.join(t.name for t in tasks)}), {args.seeds} seeds, mean ± deviation, %.")
     if "tables" in args.parts:
@@ -89,6 +109,8 @@ def tables(models: list[str], tasks: list[Task], args: argparse.Namespace) -> No
         defaults([*models, PACKAGED_MODEL], run)
     if "sweep" in args.parts:
         sweep(swept, run)
+    if "networks" in args.parts:
+        networks(models, run)
 
 
 def paper_tables(models: list[str], run: Runner) -> None:
@@ -121,6 +143,70 @@ def sweep(models: list[str], run: Runner) -> None:
     for model in models:
         cells = [" / ".join(run(model, fraction=f)) for f in FRACTIONS]
         print(f"| {model} | " + " | ".join(cells) + " |", flush=True)
+
+
+class OracleRatio(FmstTracker):
+    """FMST that is told, in every frame, which of FRACTIONS gives the best box: what section 3.2.1 hopes for."""
+
+    truth: NDArray[np.float64]
+
+    def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
+        usual, before = self.config, self._generator.bit_generator.state
+        window, found = window_around(self.box, usual.roi_scale), []
+        for fraction in FRACTIONS:
+            self.config = replace(usual, fraction=fraction)
+            prediction = super()._predict(groups)
+            overlap = iou(np.array(self._locate(prediction, window)), self.truth)
+            self._generator.bit_generator.state = before  # the same candidates for every share
+            found.append((float(overlap), -abs(fraction - usual.fraction), prediction))
+        self.config = usual
+        return max(found, key=lambda row: row[:2])[2]
+
+
+def oracle_ratio(model: str, run: Runner) -> tuple[str, str]:
+    """Precision and success of OracleRatio; a frame without truth has the usual share."""
+    backbone = load_backbone(find_model(model, run.args.models_dir))
+    scores = []
+    for seed in range(run.args.seeds):
+        per_task = []
+        for task in run.tasks:
+            tracker = OracleRatio(backbone, FmstConfig(seed=seed))
+            x, y, w, h = task.boxes[0].tolist()
+            tracker.init(read_image(task.frames[0]), (x, y, w, h))
+            boxes = [task.boxes[0]]
+            for path, tracker.truth in zip(task.frames[1:], task.boxes[1:], strict=True):
+                boxes.append(np.array(tracker.update(read_image(path)).box))
+            per_task.append(curves(np.array(boxes), task.boxes))
+            run.progress.update()
+        mean = mean_curves(per_task)
+        scores.append((100 * mean.precision_score, 100 * mean.success_score))
+    precision, success = np.array(scores).T
+    return spread(precision), spread(success)
+
+
+def networks(models: list[str], run: Runner) -> None:
+    print("\n### Table 3: the weight-vector network\n")
+    print("| model | weights | alpha | precision | success | paper (51 tasks): precision | success |")
+    print("|---|---|---|---|---|---|---|")
+    for model in models:
+        printed = " | ".join(map(str, PAPER_NETWORKS.get(model, "--")))
+
+        def row(weights: str, alpha: str, result: tuple[str, str], paper: str = "- | -", model: str = model) -> None:
+            print(f"| {model} | {weights} | {alpha} | {' | '.join(result)} | {paper} |", flush=True)
+
+        row("top 10 %", "-", run(model))
+        row("best share for each frame, by the truth", "-", oracle_ratio(model, run))
+        theirs = (run.args.paper_networks or Path()) / f"{model}.safetensors"
+        if run.args.paper_networks and theirs.is_file():
+            row("network, paper's recipe", "0.5", run.with_network(model, theirs, alpha=0.5), printed)
+        try:
+            ours = find_weight_network(model, run.args.models_dir)
+        except ModelError:
+            continue
+        own = read_weight_network(ours)[0].alpha
+        for alpha in sorted({own, *ALPHAS}):
+            label = "0, w_p alone" if alpha == 0 else f"{alpha:g}, its own" if alpha == own else f"{alpha:g}"
+            row("network, our recipe", label, run.with_network(model, ours, alpha=alpha))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train a trunk of our own, from random initial weights, to see as another trunk does (distillation).
 
-    python scripts/train_backbone.py --student mobilenetv3-small --teacher mobilenetv3-small --teacher-weights FILE \\
+    python scripts/train_backbone.py --student edge-small --teacher mobilenetv3-small --teacher-weights FILE \\
         --images DIR [DIR ...] --output edge-small.safetensors
 
 No labels are needed: any pictures and frames will do, best those of the cameras that it shall serve. The student's
@@ -406,13 +406,13 @@ def look(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    students = [name for name in TRUNKS if name.startswith("mobilenetv3")]
-    parser.add_argument("--student", choices=students, required=True)
-    parser.add_argument("--teacher", choices=students, required=True)
+    names = [name for name in TRUNKS if name.startswith(("edge", "mobilenetv3"))]
+    parser.add_argument("--student", choices=names, required=True)
+    parser.add_argument("--teacher", choices=names, required=True)
     parser.add_argument("--teacher-weights", type=Path, required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of pictures and frames")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--crops", type=int, default=420_000, help="how many to train on (default: %(default)s)")
+    parser.add_argument("--crops", type=int, default=100_000, help="how many to train on (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-2, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--weight-decay", type=float, default=1e-4)

@@ -75,9 +75,20 @@ class CatalogueEntry:
         """What the file of full precision is called; see `variants` for the others."""
         return f"{self.name}.onnx"
 
+    @property
+    def weight_network_file(self) -> str:
+        """Of the network trained on this model's features; the file states so, and is refused with any other."""
+        return f"{self.name}.weights.safetensors"
+
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
+    CatalogueEntry(
+        "edge-small",
+        "Apache-2.0",
+        "ours: MobileNetV3-Small, trained by scripts/train_backbone.py; in the package",
+        "not measured yet",
+    ),
     CatalogueEntry(
         "mobilenetv3-small",
         "BSD-3-Clause",
@@ -301,6 +312,20 @@ def check_engine(engine: str) -> None:
 
 def _install(engine: Engine) -> str:
     return f"pip install 'edge-tracker[{engine.extra}]'" if engine.extra else f"pip install {engine.packages[0]}"
+
+
+def find_weight_network(model: str, models_dir: str | Path | None = None, chosen: str | Path | None = None) -> Path:
+    """The weight network file of the model called `model`, or the `chosen` one. Raises ModelError that says where was
+    looked."""
+    if chosen is not None:
+        return Path(chosen)
+    entry = entry_of(model)
+    folders = search_path(models_dir)
+    for folder in folders:
+        if (path := folder / entry.weight_network_file).is_file():
+            return path
+    have = [e.name for e in CATALOGUE if any((f / e.weight_network_file).is_file() for f in folders)]
+    raise ModelError(f"no weight network for model '{model}'; there is one for: {', '.join(have) or 'none'}")
 
 
 def engines_found() -> list[str]:

@@ -44,9 +44,10 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
         ("b", "subtracted from the prediction map"),
     ):
         option = "--" + name.replace("_", "-")
-        group.add_argument(
-            option, type=float, default=getattr(defaults, name), help=f"{meaning} (default: %(default).4g)"
-        )
+        value = getattr(defaults, name)
+        standard = "the tracker's own" if value is None else f"{value:.4g}"
+        group.add_argument(option, type=float, default=value, help=f"{meaning} (default: {standard})")
+    group.add_argument("--weight-network", type=Path, metavar="FILE", help="of fmst-net (default: the model's own)")
     group.add_argument("--candidates", type=int, default=defaults.candidates, help="boxes drawn per frame")
     group.add_argument("--averaged", type=int, default=defaults.averaged, help="best boxes whose mean is taken")
     group.add_argument("--seed", type=int, default=defaults.seed, help="of the candidates (default: %(default)s)")
@@ -63,4 +64,5 @@ def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
         threads=args.threads,
         models_dir=args.models_dir,
         config=config,
+        weight_network=args.weight_network,
     )

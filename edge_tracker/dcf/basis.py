@@ -54,9 +54,17 @@ def fit_projection(mean: NDArray[np.float64], covariance: NDArray[np.float64], c
     return Projection(directions.astype(np.float32), (mean @ directions).astype(np.float32))
 
 
-def save_basis(path: Path, model: str, projections: dict[str, Projection]) -> None:
+@dataclass(frozen=True)
+class Basis:
+    """What is fitted offline for a backbone."""
+
+    projections: tuple[Projection, ...]  # of its taps, in their order
+    presence: NDArray[np.float64]  # (3,): see `presence.Presence`
+
+
+def save_basis(path: Path, model: str, projections: dict[str, Projection], presence: NDArray[np.float64]) -> None:
     """Write the projections, one per tap name, for the backbone called `model`; float16, all or nothing."""
-    arrays = {"model": np.array(model)}
+    arrays = {"model": np.array(model), "presence": presence}
     for tap, projection in projections.items():
         arrays[f"{tap}.directions"] = projection.directions.astype(np.float16)
         arrays[f"{tap}.offset"] = projection.offset
@@ -66,8 +74,8 @@ def save_basis(path: Path, model: str, projections: dict[str, Projection]) -> No
     partial.replace(path)
 
 
-def load_basis(path: Path, info: BackboneInfo) -> list[Projection]:
-    """Read the projections of the taps of `info`, in their order.
+def load_basis(path: Path, info: BackboneInfo) -> Basis:
+    """Read the basis of the backbone of `info`.
 
     Raises ModelError for a file that is missing, broken, of another backbone, or that does not fit its taps.
     """
@@ -81,7 +89,10 @@ def load_basis(path: Path, info: BackboneInfo) -> list[Projection]:
             model = str(arrays["model"])
             if model != info.model:
                 raise ModelError(f"the basis {path} belongs to the model '{model}', not to '{info.model}'")
-            return [_read_projection(arrays, tap, path) for tap in info.taps]
+            presence = arrays["presence"].astype(np.float64)
+            if presence.shape != (3,) or not np.isfinite(presence).all():
+                raise ModelError(f"the basis {path} has no usable calibration of presence")
+            return Basis(tuple(_read_projection(arrays, tap, path) for tap in info.taps), presence)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"cannot read the basis {path}: {error}") from error
 

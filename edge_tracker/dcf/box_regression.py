@@ -19,19 +19,19 @@ SPREAD_SIZE, SPREAD_PLACE = 0.1, 0.08  # of the jittered boxes, of log size and 
 FIRST, LATER, CAPACITY = 96, 8, 192  # samples of frame 1, of each later frame, in all
 
 
-def sample(features: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
-    """BINS x BINS bilinear samples over CONTEXT x each box: (n, n, D), (m, 4) in cells, cell centres at whole
-    numbers -> (m, BINS BINS D)."""
+def sample(features: NDArray[np.float32], boxes: NDArray[np.float64], bins: int, context: float) -> NDArray[np.float32]:
+    """bins x bins bilinear samples over context x each box: (n, n, D), (m, 4) in cells, cell centres at whole
+    numbers -> (m, bins bins D)."""
     n = len(features)
-    steps = ((np.arange(BINS) + 0.5) / BINS - 0.5) * CONTEXT
+    steps = ((np.arange(bins) + 0.5) / bins - 0.5) * context
 
     def weights(centres: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(m, BINS, n): how each sample mixes two cells."""
+        """(m, bins, n): how each sample mixes two cells."""
         place = np.clip(centres[:, None] + steps * sides[:, None], 0, n - 1)
         return np.maximum(1 - np.abs(place[..., None] - np.arange(n)), 0).astype(np.float32)
 
     x, y, w, h = boxes.T
-    rows = np.matmul(weights(y + h / 2, h), features.reshape(n, -1)).reshape(len(boxes), BINS, n, -1)
+    rows = np.matmul(weights(y + h / 2, h), features.reshape(n, -1)).reshape(len(boxes), bins, n, -1)
     return np.matmul(weights(x + w / 2, w)[:, None], rows).reshape(len(boxes), -1)
 
 
@@ -54,7 +54,7 @@ class BoxRegressor:
 
     def predict(self, features: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
         """(dx / w, dy / h, dlog w, dlog h) that bring `box` onto the target."""
-        return ((sample(features, np.array([box])) - self._mean) @ self._weights)[0]
+        return ((sample(features, np.array([box]), BINS, CONTEXT) - self._mean) @ self._weights)[0]
 
     def learn(self, features: NDArray[np.float32], box: Box) -> None:
         """Add LATER jittered boxes around `box`; those of frame 1 stay, others make room, the oldest first."""
@@ -78,7 +78,7 @@ class BoxRegressor:
         ws, hs = w * np.exp(lw), h * np.exp(lh)
         boxes = np.stack([x + w / 2 + dx * w - ws / 2, y + h / 2 + dy * h - hs / 2, ws, hs], axis=1)
         errors = np.stack([-dx * np.exp(-lw), -dy * np.exp(-lh), -lw, -lh], axis=1)
-        return sample(features, boxes), errors.astype(np.float32)
+        return sample(features, boxes, BINS, CONTEXT), errors.astype(np.float32)
 
     def _put(self, places: NDArray[np.intp], samples: NDArray[np.float32], errors: NDArray[np.float32]) -> None:
         """Store samples, update the kernel matrix, solve the dual ridge."""

@@ -1,54 +1,60 @@
-"""The closed-form tracker: two filters find the place, a regressor and a scale filter the size."""
+"""The closed-form tracker: two filters find the place, a regressor and a scale filter the size, and a comparison with
+frame 1 tells whether it is still the target."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import Backbone, Tap
+from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, centre, keep_in_frame
 from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import Projection
+from edge_tracker.dcf.basis import Basis
 from edge_tracker.dcf.box_regression import BoxRegressor
 from edge_tracker.dcf.correlation import CorrelationFilter
-from edge_tracker.dcf.response import PITCH_PX, find_peak, motion_prior, resampling
+from edge_tracker.dcf.grid import Grid
+from edge_tracker.dcf.presence import Presence
+from edge_tracker.dcf.response import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter
+from edge_tracker.dcf.search import looks
 from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, is_plain
 from edge_tracker.track import Track, TrackState
 
-SMALLEST_SIDE_PX = 8.0
+SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
+FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
+VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; every fourth view is blurred
+LARGEST_CORRECTION = 0.2  # of a side, by the box regressor in one frame
 
 
-class Grid(NamedTuple):
-    """Where the cells of a tap lie over the crop: cell i is centred on pixel stride * i + offset."""
+class Look(NamedTuple):
+    """What the backbone sees in one window, and where the target would be in it."""
 
-    cells: int
-    stride: int
-    offset_px: float
-
-    @classmethod
-    def of(cls, tap: Tap, input_side: int) -> Grid:
-        return cls(input_side // tap.stride, tap.stride, tap.stride / 2 + tap.receptive_offset_px)
-
-    def cell(self, px: float) -> float:
-        """Crop pixel -> cell, the centre of cell i being i."""
-        return (px - self.offset_px) / self.stride
+    window: Window
+    coarse: NDArray[np.float32]  # (n, n, D)
+    fine: NDArray[np.float32]  # (m, m, E)
+    rows: NDArray[np.float32]  # neighbourhoods of the coarse cells
+    spectrum: NDArray[np.float32]  # of the fine features
+    peak: Peak
+    box: Box  # of the size looked for, at the peak, image pixels
 
 
 class DcfTracker:
     """Tracks one target with a frozen backbone. Images are uint8 (H, W, 3) BGR, boxes pixels (see `boxes`)."""
 
-    def __init__(self, backbone: Backbone, basis: list[Projection], config: DcfConfig) -> None:
-        """backbone: gives a coarse tap, then a fine one. basis: their projections."""
+    def __init__(self, backbone: Backbone, basis: Basis, config: DcfConfig) -> None:
+        """backbone: gives a coarse tap, then a fine one."""
         self.backbone, self.config = backbone, config
         self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
-        self._coarse, self._fine = basis[0].first(config.channels), basis[1].first(config.fine_channels)
+        self._coarse = basis.projections[0].first(config.channels)
+        self._fine = basis.projections[1].first(config.fine_channels)
+        self._presence_weights = basis.presence
         self._side = backbone.info.input_side
         self._coarse_grid, self._fine_grid = (Grid.of(tap, self._side) for tap in backbone.info.taps)
         # A filter sees as far to all sides only from the middle of the coarse grid.
@@ -57,173 +63,205 @@ class DcfTracker:
     def init(self, image: NDArray[np.uint8], box: Box) -> None:
         """Learn the target from its box in the first image."""
         c = self.config
-        self._random = np.random.default_rng(c.seed)
+        random = np.random.default_rng(c.seed)
         self.box, self._frame = box, 0
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
+        self._height = 1.0  # of the response peak, averaged over a few frames
+        self._believed = 1.0  # probability that the box is right, averaged over a few frames
+        self._good = box  # the last box that was believed
+        self._search: Iterator[Box] | None = None  # while LOST
+        self._found: Box | None = None  # while LOST: what looked like the target in the last frame
         window = self._window(box)
-        coarse, fine = self._features(image, window)
-        place, size = self._on_crop(box, window)
+        coarse, fine = self._features(crop(image, window, self._side))
+        on_crop = self._on_crop(box, window)
         self._ridge = RidgeFilter(c.ridge, c.anchor, c.solver_steps)
-        samples = [(neighbourhoods(coarse), self._target_map(place, size), 3.0)]
-        for number in range(c.views):
-            samples.append(self._view(image, box, blurred=number % 4 == 3))
+        samples = [(neighbourhoods(coarse), self._target_map(on_crop), FIRST_FRAME_WEIGHT)]
+        samples += [self._view(image, box, random, blurred=number % 4 == 3) for number in range(c.views)]
         self._ridge.start(samples)
-        grid = self._fine_grid
-        middle = grid.cell(self._middle_px)
-        self._correlation = CorrelationFilter(grid.cells, (middle, middle), ridge=1e-2)
-        sigma = c.fine_sigma * math.sqrt(size[0] * size[1]) / grid.stride
-        self._correlation.start(self._correlation.transform(fine), (grid.cell(place[0]), grid.cell(place[1])), sigma)
-        self._regressor = BoxRegressor(fine, self._fine_box(box, window), c.box_ridge, self._random)
+        middle = self._fine_grid.cell(self._middle_px)
+        self._correlation = CorrelationFilter(self._fine_grid.cells, (middle, middle), c.fine_ridge)
+        sigma = c.fine_sigma * math.sqrt(on_crop[2] * on_crop[3]) / self._fine_grid.stride
+        self._correlation.start(self._correlation.transform(fine), centre(self._fine_grid.box(on_crop)), sigma)
+        self._regressor = BoxRegressor(fine, self._fine_grid.box(on_crop), c.box_ridge, random)
+        self._presence = Presence(coarse, self._coarse_grid.box(on_crop), self._presence_weights)
         self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
-        grey, moved = self._grey(image, box)
-        self._scale.learn(grey, moved, 1.0)
+        self._scale.learn(*self._grey(image, box), 1.0)
 
     def update(self, image: NDArray[np.uint8]) -> Track:
-        """Find the target in the next image and learn from it."""
+        """Find the target in the next image, and learn from it if it is believed."""
         c = self.config
         self._frame += 1
-        window = self._window(self.box)
+        if self._search is not None:
+            return self._seek(image, self._search)
+        look = self._look(image, self.box)
+        if look is None:  # a black frame, a covered lens: keep all that is known
+            return self._judge(image, 0.0, 0.0)
+        if look.peak.height > 0:
+            box = self._refine(look)
+            factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
+            self.box = keep_in_frame(_scaled(box, factor), size_of(image), self._smallest_px)
+        else:
+            self.box = keep_in_frame(look.box, size_of(image), self._smallest_px)
+        self._learn(image, look)
+        probability, likeness = self._seen(look, self.box)
+        if likeness < c.new_view_below and look.peak.height > c.new_view_height and self._believed > c.uncertain_below:
+            self._presence.remember(look.coarse, self._coarse_grid.box(self._on_crop(self.box, look.window)))
+        return self._judge(image, probability, look.peak.height)
+
+    def _judge(self, image: NDArray[np.uint8], probability: float, height: float) -> Track:
+        """Say how far the present box is to be believed; begin the search where it is believed no more."""
+        c = self.config
+        self._believed += c.belief_rate * (probability - self._believed)
+        self._height += c.belief_rate * (height - self._height)
+        if self._believed >= c.uncertain_below:
+            self._good = self.box
+            return Track(self.box, self._believed, TrackState.TRACKED)
+        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
+        if self._believed >= c.lost_below or self._height >= c.lost_height:
+            return Track(self.box, self._believed, TrackState.UNCERTAIN)
+        # What came last was not the target: wait where it was last seen, in the size it had.
+        self.box, self._found = self._good, None
+        self._search = looks(self.box, self._window(self.box).side, size_of(image))
+        return Track(self.box, self._believed, TrackState.LOST)
+
+    def _seek(self, image: NDArray[np.uint8], search: Iterator[Box]) -> Track:
+        """While LOST: follow what is most like the target here, and look in one other place; learn nothing.
+
+        What is followed is the target again once it is believed; what is found elsewhere, once it was seen twice.
+        """
+        c = self.config
+        here = self._look(image, self.box)
+        probability = self._seen(here, here.box)[0] if here is not None else 0.0
+        if here is not None and here.peak.height > c.gate_low:
+            self.box = keep_in_frame(here.box, size_of(image), self._smallest_px)
+        self._believed += c.belief_rate * (probability - self._believed)
+        if self._believed >= c.uncertain_below:
+            return self._resume(self.box, self._believed)
+        place, again = (self._found, True) if self._found is not None else (next(search), False)
+        self._found = None
+        there = self._look(image, place)
+        probability = self._seen(there, there.box)[0] if there is not None else 0.0
+        if there is not None and probability >= c.found_above:
+            self._found = keep_in_frame(there.box, size_of(image), self._smallest_px)
+            if again:
+                return self._resume(self._found, probability)
+        return Track(self.box, self._believed, TrackState.LOST)
+
+    def _resume(self, box: Box, probability: float) -> Track:
+        """The target is found again."""
+        self.box = self._good = box
+        self._believed, self._height, self._search, self._found = probability, 1.0, None, None
+        return Track(box, probability, TrackState.TRACKED)
+
+    def _seen(self, look: Look, box: Box) -> tuple[float, float]:
+        """Probability that `box` is the target, and its likeness to the target's known views."""
+        likeness = self._presence.likeness(look.coarse, self._coarse_grid.box(self._on_crop(box, look.window)))
+        return self._presence.probability(look.peak.height, likeness), likeness
+
+    def _look(self, image: NDArray[np.uint8], box: Box) -> Look | None:
+        """Search the window around `box` for the target; None where the window shows nothing at all."""
+        c = self.config
+        window = self._window(box)
         patch = crop(image, window, self._side)
         if is_plain(patch):
-            return Track(self.box, 0.0, TrackState.LOST)
-        coarse, fine = self._project(patch)
-        rows = neighbourhoods(coarse)
-        transformed = self._correlation.transform(fine)
-        response = self._respond(rows, transformed)
-        _, size = self._on_crop(self.box, window)
-        points = len(response)
-        prior = motion_prior(points, (self._middle_px, self._middle_px), c.motion_sigma * self._side)
-        peak = find_peak(response, prior, math.sqrt(size[0] * size[1]))
-        self.peak = peak
-        box = self._box_at(peak.place_px, window)
-        gate = min(max((peak.height - c.gate_low) / (c.gate_high - c.gate_low), 0.0), 1.0)
-        if peak.height > 0:
-            box = self._refine(fine, box, window)
-            grey, moved = self._grey(image, box)
-            factor = min(max(self._scale.estimate(grey, moved), 0.5), 2.0)
-            box = keep_in_frame(_scaled(box, factor), size_of(image), self._smallest_px)
-        else:
-            box = keep_in_frame(box, size_of(image), self._smallest_px)
-        self.box = box
-        if gate > 0:
-            self._learn(image, window, rows, transformed, fine, gate)
-        confidence = min(max(peak.height, 0.0), 1.0)
-        return Track(self.box, confidence, TrackState.TRACKED)
+            return None
+        coarse, fine = self._features(patch)
+        rows, spectrum = neighbourhoods(coarse), self._correlation.transform(fine)
+        response = self._respond(rows, spectrum)
+        prior = motion_prior(len(response), self._middle_px, c.motion_sigma * self._side)
+        peak = find_peak(response, prior)
+        k = window.side / self._side
+        x, y = window.x + peak.x_px * k - box[2] / 2, window.y + peak.y_px * k - box[3] / 2
+        return Look(window, coarse, fine, rows, spectrum, peak, (x, y, box[2], box[3]))
 
-    def _learn(
-        self,
-        image: NDArray[np.uint8],
-        window: Window,
-        rows: NDArray[np.float32],
-        transformed: NDArray[np.float32],
-        fine: NDArray[np.float32],
-        gate: float,
-    ) -> None:
-        """Learn the present box, each rate scaled by `gate`."""
+    def _respond(self, rows: NDArray[np.float32], spectrum: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Both filters' answers on one grid of PITCH_PX: (P, P)."""
+        points = self._side // PITCH_PX
+        coarse, fine = self._coarse_grid, self._fine_grid
+        up, up_fine = resampling(coarse, points), resampling(fine, points)
+        response: NDArray[np.float32] = up @ self._ridge.respond(rows).reshape(coarse.cells, coarse.cells) @ up.T
+        response += np.float32(self.config.fine_weight) * (up_fine @ self._correlation.respond(spectrum) @ up_fine.T)
+        return response
+
+    def _refine(self, look: Look) -> Box:
+        """Move and scale the box found part of the way that the regressor says."""
+        on_grid = self._fine_grid.box(self._on_crop(look.box, look.window))
+        errors = np.clip(self._regressor.predict(look.fine, on_grid), -LARGEST_CORRECTION, LARGEST_CORRECTION)
+        dx, dy, lw, lh = errors.tolist()
+        position, size, aspect = self.config.box_gain
+        cx, cy = centre(look.box)
+        _, _, w, h = look.box
+        cx, cy = cx + position * dx * w, cy + position * dy * h
+        grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
+        w, h = w * math.exp(grow + stretch), h * math.exp(grow - stretch)
+        return cx - w / 2, cy - h / 2, w, h
+
+    def _learn(self, image: NDArray[np.uint8], look: Look) -> None:
+        """Learn the present box, the less the lower the peak."""
         c = self.config
-        place, size = self._on_crop(self.box, window)
+        gate = min(max((look.peak.height - c.gate_low) / (c.gate_high - c.gate_low), 0.0), 1.0)
+        if gate == 0:
+            return
+        on_crop = self._on_crop(self.box, look.window)
         if self._frame % c.learn_every == 0:
-            rate = 1 - (1 - c.rate * gate) ** c.learn_every
-            self._ridge.learn(rows, self._target_map(place, size), rate)
-            grid = self._fine_grid
-            rate = 1 - (1 - c.fine_rate * gate) ** c.learn_every
-            self._correlation.learn(transformed, (grid.cell(place[0]), grid.cell(place[1])), rate)
+            self._ridge.learn(look.rows, self._target_map(on_crop), _rate(c.rate * gate, c.learn_every))
+        if (self._frame + 1) % c.fine_learn_every == 0:  # not all in the same frame
+            rate = _rate(c.fine_rate * gate, c.fine_learn_every)
+            self._correlation.learn(look.spectrum, centre(self._fine_grid.box(on_crop)), rate)
         if self._frame % c.box_learn_every == 0:
-            self._regressor.learn(fine, self._fine_box(self.box, window))
-        if self._frame % c.scale_learn_every == 0:
-            grey, moved = self._grey(image, self.box)
-            self._scale.learn(grey, moved, 1 - (1 - c.scale_rate) ** c.scale_learn_every)
+            self._regressor.learn(look.fine, self._fine_grid.box(on_crop))
+        if (self._frame + 2) % c.scale_learn_every == 0:
+            self._scale.learn(*self._grey(image, self.box), _rate(c.scale_rate, c.scale_learn_every))
 
     def _window(self, box: Box, scale: float = 1.0) -> Window:
-        """The ROI, `box` in its middle as the filters see it."""
+        """The ROI, in which `box` comes to lie in the middle of the coarse grid."""
         cx, cy = centre(box)
         side = max(8, round(scale * self.config.roi_scale * math.sqrt(box[2] * box[3])))
         middle = self._middle_px * side / self._side
         return Window(round(cx - middle), round(cy - middle), side)
 
-    def _features(self, image: NDArray[np.uint8], window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._project(crop(image, window, self._side))
-
-    def _project(self, patch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _features(self, patch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Coarse (n, n, D) and fine (m, m, E) features of a crop."""
         coarse, fine = self.backbone(patch)
         return self._coarse(coarse), self._fine(fine)
 
-    def _on_crop(self, box: Box, window: Window) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Centre and size of an image box in crop pixels."""
+    def _on_crop(self, box: Box, window: Window) -> Box:
+        """Image box -> crop pixels."""
         k = self._side / window.side
-        cx, cy = centre(box)
-        return ((cx - window.x) * k, (cy - window.y) * k), (box[2] * k, box[3] * k)
+        x, y, w, h = box
+        return (x - window.x) * k, (y - window.y) * k, w * k, h * k
 
-    def _box_at(self, place: tuple[float, float], window: Window) -> Box:
-        """The last box, moved to a place in crop pixels."""
-        k = window.side / self._side
-        _, _, w, h = self.box
-        return window.x + place[0] * k - w / 2, window.y + place[1] * k - h / 2, w, h
-
-    def _fine_box(self, box: Box, window: Window) -> Box:
-        """Image box -> cells of the fine grid."""
-        (cx, cy), (w, h) = self._on_crop(box, window)
-        grid = self._fine_grid
-        w, h = w / grid.stride, h / grid.stride
-        return grid.cell(cx) - w / 2, grid.cell(cy) - h / 2, w, h
-
-    def _target_map(self, place: tuple[float, float], size: tuple[float, float]) -> NDArray[np.float32]:
-        """A Gaussian at `place`, `size` (crop pixels), on the coarse grid: (n n,)."""
-        grid = self._coarse_grid
-        cells = np.arange(grid.cells)
+    def _target_map(self, on_crop: Box) -> NDArray[np.float32]:
+        """A Gaussian at the target on the coarse grid: (n n,)."""
+        x, y, w, h = self._coarse_grid.box(on_crop)
+        cells = np.arange(self._coarse_grid.cells)
         lines = []
-        for centre_px, side_px in zip(reversed(place), reversed(size), strict=True):
-            sigma = max(0.6, self.config.target_sigma * side_px / grid.stride)
-            lines.append(np.exp(-0.5 * ((cells - grid.cell(centre_px)) / sigma) ** 2))
+        for middle, side in ((y + h / 2, h), (x + w / 2, w)):
+            lines.append(np.exp(-0.5 * ((cells - middle) / max(0.6, self.config.target_sigma * side)) ** 2))
         return np.outer(*lines).astype(np.float32).ravel()
 
     def _view(
-        self, image: NDArray[np.uint8], box: Box, blurred: bool
+        self, image: NDArray[np.uint8], box: Box, random: np.random.Generator, blurred: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """A shifted and zoomed view of frame 1 as a sample for the ridge."""
-        zoom = 1.04 ** self._random.uniform(-2, 2)
-        base = self._window(box, zoom)
-        dx, dy = (self._random.uniform(-0.35, 0.35, 2) * 0.8 * base.side).round().astype(int).tolist()
+        """A shifted and zoomed view of frame 1 as a sample for the ridge filter."""
+        base = self._window(box, VIEW_ZOOM ** random.uniform(-1, 1))
+        dx, dy = (random.uniform(-VIEW_SHIFT, VIEW_SHIFT, 2) * base.side).round().astype(int).tolist()
         window = Window(base.x + dx, base.y + dy, base.side)
         patch = crop(image, window, self._side)
         if blurred:
-            patch = np.asarray(cv2.GaussianBlur(patch, (0, 0), 1.5), np.uint8)
-        coarse, _ = self._project(patch)
-        place, size = self._on_crop(box, window)
-        return neighbourhoods(coarse), self._target_map(place, size), 0.5
-
-    def _respond(self, rows: NDArray[np.float32], transformed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Both filters' answers on one grid of PITCH_PX: (P, P)."""
-        points = self._side // PITCH_PX
-        coarse, fine = self._coarse_grid, self._fine_grid
-        up = resampling(coarse.cells, coarse.stride, coarse.offset_px, points)
-        up_fine = resampling(fine.cells, fine.stride, fine.offset_px, points)
-        wide = self._ridge.respond(rows).reshape(coarse.cells, coarse.cells)
-        narrow = self._correlation.respond(transformed)
-        response: NDArray[np.float32] = up @ wide @ up.T
-        response += np.float32(self.config.fine_weight) * (up_fine @ narrow @ up_fine.T)
-        return response
-
-    def _refine(self, fine: NDArray[np.float32], box: Box, window: Window) -> Box:
-        """Move and scale `box` part of the way that the regressor says."""
-        dx, dy, lw, lh = np.clip(self._regressor.predict(fine, self._fine_box(box, window)), -0.2, 0.2).tolist()
-        position, size, aspect = self.config.box_gain
-        cx, cy = centre(box)
-        cx, cy = cx + position * dx * box[2], cy + position * dy * box[3]
-        grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
-        w, h = box[2] * math.exp(grow + stretch), box[3] * math.exp(grow - stretch)
-        return cx - w / 2, cy - h / 2, w, h
+            patch = np.asarray(cv2.GaussianBlur(patch, (0, 0), VIEW_BLUR_PX), np.uint8)
+        coarse, _ = self._features(patch)
+        return neighbourhoods(coarse), self._target_map(self._on_crop(box, window)), VIEW_WEIGHT
 
     def _grey(self, image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
         """The surroundings of `box` in grey, and `box` in them: the scale filter reads no more."""
         x, y, w, h = box
         reach = max(w, h)
         width, height = size_of(image)
-        left, top = (int(min(max(v - reach, 0), limit - 8)) for v, limit in ((x, width), (y, height)))
-        right, bottom = int(min(x + w + reach, width)) + 1, int(min(y + h + reach, height)) + 1
-        part = image[max(top, 0) : max(bottom, top + 8), max(left, 0) : max(right, left + 8)]
-        return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), np.uint8), (x - max(left, 0), y - max(top, 0), w, h)
+        left, top = max(0, min(int(x - reach), width - 8)), max(0, min(int(y - reach), height - 8))
+        right, bottom = max(left + 8, int(x + w + reach) + 1), max(top + 8, int(y + h + reach) + 1)
+        grey = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2GRAY)
+        return np.asarray(grey, np.uint8), (x - left, y - top, w, h)
 
 
 def _scaled(box: Box, factor: float) -> Box:
@@ -231,3 +269,8 @@ def _scaled(box: Box, factor: float) -> Box:
     cx, cy = centre(box)
     w, h = box[2] * factor, box[3] * factor
     return cx - w / 2, cy - h / 2, w, h
+
+
+def _rate(rate: float, frames: int) -> float:
+    """The learning rate that does in one frame what `rate` would do in so many."""
+    return 1 - (1 - rate) ** frames

@@ -20,7 +20,7 @@ SCORED = frozenset(PEERS[:4])  # those with a score that changes from frame to f
 
 
 class Cv2Peer:
-    """One of OpenCV's trackers. `build` makes a fresh one; its verdict "not found" is taken as LOST."""
+    """One of OpenCV's trackers. `build` makes a fresh one; its verdict "not found", or an error, is taken as LOST."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
@@ -34,7 +34,10 @@ class Cv2Peer:
         self._track = Track((x, y, w, h), 1.0, TrackState.TRACKED)
 
     def update(self, image: NDArray[np.uint8]) -> Track:
-        found, box = self._tracker.update(image)
+        try:
+            found, box = self._tracker.update(image)
+        except cv2.error:  # some fail on a window that has left the frame
+            found, box = False, ()
         if not found:  # it gives no box then: the last one stands, as every evaluation of it has it
             self._track = Track(self._track.box, 0.0, TrackState.LOST)
             return self._track

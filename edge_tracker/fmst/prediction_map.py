@@ -26,9 +26,13 @@ def normalise(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def subtract_negative(
     positive: NDArray[np.float32], negative: NDArray[np.float32], alpha: float
 ) -> NDArray[np.float32]:
-    """Eq. 13: M_p - alpha M_n of two maps in [0, 1], (H, W) each, scaled to [0, 1] again."""
-    difference: NDArray[np.float32] = positive - np.float32(alpha) * negative
-    return normalise(difference)
+    """Eq. 13: M_p - alpha M_n of two maps in [0, 1], (H, W) each; what falls below 0 becomes 0 (section 2.2.4: the map
+    "takes values of 0 or higher"), the rest is scaled to [0, 1] again.
+
+    Scaled with its negative part, the map would lift everything else above b, and boxes would grow.
+    """
+    difference = np.maximum(positive - np.float32(alpha) * negative, 0)
+    return difference / max(float(difference.max()), 1e-6)
 
 
 def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

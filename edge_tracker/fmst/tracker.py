@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, keep_in_frame
 from edge_tracker.config import FmstConfig
+from edge_tracker.errors import ConfigError
 from edge_tracker.fmst.appearance import Appearance, state_of
 from edge_tracker.fmst.candidates import best_candidate, candidate_confidences, candidate_scores, draw_candidates
 from edge_tracker.fmst.channel_scores import average_scores, channel_scores
 from edge_tracker.fmst.channel_weights import top_fraction
 from edge_tracker.fmst.prediction_map import normalise, prediction_map, resample, subtract_negative, sum_maps
 from edge_tracker.fmst.target_map import coverage, target_map
+from edge_tracker.fmst.weight_network import WeightNetwork
 from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, is_plain, window_around
 from edge_tracker.track import Track, TrackState
@@ -43,14 +45,22 @@ class FmstTracker:
 
     The channels of a stride form a group (or those of a layer, `config.layers`); every group has one prediction
     map per target-map type, and the maps are summed.
+
+    network: makes the channel weights (section 4) in the place of the rule of Eq. 5. Raises ConfigError where the
+    settings are not those such networks are trained for.
     """
 
-    def __init__(self, backbone: Backbone, config: FmstConfig) -> None:
+    def __init__(self, backbone: Backbone, config: FmstConfig, network: WeightNetwork | None = None) -> None:
+        if network is not None and (config.maps, config.layers) != ("S", "concat"):
+            raise ConfigError("a weight network takes the scores of maps S and layers concat, nothing else")
         self.backbone = backbone
         self.config = config
+        self.network = network
+        self._alpha = config.alpha if config.alpha is not None else network.alpha if network is not None else 0.0
         self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
         self._smallest_side_px = 1.0
         self._averages: list[NDArray[np.float32]] = []  # mean scores, one (C,) per group and type
+        self._first: list[NDArray[np.float32]] = []  # the same in frame 1
         self._appearances: list[Appearance] = []  # one per group
         self._generator = np.random.default_rng(config.seed)
 
@@ -62,7 +72,7 @@ class FmstTracker:
         window = window_around(box, self.config.roi_scale)
         groups = self._extract(crop(image, window, self.backbone.info.input_side))
         marks = [self._mark(group, window) for group in groups]
-        self._averages = self._scores(groups, marks)
+        self._first = self._averages = self._scores(groups, marks)
         self._appearances = [
             Appearance(g.features, coverage(m.box, m.grid)) for g, m in zip(groups, marks, strict=True)
         ]
@@ -109,18 +119,25 @@ class FmstTracker:
     def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
         """The summed prediction map, (PREDICTION_SIDE, PREDICTION_SIDE) in [0, 1], plainly over the crop."""
         maps = []
-        averages = iter(self._averages)
+        averages = iter(zip(self._averages, self._first, strict=True))
         for features, offset_px in groups:
             offset_cells = offset_px * features.shape[0] / self.backbone.info.input_side
             for _ in self.config.maps:
-                average = next(averages)
-                values = normalise(prediction_map(features, top_fraction(average, self.config.fraction)))
-                if self.config.alpha > 0:
-                    weights = top_fraction(-average, self.config.fraction)  # the negative map's scores are -s
-                    negative = normalise(prediction_map(features, weights))
-                    values = subtract_negative(values, negative, self.config.alpha)
+                positive, negative = self._weights(*next(averages))
+                values = normalise(prediction_map(features, positive))
+                if self._alpha > 0:
+                    values = subtract_negative(values, normalise(prediction_map(features, negative)), self._alpha)
                 maps.append(resample(values, PREDICTION_SIDE, offset_cells))
         return sum_maps(maps)
+
+    def _weights(
+        self, average: NDArray[np.float32], first: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """w_p and w_n (C,) from averaged scores (C,) and those of frame 1 (C,)."""
+        if self.network is not None:
+            return self.network(average, first)
+        # The scores of the negative map are -s.
+        return top_fraction(average, self.config.fraction), top_fraction(-average, self.config.fraction)
 
     def _locate(self, prediction: NDArray[np.float32], window: Window) -> Box:
         """Draw candidates around the last box and take the best (sections 2.2.3 and 2.2.4)."""

@@ -14,6 +14,7 @@ from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.ope import read_frames, run_task, run_tasks, summarise, write_frames
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.evaluation.peers import SCORED, Cv2Peer, find_peers
+from tests.conftest import Clip
 
 
 class Still:
@@ -58,6 +59,28 @@ def test_peers_of_opencv_fit_the_same_shape(otb_folder: Path) -> None:
     result = run_task(partial(Cv2Peer, cv2.TrackerMIL.create), read_tasks(otb_folder)[0])
     assert result.boxes.shape == (12, 4)
     assert result.curves.success_score > 0.3
+
+
+class Failing:
+    """A tracker of OpenCV's shape that finds the target once, then does not, then raises."""
+
+    def init(self, image: object, box: object) -> None:
+        self.calls = 0
+
+    def update(self, image: object) -> tuple[bool, tuple[int, ...]]:
+        self.calls += 1
+        if self.calls == 3:
+            raise cv2.error("assertion failed")
+        return self.calls == 1, (1, 2, 3, 4)
+
+
+def test_a_peer_that_finds_nothing_or_fails_is_lost_where_it_was(clip: Clip) -> None:
+    peer = Cv2Peer(Failing)
+    peer.init(clip.images[0], (5, 6, 7, 8))
+    tracks = [peer.update(clip.images[0]) for _ in range(3)]
+    assert [track.state for track in tracks] == [TrackState.TRACKED, TrackState.LOST, TrackState.LOST]
+    assert [track.confidence for track in tracks] == [1, 0, 0]
+    assert {track.box for track in tracks} == {(1, 2, 3, 4)}
 
 
 def test_peers_without_files_are_left_out(tmp_path: Path) -> None:

@@ -28,11 +28,12 @@ def test_a_map_that_says_nothing_becomes_zero(value: float) -> None:
     assert not normalise(np.full((3, 3), value, np.float32)).any()
 
 
-def test_subtract_negative_is_equation_13_normalised() -> None:
+def test_subtract_negative_is_equation_13_without_what_is_negative() -> None:
     positive, negative = np.array([[0.0, 1.0]], np.float32), np.array([[1.0, 0.5]], np.float32)
     np.testing.assert_allclose(subtract_negative(positive, negative, 0.5), [[0, 1]])
     three = subtract_negative(np.array([[0, 0.5, 1]], np.float32), np.array([[1, 0, 0]], np.float32), 0.5)
-    np.testing.assert_allclose(three, [[0, 1 / 1.5, 1]], rtol=1e-6)
+    np.testing.assert_allclose(three, [[0, 0.5, 1]], rtol=1e-6)
+    np.testing.assert_array_equal(subtract_negative(positive, np.ones_like(positive), 2.0), [[0, 0]])
 
 
 def test_sum_is_normalised_again() -> None:

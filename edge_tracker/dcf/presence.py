@@ -1,0 +1,53 @@
+"""Is it still the target? What one frame shows, turned into the probability that the box is right.
+
+The height of the response peak alone is fooled by whatever the filter has learned meanwhile, so what is under the box
+is compared with frame 1 too. The weights of the two are fitted on footage with known absences (scripts/calibrate.py).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+from edge_tracker.dcf.box_regression import sample
+
+MOST_VIEWS = 16
+PARTS = 3  # the box is described in so many parts along each side
+
+
+class Presence:
+    """Compares with the target of frame 1, by the coarse features in PARTS x PARTS parts of its box."""
+
+    def __init__(self, features: NDArray[np.float32], box: Box, weights: NDArray[np.float64]) -> None:
+        """features (n, n, D); box in cells; weights (3,): of peak height and likeness, and the constant."""
+        self._mean = features.reshape(-1, features.shape[-1]).mean(axis=0)
+        self._weights = weights
+        first = self._describe(features, box)
+        self._views = np.zeros((MOST_VIEWS, len(first)), np.float32)  # of the target; that of frame 1 stays
+        self._views[0] = first
+        self._count = 1
+
+    def likeness(self, features: NDArray[np.float32], box: Box) -> float:
+        """Cosine between what is under `box` and the most similar known view of the target: [-1, 1]."""
+        return float((self._views[: self._count] @ self._describe(features, box)).max())
+
+    def remember(self, features: NDArray[np.float32], box: Box) -> None:
+        """Keep what is under `box` as another view of the target; the oldest but frame 1 makes room."""
+        if self._count < MOST_VIEWS:
+            self._count += 1
+        else:
+            self._views[1:-1] = self._views[2:]
+        self._views[self._count - 1] = self._describe(features, box)
+
+    def probability(self, height: float, likeness: float) -> float:
+        """That the box is right, given the peak's height and the likeness (logistic regression)."""
+        score = float(self._weights @ (height, likeness, 1.0))
+        return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
+
+    def _describe(self, features: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+        parts = sample(features, np.array([box]), PARTS, 1.0).reshape(-1, len(self._mean)) - self._mean
+        flat = parts.ravel()
+        return flat / np.float32(max(math.sqrt(flat @ flat), 1e-12))

@@ -1,0 +1,138 @@
+"""Files of weight networks: written is as read, hostile files are refused, and each keeps to its backbone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from edge_tracker import FmstConfig, Tracker
+from edge_tracker.backbones.base import METADATA_KEY
+from edge_tracker.backbones.catalogue import CATALOGUE, PACKAGED, find_weight_network
+from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
+from edge_tracker.backbones.weight_networks import (
+    load_weight_network,
+    read_weight_network,
+    selection_layers,
+    weight_network_metadata,
+)
+from edge_tracker.errors import ConfigError, ModelError
+from edge_tracker.fmst.weight_network import WeightNetwork
+from tests.conftest import Clip
+from tests.fmst.test_weight_network import network
+
+
+def written(path: Path, net: WeightNetwork, model: str = "filterbank") -> Path:
+    save_file({k: v.astype(np.float16) for k, v in net.tensors.items()}, path, weight_network_metadata(net, model))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path, filterbank: OnnxRuntimeBackbone) -> Path:
+    return written(tmp_path / "net.safetensors", network("shared", layers=selection_layers(filterbank.info)))
+
+
+def test_what_was_written_is_read_back(file: Path, filterbank: OnnxRuntimeBackbone) -> None:
+    net, expected = (
+        load_weight_network(file, filterbank.info),
+        network("shared", layers=selection_layers(filterbank.info)),
+    )
+    assert (net.form, net.base, net.fraction, net.alpha, net.layers) == ("shared", "top", 0.25, 0.5, expected.layers)
+    for name, tensor in expected.tensors.items():
+        np.testing.assert_allclose(net.tensors[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_another_backbone_is_refused(file: Path, filterbank: OnnxRuntimeBackbone) -> None:
+    with pytest.raises(ModelError, match="trained on filterbank"):
+        load_weight_network(file, replace(filterbank.info, model="mobilenetv3-small"))
+    tap = filterbank.info.taps[0]
+    other = replace(filterbank.info, taps=(replace(tap, layers=tap.layers[:-1]),))
+    with pytest.raises(ModelError, match="trained on filterbank with layers"):
+        load_weight_network(file, other)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["missing", "folder", "empty", "noise", "cut", "no metadata", "bad json", "list", "no form", "type", "shape"],
+)
+def test_a_bad_file_is_one_clear_error(kind: str, file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.safetensors"
+    net, model = read_weight_network(file)
+    metadata = weight_network_metadata(net, model)
+    tensors = dict(net.tensors)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(1000))
+    elif kind == "cut":
+        path.write_bytes(file.read_bytes()[:-50])
+    elif kind == "no metadata":
+        save_file(tensors, path)
+    elif kind == "bad json":
+        save_file(tensors, path, {METADATA_KEY: "{"})
+    elif kind == "list":
+        save_file(tensors, path, {METADATA_KEY: "[]"})
+    elif kind == "no form":
+        stated = json.loads(metadata[METADATA_KEY])
+        del stated["form"]
+        save_file(tensors, path, {METADATA_KEY: json.dumps(stated)})
+    elif kind == "type":
+        save_file({name: tensor.astype(np.int32) for name, tensor in tensors.items()}, path, metadata)
+    elif kind == "shape":
+        tensors["shared.0.weight"] = tensors["shared.0.weight"][:-1].copy()
+        save_file(tensors, path, metadata)
+    with pytest.raises(ModelError) as caught:
+        read_weight_network(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as out:
+        out.truncate(100 << 20)
+    with pytest.raises(ModelError, match="more than any weight network"):
+        read_weight_network(path)
+
+
+def test_the_catalogue_finds_the_network_of_a_model(file: Path, tmp_path: Path) -> None:
+    placed = file.rename(tmp_path / "filterbank.weights.safetensors")
+    assert find_weight_network("filterbank", tmp_path) == placed
+    assert find_weight_network("filterbank", tmp_path, "mine.safetensors") == Path("mine.safetensors")
+    with pytest.raises(ModelError, match="no weight network for model 'vgg16'"):
+        find_weight_network("vgg16", tmp_path)
+
+
+def test_packaged_networks_are_whole_and_bound() -> None:
+    names = {path.name for path in PACKAGED.glob("*.safetensors")} & {e.weight_network_file for e in CATALOGUE}
+    assert {"mobilenetv3-small.weights.safetensors", "mobilenetv3-large-minimalistic.weights.safetensors"} <= names
+    for name in names:
+        net, model = read_weight_network(PACKAGED / name)
+        assert name == f"{model}.weights.safetensors"
+        assert (PACKAGED / name).stat().st_size < 5_000_000
+        weights = net(*np.random.default_rng(0).normal(0, 30, (2, net.channels)).astype(np.float32))
+        assert all(np.isfinite(w).all() and w.min() >= 0 and w.max() <= 6 for w in weights)
+
+
+def test_the_tracker_takes_a_network(file: Path, clip: Clip) -> None:
+    boxes = []
+    for threads in (1, 2):
+        tracker = Tracker("fmst-net", "filterbank", weight_network=file, threads=threads)
+        tracker.init(clip.images[0], clip.first_box)
+        boxes.append([tracker.update(image).box for image in clip.images[1:10]])
+    assert boxes[0] == boxes[1]
+
+
+def test_the_tracker_refuses_what_makes_no_sense(file: Path) -> None:
+    with pytest.raises(ConfigError, match="fmst-net does"):
+        Tracker("fmst", "filterbank", weight_network=file)
+    with pytest.raises(ModelError, match="no weight network for model 'filterbank'"):
+        Tracker("fmst-net", "filterbank")
+    with pytest.raises(ConfigError, match="maps S"):
+        Tracker("fmst-net", "filterbank", weight_network=file, config=FmstConfig(maps="C"))
