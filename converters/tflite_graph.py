@@ -36,10 +36,10 @@ def operator(model: Any, op: Any) -> str:
     return OPERATORS[model.operatorCodes[op.opcodeIndex].builtinCode]
 
 
-def name_tensors(model: bytes, outputs: Sequence[str]) -> bytes:
+def name_tensors(model: bytes, outputs: Sequence[str], input_name: str = "crop") -> bytes:
     """Call what every operation makes after its place in the trunk, which the exporter notes: "block1.CONV_2D_7".
 
-    The input becomes "crop", the outputs what is given. Block 0 is the stem.
+    Input and outputs are called what is given. Block 0 is the stem.
     """
     parsed = unpack(model)
     graph = parsed.subgraphs[0]
@@ -50,9 +50,9 @@ def name_tensors(model: bytes, outputs: Sequence[str]) -> bytes:
             stem = re.search(r"CropToTaps_wrapped/converters\.trunks\.ConvNormActivation_0", old)
             part = f"block{block[1]}." if block else "stem." if stem else ""
             graph.tensors[tensor].name = f"{part}{operator(parsed, op)}_{number}".encode()
-    graph.tensors[graph.inputs[0]].name = b"crop"
+    graph.tensors[graph.inputs[0]].name = input_name.encode()
     signature = parsed.signatureDefs[0]
-    signature.inputs[0].name = b"crop"
+    signature.inputs[0].name = input_name.encode()
     for number, name in enumerate(outputs):
         entry = next(o for o in signature.outputs if o.name.decode() == f"output_{number}")
         entry.name = name.encode()
