@@ -70,25 +70,26 @@ def with_metadata(model: bytes, text: str) -> bytes:
     return model + archive.getvalue()
 
 
-def runs(model: bytes, crops: NDArray[np.uint8]) -> Iterator[tuple[int, Interpreter]]:
-    """Run the model on crop after crop; yields the crop's number and the interpreter, which keeps all tensors."""
+def runs(model: bytes, inputs: NDArray[Any]) -> Iterator[Interpreter]:
+    """Run the model on one input after the other, crops (N, S, S, 3) or what else it takes; yields the interpreter,
+    which keeps all tensors."""
     interpreter = Interpreter(model_content=model, num_threads=1, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     details = interpreter.get_input_details()[0]
     signed = details["dtype"] == np.int8
-    for number, crop in enumerate(crops):
-        batch = crop[None]
+    for one in inputs:
+        batch = one[None] if one.dtype == np.uint8 else one
         values = (batch ^ 0x80).view(np.int8) if signed else batch.astype(details["dtype"])
         interpreter.set_tensor(details["index"], values)
         interpreter.invoke()
-        yield number, interpreter
+        yield interpreter
 
 
-def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
+def ranges(model: bytes, inputs: NDArray[Any]) -> dict[str, tuple[float, float]]:
     """The range that every tensor of a float model shall have in int8: name -> (low, high).
 
-    Outliers beyond PERCENTILE are cut off, and of the input of a hard swish what its gate makes zero of anyway. The
-    crop itself keeps 0 to 255.
+    Outliers beyond PERCENTILE are cut off, and of the input of a hard swish what its gate makes zero of anyway. Crops
+    keep 0 to 255, other inputs all they hold.
     """
     parsed = unpack(model)
     graph = parsed.subgraphs[0]
@@ -96,7 +97,7 @@ def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, flo
     floors = _gate_floors(parsed)
     generator = np.random.default_rng(0)
     samples: dict[int, list[NDArray[np.float32]]] = {tensor: [] for tensor in tensors}
-    for _, interpreter in runs(model, crops):
+    for interpreter in runs(model, inputs):
         for tensor in tensors:
             values = interpreter.get_tensor(tensor)
             if tensor in floors:
@@ -107,7 +108,8 @@ def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, flo
     for tensor, taken in samples.items():
         low, high = np.percentile(np.concatenate(taken), [100 - PERCENTILE, PERCENTILE])
         found[graph.tensors[tensor].name.decode()] = (min(0.0, float(low)), max(0.0, float(high)))
-    found["crop"] = (0.0, 255.0)
+    whole = (0.0, 255.0) if inputs.dtype == np.uint8 else (min(0.0, float(inputs.min())), max(0.0, float(inputs.max())))
+    found[graph.tensors[graph.inputs[0]].name.decode()] = whole
     return found
 
 
@@ -161,7 +163,7 @@ def _correctable(parsed: Any, op: Any) -> bool:
 def _channel_means(model: bytes, tensors: Sequence[int], crops: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     """Means over crops and cells of what these tensors hold, (C,) each, in their own units."""
     sums: list[NDArray[np.float64]] = [np.zeros(1)] * len(tensors)
-    for _, interpreter in runs(model, crops):
+    for interpreter in runs(model, crops):
         for place, tensor in enumerate(tensors):
             sums[place] = sums[place] + interpreter.get_tensor(tensor).mean((0, 1, 2), dtype=np.float64)
     return [total / len(crops) for total in sums]

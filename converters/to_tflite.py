@@ -117,20 +117,26 @@ def quantise(model: bytes, plan: Plan) -> bytes:
     crops = plan.crops()
     with quiet():
         worker = quantizer.Quantizer(model, recipe.get_quantization_recipe())
-        # One crop makes the calibrator's table; the figures in it are then ours.
         batch = crops[:1].astype(np.float32 if plan.precision == "int8" else np.uint8)
-        table: dict[str, dict[str, Any]] = worker.calibrate({"serving_default": [{"crop": batch}]})
-        for name, (low, high) in tflite_graph.ranges(model, crops[:RANGE_CROPS]).items():
-            if table.get(name):
-                shape = np.shape(table[name]["min"])
-                table[name]["min"], table[name]["max"] = (
-                    np.full(shape, low, np.float32),
-                    np.full(shape, high, np.float32),
-                )
-        quantised = worker.quantize(table).quantized_model
+        quantised = worker.quantize(calibrate(worker, model, {"crop": batch}, crops[:RANGE_CROPS])).quantized_model
     if quantised is None:
         raise ModelError("the quantiser gave no model")
     return tflite_graph.correct_biases(bytes(quantised), model, crops[:BIAS_CROPS])
+
+
+def calibrate(
+    worker: quantizer.Quantizer, model: bytes, first: dict[str, NDArray[Any]], inputs: NDArray[Any]
+) -> dict[str, dict[str, Any]]:
+    """The quantiser's table of ranges, made by it on the first input, with our own figures of all of them.
+
+    Its own are moving averages of each input's extremes, which cut off more than outliers.
+    """
+    table: dict[str, dict[str, Any]] = worker.calibrate({"serving_default": [first]})
+    for name, limits in tflite_graph.ranges(model, inputs).items():
+        if table.get(name):
+            for key, limit in zip(("min", "max"), limits, strict=True):
+                table[name][key] = np.full(np.shape(table[name][key]), limit, np.float32)
+    return table
 
 
 def store_as_fp16(model: bytes) -> bytes:
@@ -197,7 +203,7 @@ class TfliteNetworkWriter:
             litert_torch.convert(module, (torch.from_numpy(inputs[0]),)).export(str(path))
             named = tflite_graph.name_tensors(path.read_bytes(), ["positive", "negative"], "inputs")
             worker = quantizer.Quantizer(named, recipe.get_quantization_recipe())
-            table = worker.calibrate({"serving_default": [{"inputs": values} for values in inputs]})
+            table = calibrate(worker, named, {"inputs": inputs[0]}, inputs)
             quantised = worker.quantize(table).quantized_model
         if quantised is None:
             raise ModelError("the quantiser gave no model")
