@@ -36,7 +36,7 @@ def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
     crop = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     ours, theirs = backbones["int8"](crop)[1], backbones["fp32"](crop)[1]
     assert not np.array_equal(ours, theirs)
-    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.97
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
     assert str(Path.home()).encode() not in output.read_bytes()
 
 

@@ -71,7 +71,7 @@ def test_integers_are_near_float(form: str, tmp_path: Path) -> None:
         unseen = inputs(net, 16, seed=5)
         report = int8.measure(writer, net, "m", writer.open(path), unseen, path)
         assert report.frames == 16
-        assert min(report.positive_cosine, report.negative_cosine) > 0.97
+        assert min(report.positive_cosine, report.negative_cosine) > 0.95
         assert max(report.positive_cosine, report.negative_cosine) < 1 - 1e-7  # integers they are
         assert min(report.p50_us, report.numpy_p50_us) > 0
 
