@@ -314,6 +314,17 @@ def _install(engine: Engine) -> str:
     return f"pip install 'edge-tracker[{engine.extra}]'" if engine.extra else f"pip install {engine.packages[0]}"
 
 
+def find_basis(model: str, models_dir: str | Path | None = None) -> Path:
+    """The basis of the closed-form tracker for the model called `model`. Raises ModelError that says what to do."""
+    for folder in search_path(models_dir):
+        if (path := folder / f"{model}.basis.npz").is_file():
+            return path
+    raise ModelError(
+        f"model '{model}' has no basis for this tracker: fit one with scripts/fit_basis.py and put it into a folder of "
+        f"models, or choose --tracker fmst"
+    )
+
+
 def find_weight_network(model: str, models_dir: str | Path | None = None, chosen: str | Path | None = None) -> Path:
     """The weight network file of the model called `model`, or the `chosen` one. Raises ModelError that says where was
     looked."""
