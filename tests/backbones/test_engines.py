@@ -136,7 +136,7 @@ def test_cards_keep_what_was_measured(tmp_path: Path) -> None:
     del text["measured"]["cpu"]
     path.with_name(path.name + ".json").write_text(json.dumps(text))
     with pytest.raises(ModelError, match="card"):
-        locate(NAME, tmp_path)
+        ModelCard.read(path)
 
 
 def test_an_engine_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
