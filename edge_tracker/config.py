@@ -37,7 +37,7 @@ class DcfConfig:
     gate_low: float = 0.1  # height of the response peak at which nothing is learned
     gate_high: float = 0.4  # ... from which all is learned
     box_ridge: float = 1.0
-    box_gain: tuple[float, float, float] = (0.3, 0.2, 0.15)  # share of the error corrected: position, size, aspect
+    box_gain: tuple[float, float, float] = (0.3, 0.2, 0.05)  # share of the error corrected: position, size, aspect
     box_learn_every: int = 10
     scale_levels: int = 17
     scale_step: float = 1.03
@@ -46,8 +46,8 @@ class DcfConfig:
     scale_every: int = 1  # frames
     scale_learn_every: int = 2
     belief_rate: float = 0.5  # of averaging the probability that the box is right
-    uncertain_below: float = 0.5  # of that average
-    lost_below: float = 0.4
+    uncertain_below: float = 0.6  # of that average
+    lost_below: float = 0.5
     lost_height: float = 0.35  # of the peak, averaged likewise: LOST needs both to be low
     found_above: float = 0.7  # probability, in two frames running, that ends a search elsewhere
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Basis:
 
 def save_basis(path: Path, model: str, projections: dict[str, Projection], presence: NDArray[np.float64]) -> None:
     """Write the projections, one per tap name, for the backbone called `model`; float16, all or nothing."""
-    arrays = {"model": np.array(model), "presence": presence}
+    arrays: dict[str, Any] = {"model": np.array(model), "presence": presence}
     for tap, projection in projections.items():
         arrays[f"{tap}.directions"] = projection.directions.astype(np.float16)
         arrays[f"{tap}.offset"] = projection.offset

@@ -190,17 +190,19 @@ class DcfTracker:
         points = self._side // PITCH_PX
         cells = self._coarse_grid.cells
         up = resampling(self._coarse_grid, points)
-        response: NDArray[np.float32] = up @ self._ridge.respond(rows).reshape(cells, cells) @ up.T
-        if spectrum is not None:
-            up = resampling(self._fine_grid, points)
-            response += np.float32(self.config.fine_weight) * (up @ self._correlation.respond(spectrum) @ up.T)
-        return response
+        wide: NDArray[np.float32] = up @ self._ridge.respond(rows).reshape(cells, cells) @ up.T
+        if spectrum is None:
+            return wide
+        up = resampling(self._fine_grid, points)
+        narrow: NDArray[np.float32] = up @ self._correlation.respond(spectrum) @ up.T
+        narrow *= np.float32(self.config.fine_weight)
+        return np.add(wide, narrow)
 
     def _refine(self, look: Look) -> Box:
         """Move and scale the box found part of the way that the regressor says."""
         on_grid = self._coarse_grid.box(self._on_crop(look.box, look.window))
-        errors = np.clip(self._regressor.predict(look.coarse, on_grid), -LARGEST_CORRECTION, LARGEST_CORRECTION)
-        dx, dy, lw, lh = errors.tolist()
+        errors = self._regressor.predict(look.coarse, on_grid)
+        dx, dy, lw, lh = np.clip(errors, -LARGEST_CORRECTION, LARGEST_CORRECTION).tolist()
         position, size, aspect = self.config.box_gain
         cx, cy = centre(look.box)
         _, _, w, h = look.box

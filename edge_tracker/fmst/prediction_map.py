@@ -20,7 +20,8 @@ def normalise(values: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = values.min(), values.max()
     if not high > low:
         return np.zeros_like(values)
-    return (values - low) / (high - low)
+    scaled: NDArray[np.float32] = (values - low) / (high - low)
+    return scaled
 
 
 def subtract_negative(
@@ -31,8 +32,9 @@ def subtract_negative(
 
     Scaled with its negative part, the map would lift everything else above b, and boxes would grow.
     """
-    difference = np.maximum(positive - np.float32(alpha) * negative, 0)
-    return difference / max(float(difference.max()), 1e-6)
+    difference: NDArray[np.float32] = np.maximum(positive - np.float32(alpha) * negative, 0)
+    difference /= np.float32(max(float(difference.max()), 1e-6))
+    return difference
 
 
 def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

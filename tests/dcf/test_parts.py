@@ -128,7 +128,10 @@ def brute_gradients(levels: np.ndarray) -> np.ndarray:
     for level in range(count):
         for y in range(h // 4):
             for x in range(w // 4):
-                ys, xs = np.clip(np.arange(y - 1, y + 2), 0, h // 4 - 1), np.clip(np.arange(x - 1, x + 2), 0, w // 4 - 1)
+                ys, xs = (
+                    np.clip(np.arange(y - 1, y + 2), 0, h // 4 - 1),
+                    np.clip(np.arange(x - 1, x + 2), 0, w // 4 - 1),
+                )
                 around = energy[level][np.ix_(ys, xs)].sum()
                 norm = np.sqrt(around * 4 / 9 + 0.01 * energy.mean() + 1e-6)
                 result[level, y, x] = np.minimum(cells[level, y, x] / norm, 0.4)

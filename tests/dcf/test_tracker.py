@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_boxes_bit_for_bit(preset: str, clip: Clip)
 def covered(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """The image with noise of another kind over the box and around it."""
     random = np.random.default_rng(5)
-    x, y, w, h = (box + [-0.4 * box[2], -0.4 * box[3], 0.8 * box[2], 0.8 * box[3]]).astype(int)
+    x, y, w, h = (box + np.array([-0.4, -0.4, 0.8, 0.8]) * box[[2, 3, 2, 3]]).astype(int)
     x, y = max(x, 0), max(y, 0)
     image = image.copy()
     patch = image[y : y + h, x : x + w]
@@ -105,7 +105,9 @@ def test_updates_while_lost_take_no_more_than_twice_as_long(clip: Clip, monkeypa
         assert next(calls) - before - 1 <= 2
 
 
-@pytest.mark.parametrize("box", [(0, 0, 320, 240), (300, 200, 60, 60), (10, 10, 1, 1), (-30, -30, 40, 40), (5, 5, 2, 90)])
+@pytest.mark.parametrize(
+    "box", [(0, 0, 320, 240), (300, 200, 60, 60), (10, 10, 1, 1), (-30, -30, 40, 40), (5, 5, 2, 90)]
+)
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_odd_boxes_do_no_harm(preset: str, box: tuple[int, ...], clip: Clip) -> None:
     boxes, _, confidences = run(Tracker(preset, MODEL), clip.images[:8], box)
