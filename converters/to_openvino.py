@@ -11,18 +11,22 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import openvino
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters import command
+from converters import command, weight_network, weight_network_int8
 from converters.plan import Graph, Network, Plan
 from converters.to_onnx import export, for_quantisation, kept_nodes
 from edge_tracker.backbones.base import METADATA_KEY
+from edge_tracker.backbones.weight_networks import weight_network_metadata
+from edge_tracker.fmst.weight_network import WeightNetwork
 
 CALIBRATION_CROPS = 200
 INTEGERS = ("i8", "u8")
@@ -70,7 +74,7 @@ class OpenVinoWriter:
             if op.input_value(0).get_node().get_type_name() != "FakeQuantize"
             and op.get_friendly_name().split(".")[0] not in plan.kept_in_float
         ]
-        return Graph(operations, +floating, foreign=tuple(foreign) if plan.quantised else ())
+        return Graph(dict(operations), dict(+floating), foreign=tuple(foreign) if plan.quantised else ())
 
 
 def _read(model: onnx.ModelProto) -> openvino.Model:
@@ -101,7 +105,40 @@ def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
     return quantised
 
 
+class OpenVinoNetworkWriter:
+    """Writes weight networks in int8 as `.xml` and `.bin`."""
+
+    program = "to_openvino"
+    engine = "openvino"
+    suffix = ".xml"
+
+    def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
+        graph = _read(weight_network.to_onnx(network, model))
+        os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        quantised = nncf.quantize(
+            graph, nncf.Dataset(list(inputs)), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)
+        )
+        for key, value in weight_network_metadata(network, model).items():
+            quantised.set_rt_info(value, key)
+        openvino.save_model(quantised, path, compress_to_fp16=False)
+
+    def open(self, path: Path) -> Callable[[NDArray[np.float32]], weight_network_int8.Weights]:
+        settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+
+        def run(values: NDArray[np.float32]) -> weight_network_int8.Weights:
+            found = request.infer([values])
+            return found["positive"], found["negative"]
+
+        return run
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    if weight_network.asked_for(argv):
+        return weight_network_int8.main(OpenVinoNetworkWriter(), argv)
     return command.main(OpenVinoWriter(), argv)
 
 

@@ -263,18 +263,20 @@ def runners(path: Path, engine: str = "auto") -> list[str]:
     return sorted(found, key=lambda name: ENGINES[name].suffixes.index(path.suffix))
 
 
-def _rank(path: Path, engine: str) -> tuple[int, float]:
+def _rank(path: Path, engine: str) -> tuple[float, ...]:
+    """The lower the better."""
     card = ModelCard.read(path)
-    precision = card.precision if card else next((p for p in PRECISIONS if path.stem.endswith(f".{p}")), "fp32")
-    measured = card.measured if card else None
-    here = measured is not None and measured.cpu == cpu()[0] and measured.engine in runners(path, engine)
     if card and card.failed_gates:
-        return 3, 0.0
-    if precision.startswith("int8") and measured and here and measured.pays:
-        return 0, measured.p50_ms / measured.packaged_p50_ms
-    if precision.startswith("int8"):
-        return 2, 0.0
-    return 1, list(ENGINES).index(runners(path, engine)[0]) + 0.5 * PRECISIONS.index(precision)
+        return (3,)
+    runner = runners(path, engine)[0]
+    precision = card.precision if card else next((p for p in PRECISIONS if path.stem.endswith(f".{p}")), "fp32")
+    if not precision.startswith("int8"):
+        suffixes = ENGINES[runner].suffixes
+        return (1, list(ENGINES).index(runner), suffixes.index(path.suffix), PRECISIONS.index(precision))
+    measured = card.measured if card else None
+    if measured and measured.pays and measured.cpu == cpu()[0] and measured.engine in runners(path, engine):
+        return (0, measured.p50_ms / measured.packaged_p50_ms)
+    return (2,)
 
 
 def find_model(model: str | Path, models_dir: str | Path | None = None, engine: str = "auto") -> Path:
