@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_tracker import Cv2Tracker, EdgeTrackerError, FmstConfig, Tracker, TrackState
+from edge_tracker import Cv2Tracker, EdgeTrackerError, Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import BoxError, ConfigError, ImageError, ModelError
 from tests.conftest import Clip
