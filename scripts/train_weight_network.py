@@ -312,7 +312,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--patience", type=int)
     parser.add_argument("--rate", type=float, help="of Adam")
-    parser.add_argument("--alpha", type=float, help="of Eq. 13, in training and as the network's default")
+    parser.add_argument("--alpha", type=float, help="of Eq. 13, in training")
+    parser.add_argument("--own-alpha", type=float, help="what the network states as its own (default: --alpha)")
     parser.add_argument("--sigma-wh", type=float, help="of the candidates' size in training")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--rollouts", type=int, default=2, help="times each sequence is tracked for pairs")
@@ -337,6 +338,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         raise EdgeTrackerError("hidden, batch, epochs, patience, rollouts and seeds are at least 1")
     if recipe.steps < 0 or not recipe.rate > 0 or not recipe.settings.alpha >= 0 or not 0 < recipe.fraction <= 1:
         raise EdgeTrackerError("steps and alpha are not negative, rate is positive, fraction lies in (0, 1]")
+    if args.own_alpha is not None and not 0 <= args.own_alpha <= 10:
+        raise EdgeTrackerError(f"own alpha lies between 0 and 10, not {args.own_alpha}")
     if args.sequences is not None and args.sequences < 2:
         raise EdgeTrackerError("at least two sequences are needed, one to learn from and one to stop by")
     return recipe
@@ -358,7 +361,10 @@ def run(args: argparse.Namespace) -> None:
     learned, held = part(tasks, pairs, [], args.sequences)
     checkpoint = args.output.with_name(args.output.name + ".checkpoint")
     net, curve = train(recipe, layers, learned, held, args.seed, checkpoint)
-    write(net.export(), backbone.info.model, args.output)
+    network = net.export()
+    if args.own_alpha is not None:
+        network = dataclasses.replace(network, alpha=args.own_alpha)
+    write(network, backbone.info.model, args.output)
     checkpoint.unlink(missing_ok=True)
     print("| epoch | training loss | validation loss |\n|---|---|---|")
     for number, losses in enumerate(curve, 1):
