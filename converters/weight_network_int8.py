@@ -29,6 +29,7 @@ from edge_tracker.errors import EdgeTrackerError, ModelError, OutputError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_network import WeightNetwork
 
 Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -154,6 +155,7 @@ def tracker_with(network: StandIn, args: argparse.Namespace, seed: int = 0) -> T
     tracker = Tracker(
         "fmst-net", args.backbone, config=FmstConfig(seed=seed), weight_network=args.weights, models_dir=None
     )
+    assert isinstance(tracker._method, FmstTracker)
     tracker._method.network = network  # type: ignore[assignment]
     return tracker
 
