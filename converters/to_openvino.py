@@ -84,8 +84,8 @@ def _read(model: onnx.ModelProto) -> openvino.Model:
 def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
     """Post-training quantisation with accurate bias correction. Raises ModelError for an unknown part to keep.
 
-    Depthwise convolutions stay in float: the CPU plugin computes them so whatever the file says, and then rounding their
-    input is pure loss.
+    Depthwise convolutions stay in float: the CPU plugin computes them so whatever the file says, and then rounding
+    their input is pure loss.
     """
     os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
     import nncf
