@@ -42,6 +42,7 @@ from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.weight_network import BASES, FORMS, SCORE_LIMIT, WeightNetwork
 
 SHARED_HIDDEN_LAYERS = 2
+STOPPING = 10  # one part in so many tells when to stop, as in the paper
 START_BIAS = 0.02  # of the output: ReLU6 passes no gradient at 0
 
 
@@ -252,19 +253,11 @@ def cross_validate(
     results: dict[tuple[float, int], list[Curves]] = {}
     begun = time.monotonic()
     for number, fold in enumerate(folds([task.name for task in tasks], args.cross_validate)):
-        rest = [i for i in range(len(tasks)) if i not in fold][: args.sequences]
         file = args.output.with_name(f"{args.output.name}.fold{number}")
-        # What stops the training must not be what is tracked: one in eight of the others.
-        net, _ = train(
-            recipe,
-            layers,
-            [p for i, p in pick(rest, pairs) if i % 8],
-            [p for i, p in pick(rest, pairs) if i % 8 == 0],
-            args.seed,
-            file.with_name(file.name + ".checkpoint"),
-        )
+        learned, held = part(tasks, pairs, fold, args.sequences)
+        net, _ = train(recipe, layers, learned, held, args.seed, file.with_name(file.name + ".checkpoint"))
         write(net.export(), backbone.info.model, file)
-        held = [tasks[i] for i in fold]
+        unseen = [tasks[i] for i in fold]
         for alpha in args.alphas or [recipe.settings.alpha]:
             for seed in range(args.seeds):
                 config = FmstConfig(seed=seed, alpha=alpha)
@@ -272,7 +265,7 @@ def cross_validate(
                     Tracker, "fmst-net", args.model, models_dir=args.models_dir, config=config, weight_network=file
                 )
                 results.setdefault((alpha, seed), []).extend(
-                    tqdm(tracked(make, held), desc=f"fold {number}", total=len(held), disable=None, leave=False)
+                    tqdm(tracked(make, unseen), desc=f"fold {number}", total=len(unseen), disable=None, leave=False)
                 )
     for alpha in args.alphas or [recipe.settings.alpha]:
         means = [mean_curves(results[alpha, seed]) for seed in range(args.seeds)]
@@ -287,9 +280,16 @@ def cross_validate(
             file_of_rows.write(json.dumps(row) + "\n")
 
 
-def pick(indices: Sequence[int], pairs: Sequence[Pairs]) -> list[tuple[int, Pairs]]:
-    """(position, pairs) of the chosen sequences."""
-    return list(enumerate(pairs[i] for i in indices))
+def part(
+    tasks: Sequence[Task], pairs: Sequence[Pairs], unseen: Sequence[int], limit: int | None
+) -> tuple[list[Pairs], list[Pairs]]:
+    """Pairs to learn from, of at most `limit` sequences, and to stop by, of a tenth of all; none of `unseen`."""
+    rest = [i for i in range(len(tasks)) if i not in unseen]
+    stop = folds([tasks[i].name for i in rest], STOPPING)[0]
+    learned = [pairs[i] for position, i in enumerate(rest) if position not in stop]
+    if limit is not None:
+        learned = [learned[i] for i in sorted(np.random.default_rng(0).permutation(len(learned))[:limit])]
+    return learned, [pairs[rest[position]] for position in stop]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -304,6 +304,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--form", choices=FORMS)
     parser.add_argument("--base", choices=BASES)
     parser.add_argument("--hidden", type=int, help="units of a hidden layer")
+    parser.add_argument("--fraction", type=float, help="of Eq. 5, for the base and the inputs")
     parser.add_argument("--objective", choices=sorted(OBJECTIVES))
     parser.add_argument("--pairs", choices=KINDS)
     parser.add_argument("--batch", type=int)
@@ -311,7 +312,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--patience", type=int)
     parser.add_argument("--rate", type=float, help="of Adam")
-    parser.add_argument("--alpha", type=float, help="of Eq. 13, in training and as the network's default")
+    parser.add_argument("--alpha", type=float, help="of Eq. 13, in training")
+    parser.add_argument("--own-alpha", type=float, help="what the network states as its own (default: --alpha)")
     parser.add_argument("--sigma-wh", type=float, help="of the candidates' size in training")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--rollouts", type=int, default=2, help="times each sequence is tracked for pairs")
@@ -334,8 +336,10 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     )
     if min(recipe.hidden, recipe.batch, recipe.epochs, recipe.patience, args.rollouts, args.seeds) < 1:
         raise EdgeTrackerError("hidden, batch, epochs, patience, rollouts and seeds are at least 1")
-    if recipe.steps < 0 or not recipe.rate > 0 or not recipe.settings.alpha >= 0:
-        raise EdgeTrackerError("steps and alpha are not negative, rate is positive")
+    if recipe.steps < 0 or not recipe.rate > 0 or not recipe.settings.alpha >= 0 or not 0 < recipe.fraction <= 1:
+        raise EdgeTrackerError("steps and alpha are not negative, rate is positive, fraction lies in (0, 1]")
+    if args.own_alpha is not None and not 0 <= args.own_alpha <= 10:
+        raise EdgeTrackerError(f"own alpha lies between 0 and 10, not {args.own_alpha}")
     if args.sequences is not None and args.sequences < 2:
         raise EdgeTrackerError("at least two sequences are needed, one to learn from and one to stop by")
     return recipe
@@ -354,16 +358,18 @@ def run(args: argparse.Namespace) -> None:
     if args.cross_validate:
         cross_validate(recipe, args, backbone, tasks, pairs)
         return
-    held = folds([task.name for task in tasks], min(10, len(tasks)))[0]  # 10 % to stop by, as in the paper
-    rest = [i for i in range(len(tasks)) if i not in held][: args.sequences]
+    learned, held = part(tasks, pairs, [], args.sequences)
     checkpoint = args.output.with_name(args.output.name + ".checkpoint")
-    net, curve = train(recipe, layers, [pairs[i] for i in rest], [pairs[i] for i in held], args.seed, checkpoint)
-    write(net.export(), backbone.info.model, args.output)
+    net, curve = train(recipe, layers, learned, held, args.seed, checkpoint)
+    network = net.export()
+    if args.own_alpha is not None:
+        network = dataclasses.replace(network, alpha=args.own_alpha)
+    write(network, backbone.info.model, args.output)
     checkpoint.unlink(missing_ok=True)
     print("| epoch | training loss | validation loss |\n|---|---|---|")
-    for number, (learned, validated) in enumerate(curve, 1):
-        print(f"| {number} | {learned:.4f} | {validated:.4f} |")
-    print(f"\n{args.output}: {args.output.stat().st_size} bytes; held out: {', '.join(tasks[i].name for i in held)}")
+    for number, losses in enumerate(curve, 1):
+        print(f"| {number} | {losses[0]:.4f} | {losses[1]:.4f} |")
+    print(f"\n{args.output}: {args.output.stat().st_size} bytes, from {len(learned)} sequences, stopped by {len(held)}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -103,7 +103,7 @@ class DcfTracker:
         look = self._look(image, self.box)
         if look is None:  # a black frame, a covered lens: keep all that is known
             self.evidence = (0.0, 0.0)
-            return self._judge(image, 0.0, 0.0)
+            return Track(self.box, 0.0, TrackState.LOST)
         if look.peak.height > 0:
             box = self._refine(look)
             if self._frame % c.scale_every == 0:
@@ -190,13 +190,12 @@ class DcfTracker:
         points = self._side // PITCH_PX
         cells = self._coarse_grid.cells
         up = resampling(self._coarse_grid, points)
-        wide: NDArray[np.float32] = up @ self._ridge.respond(rows).reshape(cells, cells) @ up.T
+        wide = np.asarray(up @ self._ridge.respond(rows).reshape(cells, cells) @ up.T, np.float32)
         if spectrum is None:
             return wide
         up = resampling(self._fine_grid, points)
-        narrow: NDArray[np.float32] = up @ self._correlation.respond(spectrum) @ up.T
-        narrow *= np.float32(self.config.fine_weight)
-        return np.add(wide, narrow)
+        narrow = np.asarray(up @ self._correlation.respond(spectrum) @ up.T, np.float32)
+        return wide + np.float32(self.config.fine_weight) * narrow
 
     def _refine(self, look: Look) -> Box:
         """Move and scale the box found part of the way that the regressor says."""

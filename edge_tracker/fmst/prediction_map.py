@@ -20,8 +20,7 @@ def normalise(values: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = values.min(), values.max()
     if not high > low:
         return np.zeros_like(values)
-    scaled: NDArray[np.float32] = (values - low) / (high - low)
-    return scaled
+    return (values - low) / (high - low)
 
 
 def subtract_negative(
@@ -33,8 +32,7 @@ def subtract_negative(
     Scaled with its negative part, the map would lift everything else above b, and boxes would grow.
     """
     difference: NDArray[np.float32] = np.maximum(positive - np.float32(alpha) * negative, 0)
-    difference /= np.float32(max(float(difference.max()), 1e-6))
-    return difference
+    return difference / np.maximum(difference.max(), np.float32(1e-6))
 
 
 def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
