@@ -147,7 +147,7 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monk
         with pytest.raises(ModelError, match=rf"edge-tracker\[{engine}\]"):
             load_backbone(place(tmp_path, ending))
         with pytest.raises(ModelError, match=rf"edge-tracker\[{engine}\]"):
-            Tracker(model=MODEL, engine=engine)
+            Tracker("fmst", MODEL, engine=engine)
 
 
 def test_unknown_engines_and_files_are_named(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ class TestOpenVino:
         np.testing.assert_array_equal(first, copy)
 
     def test_it_tracks(self, clip: Clip) -> None:
-        tracker = Tracker(model=MODEL, engine="openvino")
+        tracker = Tracker("fmst", MODEL, engine="openvino")
         tracker.init(clip.images[0], clip.first_box)
         boxes = [tracker.update(image).box for image in clip.images[1:10]]
         assert np.abs(np.array(boxes)[:, :2] - clip.boxes[1:10, :2]).max() < 15

@@ -92,7 +92,7 @@ def test_earlier_features_stay_what_they_were(files: dict[str, Path]) -> None:
 def test_it_tracks_the_same_twice_and_with_two_threads(files: dict[str, Path], clip: Clip) -> None:
     runs = []
     for threads in (1, 1, 2):
-        tracker = Tracker(model=files["int8"], threads=threads)
+        tracker = Tracker("fmst", files["int8"], threads=threads)
         tracker.init(clip.images[0], clip.first_box)
         runs.append([tracker.update(image).box for image in clip.images[1:6]])
     assert runs[0] == runs[1] == runs[2]
