@@ -93,7 +93,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "edge-large",
         "Apache-2.0",
         "ours: MobileNetV3-Large, trained by scripts/train_backbone.py; in the package",
-        "not measured yet",
+        "precision 78.0 %, success 52.8 %",
     ),
     CatalogueEntry(
         "mobilenetv3-small",
