@@ -88,6 +88,17 @@ class SplitSqueezeExcitation(nn.Module):
         return x * functional.relu6(self.fc2(functional.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
 
 
+class ChannelsLastPad(nn.Module):
+    """Zero padding below and right, done with channels last."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.pads = (0, 0, before, after, before, after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x.permute(0, 2, 3, 1), self.pads).permute(0, 3, 1, 2)
+
+
 def fold_batch_norm(trunk: Trunk) -> Trunk:
     """Batch norm goes into the weights and bias of the convolution before it."""
     trunk = copy.deepcopy(trunk)
@@ -146,6 +157,16 @@ def split_hard_activations(trunk: Trunk) -> Trunk:
                 residual.block[place] = SplitSqueezeExcitation(part)
                 projection = _projection(residual)
                 projection.weight = nn.Parameter(projection.weight / 6)
+    return trunk
+
+
+def pad_channels_last(trunk: Trunk) -> Trunk:
+    """TensorFlow's asymmetric padding in a form whose transpositions cancel where channels are last. The last step."""
+    trunk = copy.deepcopy(trunk)
+    for _, layer in _all(trunk, ConvNormActivation):
+        if layer.asymmetric_pad is not None:
+            layer[0] = nn.Sequential(ChannelsLastPad(*layer.asymmetric_pad), layer[0])
+            layer.asymmetric_pad = None
     return trunk
 
 

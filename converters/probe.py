@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     timed = [
         candidate,
         load_backbone(args.reference, args.engine, purposes=args.purposes),
-        load_backbone(PACKAGED / "filterbank.onnx", "onnxruntime"),
+        load_backbone(PACKAGED / "edge-small.onnx", "onnxruntime"),
     ]
     times = time_backbones(timed, crops=200)
     print(json.dumps(dict(zip(("candidate", "reference", "packaged"), times, strict=True))))

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.litert_engine import METADATA_FILE
@@ -24,13 +24,11 @@ OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
 
 
 def unpack(model: bytes) -> Any:
-    return schema.ModelT.InitFromPackedBuf(model, 0)
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(model))
 
 
 def pack(model: Any) -> bytes:
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operator(model: Any, op: Any) -> str:
@@ -38,10 +36,10 @@ def operator(model: Any, op: Any) -> str:
     return OPERATORS[model.operatorCodes[op.opcodeIndex].builtinCode]
 
 
-def name_tensors(model: bytes, outputs: Sequence[str]) -> bytes:
+def name_tensors(model: bytes, outputs: Sequence[str], input_name: str = "crop") -> bytes:
     """Call what every operation makes after its place in the trunk, which the exporter notes: "block1.CONV_2D_7".
 
-    The input becomes "crop", the outputs what is given. Block 0 is the stem.
+    Input and outputs are called what is given. Block 0 is the stem.
     """
     parsed = unpack(model)
     graph = parsed.subgraphs[0]
@@ -52,9 +50,9 @@ def name_tensors(model: bytes, outputs: Sequence[str]) -> bytes:
             stem = re.search(r"CropToTaps_wrapped/converters\.trunks\.ConvNormActivation_0", old)
             part = f"block{block[1]}." if block else "stem." if stem else ""
             graph.tensors[tensor].name = f"{part}{operator(parsed, op)}_{number}".encode()
-    graph.tensors[graph.inputs[0]].name = b"crop"
+    graph.tensors[graph.inputs[0]].name = input_name.encode()
     signature = parsed.signatureDefs[0]
-    signature.inputs[0].name = b"crop"
+    signature.inputs[0].name = input_name.encode()
     for number, name in enumerate(outputs):
         entry = next(o for o in signature.outputs if o.name.decode() == f"output_{number}")
         entry.name = name.encode()
@@ -72,25 +70,26 @@ def with_metadata(model: bytes, text: str) -> bytes:
     return model + archive.getvalue()
 
 
-def runs(model: bytes, crops: NDArray[np.uint8]) -> Iterator[tuple[int, Interpreter]]:
-    """Run the model on crop after crop; yields the crop's number and the interpreter, which keeps all tensors."""
+def runs(model: bytes, inputs: NDArray[Any]) -> Iterator[Interpreter]:
+    """Run the model on one input after the other, crops (N, S, S, 3) or what else it takes; yields the interpreter,
+    which keeps all tensors."""
     interpreter = Interpreter(model_content=model, num_threads=1, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     details = interpreter.get_input_details()[0]
     signed = details["dtype"] == np.int8
-    for number, crop in enumerate(crops):
-        batch = crop[None]
+    for one in inputs:
+        batch = one[None] if one.dtype == np.uint8 else one
         values = (batch ^ 0x80).view(np.int8) if signed else batch.astype(details["dtype"])
         interpreter.set_tensor(details["index"], values)
         interpreter.invoke()
-        yield number, interpreter
+        yield interpreter
 
 
-def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
+def ranges(model: bytes, inputs: NDArray[Any]) -> dict[str, tuple[float, float]]:
     """The range that every tensor of a float model shall have in int8: name -> (low, high).
 
-    Outliers beyond PERCENTILE are cut off, and of the input of a hard swish what its gate makes zero of anyway. The
-    crop itself keeps 0 to 255.
+    Outliers beyond PERCENTILE are cut off, and of the input of a hard swish what its gate makes zero of anyway. Crops
+    keep 0 to 255, other inputs all they hold.
     """
     parsed = unpack(model)
     graph = parsed.subgraphs[0]
@@ -98,7 +97,7 @@ def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, flo
     floors = _gate_floors(parsed)
     generator = np.random.default_rng(0)
     samples: dict[int, list[NDArray[np.float32]]] = {tensor: [] for tensor in tensors}
-    for _, interpreter in runs(model, crops):
+    for interpreter in runs(model, inputs):
         for tensor in tensors:
             values = interpreter.get_tensor(tensor)
             if tensor in floors:
@@ -109,7 +108,8 @@ def ranges(model: bytes, crops: NDArray[np.uint8]) -> dict[str, tuple[float, flo
     for tensor, taken in samples.items():
         low, high = np.percentile(np.concatenate(taken), [100 - PERCENTILE, PERCENTILE])
         found[graph.tensors[tensor].name.decode()] = (min(0.0, float(low)), max(0.0, float(high)))
-    found["crop"] = (0.0, 255.0)
+    whole = (0.0, 255.0) if inputs.dtype == np.uint8 else (min(0.0, float(inputs.min())), max(0.0, float(inputs.max())))
+    found[graph.tensors[graph.inputs[0]].name.decode()] = whole
     return found
 
 
@@ -163,7 +163,7 @@ def _correctable(parsed: Any, op: Any) -> bool:
 def _channel_means(model: bytes, tensors: Sequence[int], crops: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     """Means over crops and cells of what these tensors hold, (C,) each, in their own units."""
     sums: list[NDArray[np.float64]] = [np.zeros(1)] * len(tensors)
-    for _, interpreter in runs(model, crops):
+    for interpreter in runs(model, crops):
         for place, tensor in enumerate(tensors):
             sums[place] = sums[place] + interpreter.get_tensor(tensor).mean((0, 1, 2), dtype=np.float64)
     return [total / len(crops) for total in sums]

@@ -143,8 +143,8 @@ class OnnxWriter:
         floating = [n for n in nodes if n.op_type not in plumbing and not fed_by_integers & set(n.input)]
         convolutions = [n.name for n in floating if n.op_type == "Conv" and not _kept(n.name, plan.kept_in_float)]
         return Graph(
-            Counter(node.op_type for node in nodes),
-            Counter(node.op_type for node in floating),
+            dict(Counter(node.op_type for node in nodes)),
+            dict(Counter(node.op_type for node in floating)),
             foreign=tuple(convolutions) if plan.quantised else (),
         )
 

@@ -11,18 +11,22 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import openvino
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters import command
+from converters import command, weight_network, weight_network_int8
 from converters.plan import Graph, Network, Plan
 from converters.to_onnx import export, for_quantisation, kept_nodes
 from edge_tracker.backbones.base import METADATA_KEY
+from edge_tracker.backbones.weight_networks import weight_network_metadata
+from edge_tracker.fmst.weight_network import WeightNetwork
 
 CALIBRATION_CROPS = 200
 INTEGERS = ("i8", "u8")
@@ -48,8 +52,7 @@ class OpenVinoWriter:
     def inspect(self, path: Path, plan: Plan) -> Graph:
         """The operations as the CPU plugin runs them here, after its own fusions.
 
-        It may run in float what the file would let it run in integers, depthwise convolutions for one. Foreign is only
-        what the file itself leaves in float.
+        Foreign are dense convolutions that the file leaves in float unasked.
         """
         core = openvino.Core()
         model = core.read_model(path)
@@ -61,16 +64,14 @@ class OpenVinoWriter:
             if kind not in ("Input", "Output", "Const", "Parameter", "Result"):
                 operations[kind] += 1
                 floating[kind] += precision not in INTEGERS
-        convolutions = [
-            op for op in model.get_ordered_ops() if op.get_type_name() in ("Convolution", "GroupConvolution")
-        ]
+        convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
         foreign = [
             op.get_friendly_name()
             for op in convolutions
             if op.input_value(0).get_node().get_type_name() != "FakeQuantize"
             and op.get_friendly_name().split(".")[0] not in plan.kept_in_float
         ]
-        return Graph(operations, +floating, foreign=tuple(foreign) if plan.quantised else ())
+        return Graph(dict(operations), dict(+floating), foreign=tuple(foreign) if plan.quantised else ())
 
 
 def _read(model: onnx.ModelProto) -> openvino.Model:
@@ -81,7 +82,11 @@ def _read(model: onnx.ModelProto) -> openvino.Model:
 
 
 def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
-    """Post-training quantisation with accurate bias correction. Raises ModelError for an unknown part to keep."""
+    """Post-training quantisation with accurate bias correction. Raises ModelError for an unknown part to keep.
+
+    Depthwise convolutions stay in float: the CPU plugin computes them so whatever the file says, and then rounding
+    their input is pure loss.
+    """
     os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
     import nncf
 
@@ -96,12 +101,45 @@ def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(crops),
         fast_bias_correction=False,
-        ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
+        ignored_scope=nncf.IgnoredScope(names=ignored, types=["GroupConvolution"]),
     )
     return quantised
 
 
+class OpenVinoNetworkWriter:
+    """Writes weight networks in int8 as `.xml` and `.bin`."""
+
+    program = "to_openvino"
+    engine = "openvino"
+    suffix = ".xml"
+
+    def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
+        graph = _read(weight_network.to_onnx(network, model))
+        os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        quantised = nncf.quantize(
+            graph, nncf.Dataset(list(inputs)), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)
+        )
+        for key, value in weight_network_metadata(network, model).items():
+            quantised.set_rt_info(value, key)
+        openvino.save_model(quantised, path, compress_to_fp16=False)
+
+    def open(self, path: Path) -> Callable[[NDArray[np.float32]], weight_network_int8.Weights]:
+        settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+
+        def run(values: NDArray[np.float32]) -> weight_network_int8.Weights:
+            found = request.infer([values])
+            return found["positive"], found["negative"]
+
+        return run
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    if weight_network.asked_for(argv):
+        return weight_network_int8.main(OpenVinoNetworkWriter(), argv)
     return command.main(OpenVinoWriter(), argv)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_tracker.boxes import Box
-from edge_tracker.config import FmstConfig
+from edge_tracker.config import DcfConfig, FmstConfig
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.track import Track, TrackState
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_tracker.tracker import Tracker
 
 __version__ = "0.1.0"
-__all__ = ["Box", "Cv2Tracker", "EdgeTrackerError", "FmstConfig", "Track", "TrackState", "Tracker"]
+__all__ = ["Box", "Cv2Tracker", "DcfConfig", "EdgeTrackerError", "FmstConfig", "Track", "TrackState", "Tracker"]
 
 
 def __getattr__(name: str) -> object:

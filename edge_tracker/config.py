@@ -13,45 +13,97 @@ LAYER_MODES = ("concat", "sum")
 
 @dataclass(frozen=True)
 class DcfConfig:
-    """Settings of the closed-form head, chosen on training sequences (docs/dcf.md).
+    """Settings of the closed-form head; chosen on training sequences, docs/dcf.md.
 
-    Rates and gains are per frame. Raises ConfigError where a value is out of range.
+    Rates are per frame, whatever the `..._every` are. Raises ConfigError where a value is out of range.
     """
 
     roi_scale: float = 3.2  # side of the square ROI over sqrt(w h)
-    channels: int = 32  # of the coarse tap that are kept
-    fine_channels: int = 48  # of the fine tap
+    channels: int = 32  # of the coarse tap, after projection
     target_sigma: float = 0.13  # of the target map, of the box's sides
     ridge: float = 0.03  # of the mean diagonal
-    rate: float = 0.02  # of learning
+    rate: float = 0.02
     anchor: float = 0.2  # share of frame 1
     solver_steps: int = 4
-    learn_every: int = 1  # frames
+    learn_every: int = 2  # frames
     views: int = 20  # shifted, zoomed and blurred views of frame 1 that are learned
-    fine_weight: float = 0.4  # of the correlation filter in the response
-    fine_rate: float = 0.02
-    fine_ridge: float = 0.01
-    fine_learn_every: int = 1  # frames
+    fine_weight: float = 0.4  # of the correlation filter on the fine tap in the response; 0 leaves it out
+    fine_channels: int = 48
     fine_sigma: float = 0.1  # of its Gaussian, of sqrt(w h)
+    fine_ridge: float = 0.01
+    fine_rate: float = 0.02
+    fine_learn_every: int = 2
     motion_sigma: float = 0.4  # of the prior around the last place, of the ROI
-    gate_low: float = 0.1  # peak height at and under which nothing is learned
-    gate_high: float = 0.4  # peak height from which all is learned
-    box_ridge: float = 0.1
-    box_gain: tuple[float, float, float] = (0.2, 0.15, 0.1)  # position, size, aspect
+    gate_low: float = 0.1  # height of the response peak at which nothing is learned
+    gate_high: float = 0.4  # ... from which all is learned
+    box_ridge: float = 1.0
+    box_gain: tuple[float, float, float] = (0.3, 0.2, 0.05)  # share of the error corrected: position, size, aspect
     box_learn_every: int = 10
     scale_levels: int = 17
     scale_step: float = 1.03
+    scale_area_px: float = 1024.0  # of the template
     scale_rate: float = 0.02
-    scale_area_px: float = 1024.0
-    scale_learn_every: int = 1
+    scale_every: int = 1  # frames
+    scale_learn_every: int = 2
     belief_rate: float = 0.5  # of averaging the probability that the box is right
-    uncertain_below: float = 0.5  # of that average
-    lost_below: float = 0.4
-    lost_height: float = 0.35  # of the peak, averaged: both must be low
-    new_view_below: float = 0.7
+    uncertain_below: float = 0.6  # of that average
+    lost_below: float = 0.5
+    lost_height: float = 0.35  # of the peak, averaged likewise: LOST needs both to be low
+    found_above: float = 0.7  # probability, in two frames running, that ends a search elsewhere
+    new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target
     new_view_height: float = 0.4
-    found_above: float = 0.7  # probability, in two frames running, that ends a search
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1.5 <= self.roi_scale <= 10:
+            raise ConfigError(f"roi_scale lies between 1.5 and 10, not {self.roi_scale!r}")
+        for name in (
+            "channels",
+            "fine_channels",
+            "solver_steps",
+            "learn_every",
+            "fine_learn_every",
+            "box_learn_every",
+            "scale_every",
+            "scale_learn_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is at least 1, not {getattr(self, name)!r}")
+        for name in (
+            "target_sigma",
+            "ridge",
+            "fine_sigma",
+            "fine_ridge",
+            "motion_sigma",
+            "box_ridge",
+            "scale_area_px",
+        ):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"{name} is above 0, not {getattr(self, name)!r}")
+        for name in (
+            "rate",
+            "anchor",
+            "fine_weight",
+            "fine_rate",
+            "gate_low",
+            "gate_high",
+            "scale_rate",
+            "belief_rate",
+            "uncertain_below",
+            "lost_below",
+            "lost_height",
+            "found_above",
+            "new_view_below",
+            "new_view_height",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} lies between 0 and 1, not {getattr(self, name)!r}")
+        if self.gate_low >= self.gate_high or self.lost_below > self.uncertain_below:
+            raise ConfigError("gate_low is below gate_high, and lost_below no higher than uncertain_below")
+        if self.scale_levels < 3 or self.scale_levels % 2 == 0 or not 1 < self.scale_step < 1.5:
+            raise ConfigError("scale_levels is odd and at least 3, scale_step above 1 and under 1.5")
+        if self.views < 0 or self.seed < 0:
+            raise ConfigError("views and seed are not negative")
 
 
 @dataclass(frozen=True)

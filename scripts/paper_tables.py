@@ -46,7 +46,7 @@ PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {
     },
 }
 MODELS = ("vgg16", "mobilenetv3-large", "mobilenetv3-large-minimalistic", "mobilenetv3-small")
-PACKAGED_MODEL = "filterbank"
+PACKAGED_MODEL = "edge-small"
 PARTS = ("tables", "defaults", "sweep", "oracle", "networks")
 MAPS = ("SC", "S", "C")
 PAPER_NETWORKS = {"mobilenetv3-large": (76.94, 53.75), "mobilenetv3-small": (69.31, 49.74)}  # Table 3

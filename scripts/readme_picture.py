@@ -19,7 +19,7 @@ COLUMNS, ROWS = 3, 2
 
 def main() -> None:
     clip = SyntheticClip()
-    tracker = Tracker(model="filterbank")
+    tracker = Tracker("accurate")
     shown = set(np.linspace(1, clip.frames - 1, COLUMNS * ROWS).astype(int))
     pictures = []
     for index, (image, box) in enumerate(clip):

@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,12 +120,13 @@ def _recolour(crop: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
     if random.random() < 0.8:
         mean = values.mean(axis=(0, 1))
         gain = math.exp(random.normal(0, 0.2)) * np.exp(random.normal(0, 0.08, 3))
-        values = (values - mean) * gain.astype(np.float32) + mean + random.normal(0, 15) + random.normal(0, 5, 3)
+        shift = random.normal(0, 15) + random.normal(0, 5, 3)
+        values = ((values - mean) * gain + mean + shift).astype(np.float32)
     if random.random() < 0.3:
         grey = values.mean(axis=2, keepdims=True)
-        values = grey + (values - grey) * random.uniform(0, 1.6)
+        values = grey + (values - grey) * np.float32(random.uniform(0, 1.6))
     if random.random() < 0.3:
-        values = values + random.normal(0, random.uniform(0, 10), values.shape)
+        values += random.normal(0, random.uniform(0, 10), values.shape).astype(np.float32)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
@@ -171,7 +172,8 @@ def make_eye(name: str, weights: Path | None, device: torch.device) -> Eye:
     trunk = load_trunk(name, weights)
     if not isinstance(trunk, MobileNetV3):
         raise ModelError(f"{name} is no MobileNetV3")
-    return Eye(trunk, TRUNKS[name]).to(device).to(memory_format=torch.channels_last)
+    eye = Eye(trunk, TRUNKS[name]).to(device)
+    return eye.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it
 
 
 def channel_units(teacher: Eye, batches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -195,8 +197,11 @@ def match_spread(student: Eye, teacher: Eye, batches: list[Tensor]) -> None:
         deviations = [torch.cat(layer).std(dim=(0, 2, 3)) for layer in zip(*map(teacher, batches), strict=True)]
         blocks = list(trunk.features)[1:]
         tapped = tapped_blocks(trunk)
-        norms = [blocks[n - 1].block[0][1] for n in tapped] + [block.block[-1][1] for block in blocks[:-1]]
-        for norm, deviation in zip(norms, deviations, strict=True):
+        layers = [blocks[n - 1].get_submodule("block.0") for n in tapped]
+        layers += [list(block.get_submodule("block").children())[-1] for block in blocks[:-1]]
+        for layer, deviation in zip(layers, deviations, strict=True):
+            norm = layer.get_submodule("1")
+            assert isinstance(norm, nn.BatchNorm2d)
             norm.weight.copy_(deviation)
 
 
@@ -245,10 +250,10 @@ def stage_of(done: float) -> int:
     return min(int(np.searchsorted(ends, done, side="right")), len(STAGES) - 1)
 
 
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """For AveragedModel: an exponential average that is short at first, so that it forgets the random start."""
 
-    def update(averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         keep = min(decay, (1 + int(count)) / (10 + int(count)))
         for average, value in zip(averages, current, strict=True):
             if average.is_floating_point():
@@ -299,7 +304,7 @@ class Training:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            optimiser.step()
+            optimiser.step()  # type: ignore[no-untyped-call]
         self.average.update_parameters(self.student)
 
     def state(self) -> dict[str, Any]:
@@ -388,7 +393,8 @@ def look(
     args: argparse.Namespace,
 ) -> None:
     """Measure the averaged student on unseen images, and write checkpoint, weights and history."""
-    student: Eye = training.average.module
+    student = training.average.module
+    assert isinstance(student, Eye)
     record = {
         "crops": training.crops,
         "minutes": round(training.seconds / 60, 1),

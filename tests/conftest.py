@@ -109,3 +109,9 @@ def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
     """What the user has downloaded must not decide what a test sees."""
     monkeypatch.delenv("EDGE_TRACKER_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _a_machine_of_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How busy this one is must not decide what "auto" takes."""
+    monkeypatch.setattr("edge_tracker.presets.update_ms", lambda _: 10.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_tracker import Cv2Tracker, EdgeTrackerError, FmstConfig, Tracker, TrackState
+from edge_tracker import Cv2Tracker, EdgeTrackerError, Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import BoxError, ConfigError, ImageError, ModelError
 from tests.conftest import Clip
@@ -17,13 +17,13 @@ def boxes_of(tracker: Tracker, clip: Clip, frames: int = 30) -> np.ndarray:
 
 
 def test_threads_do_not_change_a_bit(clip: Clip) -> None:
-    one, two = (boxes_of(Tracker(threads=n), clip) for n in (1, 2))
+    one, two = (boxes_of(Tracker("fmst", threads=n), clip) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(one, boxes_of(Tracker(threads=1), clip))
+    np.testing.assert_array_equal(one, boxes_of(Tracker("fmst", threads=1), clip))
 
 
 def test_the_seed_is_the_only_chance(clip: Clip) -> None:
-    assert not np.array_equal(boxes_of(Tracker(), clip), boxes_of(Tracker(config=FmstConfig(seed=1)), clip))
+    assert not np.array_equal(boxes_of(Tracker(), clip), boxes_of(Tracker(seed=1), clip))
 
 
 def test_track_has_box_confidence_and_state(clip: Clip) -> None:

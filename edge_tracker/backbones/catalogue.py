@@ -87,7 +87,13 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "edge-small",
         "Apache-2.0",
         "ours: MobileNetV3-Small, trained by scripts/train_backbone.py; in the package",
-        "not measured yet",
+        "precision 75.3 %, success 47.5 %",
+    ),
+    CatalogueEntry(
+        "edge-large",
+        "Apache-2.0",
+        "ours: MobileNetV3-Large, trained by scripts/train_backbone.py; in the package",
+        "precision 78.0 %, success 52.8 %",
     ),
     CatalogueEntry(
         "mobilenetv3-small",
@@ -263,18 +269,20 @@ def runners(path: Path, engine: str = "auto") -> list[str]:
     return sorted(found, key=lambda name: ENGINES[name].suffixes.index(path.suffix))
 
 
-def _rank(path: Path, engine: str) -> tuple[int, float]:
+def _rank(path: Path, engine: str) -> tuple[float, ...]:
+    """The lower the better."""
     card = ModelCard.read(path)
-    precision = card.precision if card else next((p for p in PRECISIONS if path.stem.endswith(f".{p}")), "fp32")
-    measured = card.measured if card else None
-    here = measured is not None and measured.cpu == cpu()[0] and measured.engine in runners(path, engine)
     if card and card.failed_gates:
-        return 3, 0.0
-    if precision.startswith("int8") and measured and here and measured.pays:
-        return 0, measured.p50_ms / measured.packaged_p50_ms
-    if precision.startswith("int8"):
-        return 2, 0.0
-    return 1, list(ENGINES).index(runners(path, engine)[0]) + 0.5 * PRECISIONS.index(precision)
+        return (3,)
+    runner = runners(path, engine)[0]
+    precision = card.precision if card else next((p for p in PRECISIONS if path.stem.endswith(f".{p}")), "fp32")
+    if not precision.startswith("int8"):
+        suffixes = ENGINES[runner].suffixes
+        return (1, list(ENGINES).index(runner), suffixes.index(path.suffix), PRECISIONS.index(precision))
+    measured = card.measured if card else None
+    if measured and measured.pays and measured.cpu == cpu()[0] and measured.engine in runners(path, engine):
+        return (0, measured.p50_ms / measured.packaged_p50_ms)
+    return (2,)
 
 
 def find_model(model: str | Path, models_dir: str | Path | None = None, engine: str = "auto") -> Path:
@@ -310,6 +318,17 @@ def check_engine(engine: str) -> None:
 
 def _install(engine: Engine) -> str:
     return f"pip install 'edge-tracker[{engine.extra}]'" if engine.extra else f"pip install {engine.packages[0]}"
+
+
+def find_basis(model: str, models_dir: str | Path | None = None) -> Path:
+    """The basis of the closed-form tracker for the model called `model`. Raises ModelError that says what to do."""
+    for folder in search_path(models_dir):
+        if (path := folder / f"{model}.basis.npz").is_file():
+            return path
+    raise ModelError(
+        f"model '{model}' has no basis for this tracker: fit one with scripts/fit_basis.py and put it into a folder of "
+        f"models, or choose --tracker fmst"
+    )
 
 
 def find_weight_network(model: str, models_dir: str | Path | None = None, chosen: str | Path | None = None) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from edge_tracker.backbones.base import Backbone
 
 ROUNDS = 5
+SLOW_MS = 30.0  # backbones above this are timed on a few crops
 
 
 def time_backbones(backbones: Sequence[Backbone], crops: int = 50) -> list[tuple[float, float]]:
@@ -23,8 +24,10 @@ def time_backbones(backbones: Sequence[Backbone], crops: int = 50) -> list[tuple
             side = backbone.info.input_side
             crop = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
             for _ in range(2):  # its code and weights back into the caches
+                start = time.perf_counter()
                 backbone(crop)
-            for _ in range(max(1, crops // ROUNDS)):
+            slow = (time.perf_counter() - start) * 1e3 > SLOW_MS
+            for _ in range(2 if slow else max(1, crops // ROUNDS)):
                 start = time.perf_counter()
                 backbone(crop)
                 taken.append((time.perf_counter() - start) * 1e3)

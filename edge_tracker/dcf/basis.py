@@ -8,6 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,12 @@ class Basis:
     """What is fitted offline for a backbone."""
 
     projections: tuple[Projection, ...]  # of its taps, in their order
-    presence: NDArray[np.float64]  # (3,): see `presence.Presence`
+    presence: NDArray[np.float64]  # (2, 3): `presence.Presence`'s weights with the fine tap, and without it
 
 
 def save_basis(path: Path, model: str, projections: dict[str, Projection], presence: NDArray[np.float64]) -> None:
     """Write the projections, one per tap name, for the backbone called `model`; float16, all or nothing."""
-    arrays = {"model": np.array(model), "presence": presence}
+    arrays: dict[str, Any] = {"model": np.array(model), "presence": presence}
     for tap, projection in projections.items():
         arrays[f"{tap}.directions"] = projection.directions.astype(np.float16)
         arrays[f"{tap}.offset"] = projection.offset
@@ -79,18 +80,13 @@ def load_basis(path: Path, info: BackboneInfo) -> Basis:
 
     Raises ModelError for a file that is missing, broken, of another backbone, or that does not fit its taps.
     """
-    if not path.is_file():
-        raise ModelError(
-            f"{info.model} has no basis for this tracker at {path}: fit one with scripts/fit_basis.py, "
-            f"or choose --tracker fmst"
-        )
     try:
         with np.load(path, allow_pickle=False) as arrays:
             model = str(arrays["model"])
             if model != info.model:
                 raise ModelError(f"the basis {path} belongs to the model '{model}', not to '{info.model}'")
             presence = arrays["presence"].astype(np.float64)
-            if presence.shape != (3,) or not np.isfinite(presence).all():
+            if presence.shape != (2, 3) or not np.isfinite(presence).all():
                 raise ModelError(f"the basis {path} has no usable calibration of presence")
             return Basis(tuple(_read_projection(arrays, tap, path) for tap in info.taps), presence)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -1,7 +1,7 @@
 """Channel weights in closed form: ridge regression of a target map on each cell's neighbourhood.
 
 Where FMST scores channels one by one and takes the best, this solves for all of them at once, and sees the cells around
-each cell: min_w sum_i v_i (x_i . w - m_i)^2 + ridge |w|^2 over the cells i of all frames seen, old ones fading.
+each cell: min_w sum_i (x_i . w - m_i)^2 + ridge |w|^2 over the cells i of all frames seen, old ones fading.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ class RidgeFilter:
         rows: NDArray[np.float32],
         target: NDArray[np.float32],
         rate: float,
-        importance: NDArray[np.float32] | None = None,
     ) -> None:
-        """Move the moments by `rate` towards this frame's, its cells weighed by `importance` (cells,); solve on."""
-        left = rows if importance is None else rows * np.sqrt(importance)[:, None]
-        pulled = target if importance is None else target * importance
+        """Move the moments by `rate` towards this frame's, and solve on."""
+        moments = rows.T @ rows
+        moments *= np.float32(rate)
         self._a *= np.float32(1 - rate)
-        self._a += np.float32(rate) * (left.T @ left)
-        self._b += np.float32(rate) * (pulled @ rows - self._b)
+        self._a += moments
+        self._b += np.float32(rate) * (target @ rows - self._b)
         self._solve()
 
     def _damping(self) -> np.float32:

@@ -21,30 +21,44 @@ CLIP = 0.4  # of a normalised cell; a single strong edge must not decide alone
 
 
 def oriented_gradients(levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grey pyramid (L, h + 2, w + 2), h and w multiples of CELL_PX -> (L, h/CELL, w/CELL, ORIENTATIONS)."""
+    """Grey pyramid (L, h + 2, w + 2), h and w multiples of CELL_PX -> (L, h / CELL_PX, w / CELL_PX, ORIENTATIONS)."""
     count, height, width = levels.shape[0], levels.shape[1] - 2, levels.shape[2] - 2
-    gx = levels[:, 1:-1, 2:] - levels[:, 1:-1, :-2]
-    gy = levels[:, 2:, 1:-1] - levels[:, :-2, 1:-1]
-    angles = np.pi * np.arange(ORIENTATIONS) / ORIENTATIONS
-    directions = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)  # (2, O)
-    # |gradient along a direction|, sharpened to the nearest directions: 1 at 0 degrees, 0 from 60 on.
-    projected = np.abs(np.stack([gx, gy], axis=-1).reshape(-1, 2) @ directions)
-    magnitude = np.sqrt(gx * gx + gy * gy).reshape(-1, 1)
-    projected -= np.float32(0.5) * magnitude
-    np.maximum(projected, 0, out=projected)
     nh, nw = height // CELL_PX, width // CELL_PX
-    cells = projected.reshape(count * nh, CELL_PX, nw, CELL_PX * ORIENTATIONS).sum(axis=1)
-    cells = cells.reshape(count, nh, nw, CELL_PX, ORIENTATIONS).sum(axis=3)
-    energy = np.einsum("lyxo,lyxo->lyx", cells, cells)
-    padded = np.pad(energy, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    gradient = np.empty((2, count * height * width), np.float32)
+    shaped = gradient.reshape(2, count, height, width)
+    np.subtract(levels[:, 1:-1, 2:], levels[:, 1:-1, :-2], out=shaped[0])
+    np.subtract(levels[:, 2:, 1:-1], levels[:, :-2, 1:-1], out=shaped[1])
+    angles = np.pi * np.arange(ORIENTATIONS) / ORIENTATIONS
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)  # (O, 2)
+    # |gradient along a direction|, sharpened to the nearest directions: 1 at 0 degrees, 0 from 60 on.
+    along = directions @ gradient
+    np.abs(along, out=along)
+    along -= np.float32(0.5) * np.sqrt(np.einsum("kp,kp->p", gradient, gradient))
+    np.maximum(along, 0, out=along)
+    lines = along.reshape(-1, CELL_PX, width)
+    pooled = lines[:, 0] + lines[:, 1]
+    for row in range(2, CELL_PX):
+        pooled += lines[:, row]
+    cells = (pooled.reshape(-1, CELL_PX) @ np.ones(CELL_PX, np.float32)).reshape(ORIENTATIONS, count, nh, nw)
+    energy = np.einsum("olyx,olyx->lyx", cells, cells)
+    padded = np.empty((count, nh + 2, nw + 2), np.float32)  # the edge repeated
+    padded[:, 1:-1, 1:-1] = energy
+    padded[:, 0, 1:-1], padded[:, -1, 1:-1] = energy[:, 0], energy[:, -1]
+    padded[:, :, 0], padded[:, :, -1] = padded[:, :, 1], padded[:, :, -2]
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     around = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-    norm = np.sqrt(around * np.float32(4 / 9) + np.float32(1e-2) * energy.mean() + np.float32(1e-6))
-    return np.minimum(cells / norm[..., None], np.float32(CLIP))
+    around *= np.float32(4 / 9)
+    around += np.float32(1e-2) * energy.mean() + np.float32(1e-6)
+    cells /= np.sqrt(around)
+    np.minimum(cells, np.float32(CLIP), out=cells)
+    return cells.transpose(1, 2, 3, 0)
 
 
 class ScaleFilter:
-    """Estimates by which factor the target has grown since the last frame.
+    """Estimates by which factor the target has grown since the last frame, cautiously: about half of the change.
+
+    What all levels share speaks, under the window, for no change. Without it the estimate is nearly the whole change,
+    and tracks worse (docs/dcf.md).
 
     levels: of the pyramid, odd. step: factor between levels. area_px: of the template, pixels.
     """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, centre, keep_in_frame
 from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import Basis
+from edge_tracker.dcf.basis import Basis, Projection
 from edge_tracker.dcf.box_regression import BoxRegressor
 from edge_tracker.dcf.correlation import CorrelationFilter
 from edge_tracker.dcf.grid import Grid
@@ -30,6 +30,7 @@ from edge_tracker.track import Track, TrackState
 SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
 FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
 VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; every fourth view is blurred
+BOX_VIEWS, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 2, 0.15, 0.1  # number; of the sides; of log size
 LARGEST_CORRECTION = 0.2  # of a side, by the box regressor in one frame
 
 
@@ -38,9 +39,8 @@ class Look(NamedTuple):
 
     window: Window
     coarse: NDArray[np.float32]  # (n, n, D)
-    fine: NDArray[np.float32]  # (m, m, E)
     rows: NDArray[np.float32]  # neighbourhoods of the coarse cells
-    spectrum: NDArray[np.float32]  # of the fine features
+    spectrum: NDArray[np.float32] | None  # of the fine features
     peak: Peak
     box: Box  # of the size looked for, at the peak, image pixels
 
@@ -49,14 +49,18 @@ class DcfTracker:
     """Tracks one target with a frozen backbone. Images are uint8 (H, W, 3) BGR, boxes pixels (see `boxes`)."""
 
     def __init__(self, backbone: Backbone, basis: Basis, config: DcfConfig) -> None:
-        """backbone: gives a coarse tap, then a fine one."""
+        """backbone: gives a coarse tap and, where `config.fine_weight` is not 0, a fine one behind it."""
         self.backbone, self.config = backbone, config
         self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
+        self.evidence = (0.0, 0.0)  # of the last update: height of the response peak, likeness to the target
         self._coarse = basis.projections[0].first(config.channels)
-        self._fine = basis.projections[1].first(config.fine_channels)
-        self._presence_weights = basis.presence
+        self._presence_weights = basis.presence[0 if config.fine_weight else 1]
         self._side = backbone.info.input_side
-        self._coarse_grid, self._fine_grid = (Grid.of(tap, self._side) for tap in backbone.info.taps)
+        self._coarse_grid = Grid.of(backbone.info.taps[0], self._side)
+        self._fine: Projection | None = None
+        if config.fine_weight:
+            self._fine = basis.projections[1].first(config.fine_channels)
+            self._fine_grid = Grid.of(backbone.info.taps[1], self._side)
         # A filter sees as far to all sides only from the middle of the coarse grid.
         self._middle_px = self._coarse_grid.offset_px + self._coarse_grid.stride * (self._coarse_grid.cells - 1) / 2
 
@@ -78,11 +82,14 @@ class DcfTracker:
         samples = [(neighbourhoods(coarse), self._target_map(on_crop), FIRST_FRAME_WEIGHT)]
         samples += [self._view(image, box, random, blurred=number % 4 == 3) for number in range(c.views)]
         self._ridge.start(samples)
-        middle = self._fine_grid.cell(self._middle_px)
-        self._correlation = CorrelationFilter(self._fine_grid.cells, (middle, middle), c.fine_ridge)
-        sigma = c.fine_sigma * math.sqrt(on_crop[2] * on_crop[3]) / self._fine_grid.stride
-        self._correlation.start(self._correlation.transform(fine), centre(self._fine_grid.box(on_crop)), sigma)
-        self._regressor = BoxRegressor(fine, self._fine_grid.box(on_crop), c.box_ridge, random)
+        if fine is not None:
+            middle = self._fine_grid.cell(self._middle_px)
+            self._correlation = CorrelationFilter(self._fine_grid.cells, (middle, middle), c.fine_ridge)
+            sigma = c.fine_sigma * math.sqrt(on_crop[2] * on_crop[3]) / self._fine_grid.stride
+            self._correlation.start(self._correlation.transform(fine), centre(self._fine_grid.box(on_crop)), sigma)
+        views = [(coarse, self._coarse_grid.box(on_crop))]
+        views += [self._box_view(image, box, random) for _ in range(BOX_VIEWS)]
+        self._regressor = BoxRegressor(views, c.box_ridge, random)
         self._presence = Presence(coarse, self._coarse_grid.box(on_crop), self._presence_weights)
         self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
         self._scale.learn(*self._grey(image, box), 1.0)
@@ -95,11 +102,13 @@ class DcfTracker:
             return self._seek(image, self._search)
         look = self._look(image, self.box)
         if look is None:  # a black frame, a covered lens: keep all that is known
-            return self._judge(image, 0.0, 0.0)
+            self.evidence = (0.0, 0.0)
+            return Track(self.box, 0.0, TrackState.LOST)
         if look.peak.height > 0:
             box = self._refine(look)
-            factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
-            self.box = keep_in_frame(_scaled(box, factor), size_of(image), self._smallest_px)
+            if self._frame % c.scale_every == 0:
+                box = _scaled(box, min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0))
+            self.box = keep_in_frame(box, size_of(image), self._smallest_px)
         else:
             self.box = keep_in_frame(look.box, size_of(image), self._smallest_px)
         self._learn(image, look)
@@ -156,6 +165,7 @@ class DcfTracker:
     def _seen(self, look: Look, box: Box) -> tuple[float, float]:
         """Probability that `box` is the target, and its likeness to the target's known views."""
         likeness = self._presence.likeness(look.coarse, self._coarse_grid.box(self._on_crop(box, look.window)))
+        self.evidence = (look.peak.height, likeness)
         return self._presence.probability(look.peak.height, likeness), likeness
 
     def _look(self, image: NDArray[np.uint8], box: Box) -> Look | None:
@@ -166,28 +176,32 @@ class DcfTracker:
         if is_plain(patch):
             return None
         coarse, fine = self._features(patch)
-        rows, spectrum = neighbourhoods(coarse), self._correlation.transform(fine)
+        rows = neighbourhoods(coarse)
+        spectrum = self._correlation.transform(fine) if fine is not None else None
         response = self._respond(rows, spectrum)
         prior = motion_prior(len(response), self._middle_px, c.motion_sigma * self._side)
         peak = find_peak(response, prior)
         k = window.side / self._side
         x, y = window.x + peak.x_px * k - box[2] / 2, window.y + peak.y_px * k - box[3] / 2
-        return Look(window, coarse, fine, rows, spectrum, peak, (x, y, box[2], box[3]))
+        return Look(window, coarse, rows, spectrum, peak, (x, y, box[2], box[3]))
 
-    def _respond(self, rows: NDArray[np.float32], spectrum: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Both filters' answers on one grid of PITCH_PX: (P, P)."""
+    def _respond(self, rows: NDArray[np.float32], spectrum: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """The filters' answers on one grid of PITCH_PX: (P, P)."""
         points = self._side // PITCH_PX
-        coarse, fine = self._coarse_grid, self._fine_grid
-        up, up_fine = resampling(coarse, points), resampling(fine, points)
-        response: NDArray[np.float32] = up @ self._ridge.respond(rows).reshape(coarse.cells, coarse.cells) @ up.T
-        response += np.float32(self.config.fine_weight) * (up_fine @ self._correlation.respond(spectrum) @ up_fine.T)
-        return response
+        cells = self._coarse_grid.cells
+        up = resampling(self._coarse_grid, points)
+        wide = np.asarray(up @ self._ridge.respond(rows).reshape(cells, cells) @ up.T, np.float32)
+        if spectrum is None:
+            return wide
+        up = resampling(self._fine_grid, points)
+        narrow = np.asarray(up @ self._correlation.respond(spectrum) @ up.T, np.float32)
+        return wide + np.float32(self.config.fine_weight) * narrow
 
     def _refine(self, look: Look) -> Box:
         """Move and scale the box found part of the way that the regressor says."""
-        on_grid = self._fine_grid.box(self._on_crop(look.box, look.window))
-        errors = np.clip(self._regressor.predict(look.fine, on_grid), -LARGEST_CORRECTION, LARGEST_CORRECTION)
-        dx, dy, lw, lh = errors.tolist()
+        on_grid = self._coarse_grid.box(self._on_crop(look.box, look.window))
+        errors = self._regressor.predict(look.coarse, on_grid)
+        dx, dy, lw, lh = np.clip(errors, -LARGEST_CORRECTION, LARGEST_CORRECTION).tolist()
         position, size, aspect = self.config.box_gain
         cx, cy = centre(look.box)
         _, _, w, h = look.box
@@ -205,11 +219,11 @@ class DcfTracker:
         on_crop = self._on_crop(self.box, look.window)
         if self._frame % c.learn_every == 0:
             self._ridge.learn(look.rows, self._target_map(on_crop), _rate(c.rate * gate, c.learn_every))
-        if (self._frame + 1) % c.fine_learn_every == 0:  # not all in the same frame
+        if look.spectrum is not None and (self._frame + 1) % c.fine_learn_every == 0:  # not all in the same frame
             rate = _rate(c.fine_rate * gate, c.fine_learn_every)
             self._correlation.learn(look.spectrum, centre(self._fine_grid.box(on_crop)), rate)
         if self._frame % c.box_learn_every == 0:
-            self._regressor.learn(look.fine, self._fine_grid.box(on_crop))
+            self._regressor.learn(look.coarse, self._coarse_grid.box(on_crop))
         if (self._frame + 2) % c.scale_learn_every == 0:
             self._scale.learn(*self._grey(image, self.box), _rate(c.scale_rate, c.scale_learn_every))
 
@@ -220,10 +234,10 @@ class DcfTracker:
         middle = self._middle_px * side / self._side
         return Window(round(cx - middle), round(cy - middle), side)
 
-    def _features(self, patch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Coarse (n, n, D) and fine (m, m, E) features of a crop."""
-        coarse, fine = self.backbone(patch)
-        return self._coarse(coarse), self._fine(fine)
+    def _features(self, patch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Coarse (n, n, D) and, if wanted, fine (m, m, E) features of a crop."""
+        taps = self.backbone(patch)
+        return self._coarse(taps[0]), self._fine(taps[1]) if self._fine is not None else None
 
     def _on_crop(self, box: Box, window: Window) -> Box:
         """Image box -> crop pixels."""
@@ -252,6 +266,16 @@ class DcfTracker:
             patch = np.asarray(cv2.GaussianBlur(patch, (0, 0), VIEW_BLUR_PX), np.uint8)
         coarse, _ = self._features(patch)
         return neighbourhoods(coarse), self._target_map(self._on_crop(box, window)), VIEW_WEIGHT
+
+    def _box_view(
+        self, image: NDArray[np.uint8], box: Box, random: np.random.Generator
+    ) -> tuple[NDArray[np.float32], Box]:
+        """A slightly shifted and zoomed view of frame 1, and the target in its cells, for the box regressor."""
+        x, y, w, h = box
+        dx, dy, zoom = (random.normal(size=3) * (BOX_VIEW_SHIFT, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM)).tolist()
+        window = self._window((x + dx * w, y + dy * h, w, h), math.exp(zoom))
+        coarse, _ = self._features(crop(image, window, self._side))
+        return coarse, self._coarse_grid.box(self._on_crop(box, window))
 
     def _grey(self, image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
         """The surroundings of `box` in grey, and `box` in them: the scale filter reads no more."""

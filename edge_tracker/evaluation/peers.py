@@ -42,8 +42,9 @@ class Cv2Peer:
             self._track = Track(self._track.box, 0.0, TrackState.LOST)
             return self._track
         x, y, w, h = (float(v) for v in box)
-        # CSRT and KCF know no score.
-        score = float(self._tracker.getTrackingScore()) if hasattr(self._tracker, "getTrackingScore") else 1.0
+        score = float(self._tracker.getTrackingScore()) if hasattr(self._tracker, "getTrackingScore") else -1.0
+        if score < 0:  # CSRT, KCF and MIL know none: they have found it, that is all
+            score = 1.0
         self._track = Track((x, y, w, h), score, TrackState.TRACKED)
         return self._track
 

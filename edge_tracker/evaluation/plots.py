@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _axes(path: Path) -> Iterator[Axes]:
-    """Axes to draw on; the figure, with its legend, is written to `path` at the end."""
+def _axes(path: Path, beside: bool = False) -> Iterator[Axes]:
+    """Axes to draw on; the figure, with its legend in them or beside them, is written to `path` at the end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    figure = Figure(figsize=(9 if beside else 6, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     yield axes
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="best")
+        if beside:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        else:
+            axes.legend(loc="best")
     figure.savefig(path, dpi=120)
 
 
@@ -101,11 +104,13 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
 
 def plot_accuracy_and_speed(path: Path, trackers: Mapping[str, tuple[float, float]]) -> None:
     """Write a scatter of trackers by name: (updates per second, success in %)."""
-    with _axes(path) as axes:
-        for name, (fps, success) in trackers.items():
-            axes.plot(fps, success, "o")
-            axes.annotate(name, (fps, success), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    with _axes(path, beside=True) as axes:
+        for rank, (name, (fps, success)) in enumerate(sorted(trackers.items(), key=lambda item: -item[1][1])):
+            axes.plot(fps, success, "osD^v"[rank % 5], markersize=8, label=name)
         axes.set(
             xscale="log", xlabel="updates per second, one thread", ylabel="success (AUC, %)", title="Accuracy and speed"
         )
-        axes.margins(x=0.25, y=0.1)
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in (5, 10, 20, 50, 100, 200, 500, 1000, 2000) if low <= tick <= high]
+        axes.set_xticks(ticks, labels=[str(tick) for tick in ticks])
+        axes.minorticks_off()

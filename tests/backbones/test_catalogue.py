@@ -34,11 +34,12 @@ def test_the_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert locate("mobilenetv3-small", tmp_path / "folder") == in_folder
 
 
-def test_auto_takes_the_best_that_is_there(tmp_path: Path) -> None:
-    assert find_model("auto") == PACKAGED / "filterbank.onnx"
-    assert find_model("auto", tmp_path) == PACKAGED / "filterbank.onnx"
-    better = place(tmp_path)
-    assert find_model("auto", tmp_path) == better
+def test_auto_takes_the_first_of_the_catalogue_that_is_there(tmp_path: Path) -> None:
+    assert find_model("auto") == PACKAGED / "edge-small.onnx"
+    place(tmp_path)  # one that stands behind it
+    assert find_model("auto", tmp_path) == PACKAGED / "edge-small.onnx"
+    own = place(tmp_path, "edge-small")
+    assert find_model("auto", tmp_path) == own
 
 
 def test_a_missing_model_says_where_was_looked_and_what_to_do(tmp_path: Path) -> None:

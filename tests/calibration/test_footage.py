@@ -36,7 +36,7 @@ def test_a_video_has_no_boxes_unless_they_lie_beside_it(video: Path, clip: Clip,
     assert all(box is None for _, box in shot.shots())
     copy = tmp_path / "clip.mp4"
     copy.write_bytes(video.read_bytes())
-    np.savetxt(tmp_path / "clip.mp4.txt", clip.boxes[:30] + [1, 1, 0, 0], delimiter=",")
+    np.savetxt(tmp_path / "clip.mp4.txt", clip.boxes[:30] + np.array([1, 1, 0, 0]), delimiter=",")
     (shot,) = find_footage([str(copy)])
     found = np.array([box for _, box in shot.shots()])
     np.testing.assert_allclose(found, clip.boxes[:30])

@@ -43,9 +43,11 @@ def test_settings_reach_the_tracker(video: Path, clip: Clip, capsys: pytest.Capt
     lines = []
     for extra in ([], ["--seed", "3"], ["--roi-scale", "3"], ["--fraction", "0.3"]):
         arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--jsonl", "-"]
-        assert main([*arguments, *extra]) == 0
+        assert main([*arguments, "--tracker", "fmst", *extra]) == 0
         lines.append(capsys.readouterr().out)
     assert len(set(lines)) == 4
+    assert main([*arguments, "--tracker", "accurate", "--fraction", "0.3"]) == 2
+    assert "--fraction is a setting of fmst" in capsys.readouterr().err
 
 
 def test_eval_writes_boxes_summary_and_plots(otb_folder: Path, tmp_path: Path) -> None:

@@ -37,21 +37,9 @@ def test_the_wheel_holds_the_model_and_the_type_marker(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
-        "edge_tracker/models/filterbank.onnx",
-        "edge_tracker/models/filterbank.onnx.json",
+        "edge_tracker/models/edge-small.onnx",
+        "edge_tracker/models/edge-small.onnx.json",
+        "edge_tracker/models/edge-small.basis.npz",
         "edge_tracker/py.typed",
     } <= names
     assert not [name for name in names if not name.startswith(("edge_tracker/", "edge_tracker-"))]
-
-
-def test_the_readmes_clip_is_the_one_tracked(tmp_path: Path, clip: Clip) -> None:
-    """README gives the target's first box as a number; the script prints it."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "render_clip.py"), str(tmp_path / "c.mp4"), "--frames", "3"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    box = done.stdout.strip().removeprefix("target in frame 0: ")
-    assert [float(v) for v in box.split(",")] == list(clip.first_box)
-    assert f"--init {box}" in (ROOT / "README.md").read_text()

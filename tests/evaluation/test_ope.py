@@ -59,6 +59,7 @@ def test_peers_of_opencv_fit_the_same_shape(otb_folder: Path) -> None:
     result = run_task(partial(Cv2Peer, cv2.TrackerMIL.create), read_tasks(otb_folder)[0])
     assert result.boxes.shape == (12, 4)
     assert result.curves.success_score > 0.3
+    assert set(result.confidences) == {1.0}  # it knows no score
 
 
 class Failing:

@@ -1,0 +1,58 @@
+"""The OpenVINO route from end to end, with random weights; with the real ones where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("nncf", reason="needs nncf and openvino (extra 'convert-openvino')")
+pytest.importorskip("onnxscript", reason="needs onnxscript (extra 'convert-openvino')")
+
+from converters.to_openvino import main
+from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.catalogue import ModelCard, files_of, load_backbone
+
+# The deep layers of an untrained network hardly answer, and integers lose them: the cosine is no matter of this test.
+ANY_COSINE = ["--min-cosine", "-1"]
+NETWORK = ["--model", "mobilenetv3-small", "--random-weights"]
+
+
+def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
+    backbones, sizes = {}, {}
+    for precision in ("fp32", "int8"):
+        output = tmp_path / f"m.{precision}.xml"
+        options = ["--precision", precision, "--crops", str(crops_file), "--output", str(output)]
+        assert main([*NETWORK, *options, *ANY_COSINE]) == 0
+        card = ModelCard.read(output)
+        assert card is not None
+        assert card.describes(output)
+        assert card.failed_gates == ()
+        backbones[precision] = load_backbone(output, purposes=PURPOSES)
+        sizes[precision] = files_of(output)[1].stat().st_size
+        assert backbones[precision].info.precision == precision
+    assert sizes["int8"] < 0.45 * sizes["fp32"]
+    crop = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    ours, theirs = backbones["int8"](crop)[1], backbones["fp32"](crop)[1]
+    assert not np.array_equal(ours, theirs)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
+    assert str(Path.home()).encode() not in output.read_bytes()
+
+
+def test_a_tap_not_asked_for_is_not_computed(tmp_path: Path) -> None:
+    output = tmp_path / "m.xml"
+    assert main([*NETWORK, "--output", str(output)]) == 0
+    both, one = load_backbone(output, purposes=PURPOSES), load_backbone(output, purposes=["localisation"])
+    crop = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    (alone,) = one(crop)
+    np.testing.assert_allclose(alone, both(crop)[1], atol=1e-4)
+
+
+def test_an_unknown_part_to_keep_is_refused(
+    crops_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--precision", "int8-mixed", "--crops", str(crops_file), "--keep-float", "block99"]
+    assert main([*NETWORK, *options, "--output", str(tmp_path / "m.xml")]) == 2
+    assert "block99" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,189 @@
+"""The closed-form tracker on the synthetic clip, with the packaged backbone."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from edge_tracker import DcfConfig, FmstConfig, Tracker, TrackState
+from edge_tracker.boxes import iou
+from edge_tracker.errors import ConfigError, ModelError
+from edge_tracker.presets import PRESETS
+from tests.conftest import Clip
+
+MODEL = "edge-small"
+
+
+def run(tracker: Tracker, images: list[np.ndarray], box: object) -> tuple[np.ndarray, list[TrackState], np.ndarray]:
+    """Boxes (n - 1, 4), states, confidences of all frames but the first."""
+    tracker.init(images[0], box)
+    tracks = [tracker.update(image) for image in images[1:]]
+    return np.array([t.box for t in tracks]), [t.state for t in tracks], np.array([t.confidence for t in tracks])
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_it_follows_the_target_and_says_so(preset: str, clip: Clip) -> None:
+    boxes, states, confidences = run(Tracker(preset, MODEL), clip.images, clip.first_box)
+    overlaps = iou(boxes, clip.boxes[1:])
+    assert overlaps.mean() > 0.7
+    assert overlaps.min() > 0.4
+    assert TrackState.LOST not in states
+    assert ((confidences >= 0) & (confidences <= 1)).all()
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_the_same_seed_gives_the_same_boxes_bit_for_bit(preset: str, clip: Clip) -> None:
+    images = clip.images[:25]
+    first, second, two = (
+        run(Tracker(preset, MODEL, seed=3, threads=threads), images, clip.first_box)[0] for threads in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, two)
+    assert not np.array_equal(first, run(Tracker(preset, MODEL, seed=4), images, clip.first_box)[0])
+
+
+def covered(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The image with noise of another kind over the box and around it."""
+    random = np.random.default_rng(5)
+    x, y, w, h = (box + np.array([-0.4, -0.4, 0.8, 0.8]) * box[[2, 3, 2, 3]]).astype(int)
+    x, y = max(x, 0), max(y, 0)
+    image = image.copy()
+    patch = image[y : y + h, x : x + w]
+    coarse = random.integers(0, 256, (patch.shape[0] // 4 + 1, patch.shape[1] // 4 + 1, 3), dtype=np.uint8)
+    patch[:] = np.repeat(np.repeat(coarse, 4, 0), 4, 1)[: patch.shape[0], : patch.shape[1]]
+    return image
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_it_is_honest_about_a_hidden_target_and_finds_it_again(preset: str, clip: Clip) -> None:
+    hidden = range(30, 50)
+    images = [covered(im, clip.boxes[i]) if i in hidden else im for i, im in enumerate(clip.images[:80])]
+    boxes, states, _ = run(Tracker(preset, MODEL), images, clip.first_box)
+    overlaps = iou(boxes, clip.boxes[1:80])
+    lost = [state is TrackState.LOST for state in states]  # lost[i] is of frame i + 1
+    assert not any(lost[: hidden.start - 1])
+    assert any(lost[hidden.start - 1 : hidden.start + 9]), "not noticed within 10 frames"
+    assert not lost[-1]
+    assert overlaps[-10:].min() > 0.5
+
+
+def test_a_black_spell_is_lost_and_over_when_it_ends(clip: Clip) -> None:
+    black = np.zeros_like(clip.images[0])
+    images = [*clip.images[:20], *[black] * 10, *clip.images[20:40]]
+    boxes, states, _ = run(Tracker("accurate", MODEL), images, clip.first_box)
+    assert states[28] is TrackState.LOST
+    assert states[-1] is TrackState.TRACKED
+    assert iou(boxes[-10:], clip.boxes[30:40]).min() > 0.5
+
+
+def test_a_target_found_elsewhere_is_believed_after_two_frames(clip: Clip) -> None:
+    """While it is away the scene jumps, so that it is back far from where it was last seen."""
+    empty = [covered(image, clip.boxes[20]) for image in [clip.images[20]] * 12]
+    shifted = [np.roll(image, (0, 150), (0, 1)) for image in [clip.images[20]] * 40]
+    boxes, states, _ = run(Tracker("accurate", MODEL), [*clip.images[:20], *empty, *shifted], clip.first_box)
+    x, y, w, h = clip.boxes[20]
+    there = np.array([(x + 150) % 320, y, w, h])
+    assert TrackState.LOST in states[19:31]
+    assert iou(boxes[-1], there) > 0.5
+    assert states[-1] is TrackState.TRACKED
+
+
+def test_updates_while_lost_take_no_more_than_twice_as_long(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in runs of the backbone, which a busy machine does not change."""
+    tracker = Tracker("accurate", MODEL)
+    method = tracker._method
+    calls = itertools.count()
+    original = method.backbone
+    monkeypatch.setattr(method, "backbone", lambda crop: (next(calls), original(crop))[1])
+    tracker.init(clip.images[0], clip.first_box)
+    noise = np.random.default_rng(0).integers(0, 256, clip.images[0].shape, dtype=np.uint8)
+    for image in (*clip.images[1:10], *[noise] * 30):
+        before = next(calls)
+        tracker.update(image)
+        assert next(calls) - before - 1 <= 2
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 320, 240), (300, 200, 60, 60), (10, 10, 1, 1), (-30, -30, 40, 40), (5, 5, 2, 90)]
+)
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_odd_boxes_do_no_harm(preset: str, box: tuple[int, ...], clip: Clip) -> None:
+    boxes, _, confidences = run(Tracker(preset, MODEL), clip.images[:8], box)
+    assert np.isfinite(boxes).all()
+    assert np.isfinite(confidences).all()
+    assert (boxes[:, 2:] > 0).all()
+
+
+def test_a_plain_target_and_plain_frames_do_no_harm() -> None:
+    plain = np.full((120, 160, 3), 90, np.uint8)
+    boxes, states, _ = run(Tracker("accurate", MODEL), [plain] * 10, (40, 40, 30, 30))
+    assert np.isfinite(boxes).all()
+    assert states[-1] is TrackState.LOST
+
+
+def test_another_resolution_is_the_same_view(clip: Clip) -> None:
+    import cv2
+
+    tracker = Tracker("accurate", MODEL)
+    tracker.init(clip.images[0], clip.first_box)
+    for image in clip.images[1:10]:
+        tracker.update(image)
+    for index in range(10, 20):
+        track = tracker.update(np.asarray(cv2.resize(clip.images[index], (640, 480)), np.uint8))
+    assert iou(np.array(track.box), 2 * clip.boxes[19]) > 0.5
+
+
+def test_auto_measures_once_and_takes_what_is_fast_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import edge_tracker.presets as presets
+
+    measured = []
+
+    def slow(_: object) -> float:
+        measured.append(1)
+        return 50.0
+
+    monkeypatch.setattr(presets, "update_ms", slow)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    assert [Tracker("auto", MODEL).name for _ in range(2)] == ["fast", "fast"]
+    assert measured == [1]
+    store = presets.user_cache() / "auto.json"
+    store.write_text(store.read_text().replace("50.0", "20.0"))
+    assert Tracker("auto", MODEL).name == "accurate"
+    store.write_text("{ broken")
+    assert Tracker("auto", MODEL).name == "fast"
+    assert measured == [1, 1]
+
+
+def test_settings_of_another_method_are_refused() -> None:
+    with pytest.raises(ConfigError, match="set up by DcfConfig"):
+        Tracker("accurate", MODEL, config=FmstConfig())
+    with pytest.raises(ConfigError, match="set up by FmstConfig"):
+        Tracker("fmst", MODEL, config=DcfConfig())
+    with pytest.raises(ModelError, match="localisation"):
+        Tracker("accurate", "filterbank")
+    with pytest.raises(ModelError, match="no basis"):
+        Tracker("fast", "filterbank")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"roi_scale": 0.5},
+        {"channels": 0},
+        {"ridge": 0.0},
+        {"ridge": float("nan")},
+        {"rate": 1.5},
+        {"gate_low": 0.5},
+        {"scale_levels": 4},
+        {"scale_step": 1.0},
+        {"lost_below": 0.9},
+        {"seed": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        DcfConfig(**wrong)  # type: ignore[arg-type]
