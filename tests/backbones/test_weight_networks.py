@@ -20,6 +20,7 @@ from edge_tracker.backbones.weight_networks import (
     selection_layers,
     weight_network_metadata,
 )
+from edge_tracker.cli import main
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.fmst.weight_network import WeightNetwork
 from tests.conftest import Clip
@@ -136,3 +137,19 @@ def test_the_tracker_refuses_what_makes_no_sense(file: Path) -> None:
         Tracker("fmst-net", "filterbank")
     with pytest.raises(ConfigError, match="maps S"):
         Tracker("fmst-net", "filterbank", weight_network=file, config=FmstConfig(maps="C"))
+
+
+def test_the_command_takes_a_network_and_alpha(
+    file: Path, video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--jsonl", "-"]
+    arguments += ["--tracker", "fmst-net", "--model", "filterbank"]
+    printed = []
+    for extra in ([], ["--alpha", "0.5"], ["--alpha", "0"]):
+        assert main([*arguments, "--weight-network", str(file), *extra]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != printed[2]
+    assert main([*arguments, "--weight-network", str(video)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("edge-track: cannot read the weight network")
+    assert "\n" not in error

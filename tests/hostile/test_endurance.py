@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tracker import FmstConfig, Tracker
+from edge_tracker import DcfConfig, FmstConfig, Tracker
 from tests.conftest import Clip
 
 
@@ -40,12 +40,13 @@ def test_memory_stays_flat(clip: Clip) -> None:
     assert resident_mb() - before < 8
 
 
-@pytest.fixture(scope="module")
-def tracker() -> Tracker:
-    return Tracker(config=FmstConfig(candidates=50, averaged=1))
+@pytest.fixture(scope="module", params=["accurate", "fast", "fmst"])
+def tracker(request: pytest.FixtureRequest) -> Tracker:
+    config = FmstConfig(candidates=50, averaged=1) if request.param == "fmst" else DcfConfig(views=2)
+    return Tracker(request.param, config=config if request.param != "fast" else None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["noise", "flat", "dot"])),
