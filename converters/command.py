@@ -109,6 +109,7 @@ def convert(writer: Writer, args: argparse.Namespace) -> None:
 
 def check(writer: Writer, args: argparse.Namespace) -> None:
     """Refuse a command that cannot end well before anything is computed."""
+    entry_of(args.model)
     if (args.weights is None) != args.random_weights:
         raise ModelError("give --weights FILE (or, for tests only, --random-weights)")
     if args.output.suffix != writer.suffix:
