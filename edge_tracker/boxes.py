@@ -60,6 +60,12 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.minimum(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0), 1.0)
 
 
+def rescaled(box: Box, kx: float, ky: float, image_size: tuple[int, int]) -> Box:
+    """The same box in an image kx times as wide and ky times as high, `image_size` pixels; bounded to it."""
+    x, y, w, h = box
+    return keep_in_frame((x * kx, y * ky, w * kx, h * ky), image_size)
+
+
 def keep_in_frame(box: Box, image_size: tuple[int, int], min_side: float = 1.0) -> Box:
     """Bound a tracked box: centre inside the image, no larger than the image, sides at least `min_side` px.
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_basis, find_model, find_weight_network, load_backbone
 from edge_tracker.backbones.weight_networks import load_weight_network
-from edge_tracker.boxes import as_box, keep_in_frame
+from edge_tracker.boxes import as_box
 from edge_tracker.config import DcfConfig, FmstConfig
 from edge_tracker.dcf.basis import Basis, load_basis
 from edge_tracker.dcf.tracker import DcfTracker
@@ -119,9 +119,7 @@ class Tracker:
             return self._method.update(bgr)
 
     def _rescale(self, old: tuple[int, int], new: tuple[int, int]) -> None:
-        kx, ky = new[0] / old[0], new[1] / old[1]
-        x, y, w, h = self._method.box
-        self._method.box = keep_in_frame((x * kx, y * ky, w * kx, h * ky), new)
+        self._method.rescale(new[0] / old[0], new[1] / old[1], new)
         self._frame_size = new
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import Backbone
-from edge_tracker.boxes import Box, centre, keep_in_frame
+from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled
 from edge_tracker.config import DcfConfig
 from edge_tracker.dcf.basis import Basis, Projection
 from edge_tracker.dcf.box_regression import BoxRegressor
@@ -51,7 +51,7 @@ class DcfTracker:
     def __init__(self, backbone: Backbone, basis: Basis, config: DcfConfig) -> None:
         """backbone: gives a coarse tap and, where `config.fine_weight` is not 0, a fine one behind it."""
         self.backbone, self.config = backbone, config
-        self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
+        self.box: Box = (0.0, 0.0, 1.0, 1.0)
         self.evidence = (0.0, 0.0)  # of the last update: height of the response peak, likeness to the target
         self._coarse = basis.projections[0].first(config.channels)
         self._presence_weights = basis.presence[0 if config.fine_weight else 1]
@@ -116,6 +116,13 @@ class DcfTracker:
         if likeness < c.new_view_below and look.peak.height > c.new_view_height and self._believed > c.uncertain_below:
             self._presence.remember(look.coarse, self._coarse_grid.box(self._on_crop(self.box, look.window)))
         return self._judge(image, probability, look.peak.height)
+
+    def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
+        """Go on in images kx times as wide and ky times as high."""
+        self.box, self._good = (rescaled(box, kx, ky, image_size) for box in (self.box, self._good))
+        if self._search is not None:
+            self._found = None
+            self._search = looks(self._good, self._window(self._good).side, image_size)
 
     def _judge(self, image: NDArray[np.uint8], probability: float, height: float) -> Track:
         """Say how far the present box is to be believed; begin the search where it is believed no more."""

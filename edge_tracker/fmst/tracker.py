@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import Backbone
-from edge_tracker.boxes import Box, keep_in_frame
+from edge_tracker.boxes import Box, keep_in_frame, rescaled
 from edge_tracker.config import FmstConfig
 from edge_tracker.errors import ConfigError
 from edge_tracker.fmst.appearance import Appearance, state_of
@@ -57,7 +57,7 @@ class FmstTracker:
         self.config = config
         self.network = network
         self._alpha = config.alpha if config.alpha is not None else network.alpha if network is not None else 0.0
-        self.box: Box = (0.0, 0.0, 1.0, 1.0)  # may be set from outside: what was learned is kept
+        self.box: Box = (0.0, 0.0, 1.0, 1.0)
         self._smallest_side_px = 1.0
         self._averages: list[NDArray[np.float32]] = []  # mean scores, one (C,) per group and type
         self._first: list[NDArray[np.float32]] = []  # the same in frame 1
@@ -96,6 +96,10 @@ class FmstTracker:
         ]
         confidence = self._confidence(groups, marks)
         return Track(self.box, confidence, state_of(confidence))
+
+    def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
+        """Go on in images kx times as wide and ky times as high."""
+        self.box = rescaled(self.box, kx, ky, image_size)
 
     def _extract(self, patch: NDArray[np.uint8]) -> list[Group]:
         """The feature maps of the cropped window, grouped."""
