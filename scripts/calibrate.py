@@ -27,7 +27,7 @@ from edge_tracker.dcf.basis import Basis, load_basis, save_basis
 from edge_tracker.dcf.tracker import DcfTracker
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absences import Clip, absence_clips
-from edge_tracker.evaluation.loss import PRESENT, RIGHT, area_under_roc
+from edge_tracker.evaluation.loss import PRESENT, RIGHT, Frames, area_under_roc, calibration_error, reliability
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.presets import PRESETS
 
@@ -79,19 +79,20 @@ def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -
         inside = rows[:, 3] == half
         if inside.any() and (~inside).any():
             probability[inside] = judged(rows[inside], fit(rows[~inside]))
-    right = rows[:, 2] == 1
-    auc = area_under_roc(probability[right], probability[~right])
-    number = np.clip((probability * 10).astype(int), 0, 9)
-    error = sum(
-        abs(probability[number == k].mean() - right[number == k].mean()) * (number == k).mean()
-        for k in range(10)
-        if (number == k).any()
-    )
+    frames = as_frames(probability, rows)
+    auc = area_under_roc(probability[frames.right], probability[~frames.right])
+    error = calibration_error(reliability(frames))
     text = ", ".join(f"{w:.2f}" for w in weights)
     return f"{name}: {len(rows)} frames, AUROC {auc:.3f}, calibration error {error:.3f}, weights {text}", probability
 
 
-def plot(path: Path, found: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> None:
+def as_frames(probability: NDArray[np.float64], rows: NDArray[np.float64]) -> Frames:
+    """What the loss protocol's figures are made of."""
+    right, none = rows[:, 2] == 1, np.zeros(len(rows), dtype=np.bool_)
+    return Frames(probability, lost=none, present=right, absent=~right, right=right, settling=none)
+
+
+def plot(path: Path, found: dict[str, Frames]) -> None:
     """Reliability diagram: how often a box was right, by the probability that was said."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -100,12 +101,9 @@ def plot(path: Path, found: dict[str, tuple[NDArray[np.float64], NDArray[np.floa
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    for name, (probability, right) in found.items():
-        number = np.clip((probability * 10).astype(int), 0, 9)
-        bins = [k for k in range(10) if (number == k).sum() >= 10]
-        axes.plot(
-            [probability[number == k].mean() for k in bins], [right[number == k].mean() for k in bins], "o-", label=name
-        )
+    for name, frames in found.items():
+        bins = [row for row in reliability(frames) if row["frames"] >= 10]
+        axes.plot([row["confidence"] for row in bins], [row["right"] for row in bins], "o-", label=name)
     axes.set(xlabel="probability said", ylabel="share of boxes right", xlim=(0, 1), ylim=(0, 1), title="Reliability")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
@@ -133,7 +131,7 @@ def main() -> int:
             rows = evidence(model, basis, config, clips)
             weights[name] = fit(rows)
             text, probability = report(name, rows, weights[name])
-            found[name] = (probability, rows[:, 2])
+            found[name] = as_frames(probability, rows)
             print(text, flush=True)
         presence = np.array([weights["accurate"], weights["fast"]])
         projections = {tap.name: p for tap, p in zip(info.taps, basis.projections, strict=True)}
