@@ -21,7 +21,7 @@ from edge_tracker.errors import ModelError
 
 def place(folder: Path, name: str = "mobilenetv3-small") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(PACKAGED / "filterbank.onnx", folder / f"{name}.onnx"))
+    return Path(shutil.copy(PACKAGED / "edge-small.onnx", folder / f"{name}.onnx"))
 
 
 def test_the_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_every_entry_is_complete() -> None:
 
 
 def test_the_packaged_model_agrees_with_its_card() -> None:
-    card = ModelCard.read(PACKAGED / "filterbank.onnx")
+    card = ModelCard.read(PACKAGED / "edge-small.onnx")
     assert card is not None
-    assert card.model == "filterbank"
-    assert card.describes(PACKAGED / "filterbank.onnx")
+    assert card.model == "edge-small"
+    assert card.describes(PACKAGED / "edge-small.onnx")
