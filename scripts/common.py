@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
-from edge_tracker.errors import ConfigError, ModelError
+from edge_tracker.errors import ConfigError, ModelError, OutputError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
@@ -77,6 +79,23 @@ def over_seeds(
         scores.append((100 * mean.precision_score, 100 * mean.success_score))
     precision, success = np.array(scores).T
     return precision, success
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` a file under a partial name, then rename it. Raises OutputError."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, for a message of one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def spread(values: np.ndarray) -> str:
