@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
-from edge_tracker.errors import ConfigError, ModelError, OutputError
+from edge_tracker.errors import ConfigError, ModelError, OutputError, first_line
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
@@ -81,6 +81,22 @@ def over_seeds(
     return precision, success
 
 
+def check_output(path: Path, suffix: str) -> None:
+    """Raise OutputError where `path` could not be written at the end of a long run; asked at its beginning."""
+    if path.suffix != suffix:
+        raise OutputError(f"--output is a {suffix} file, not {path.name}")
+    if not path.parent.is_dir():
+        raise OutputError(f"no folder {path.parent} to write {path.name} into")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.open("ab").close()
+        partial.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """`write` a file under a partial name, then rename it. Raises OutputError."""
     partial = path.with_name(path.name + ".partial")
@@ -91,11 +107,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says, for a message of one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def spread(values: np.ndarray) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import spread, write_whole
+from common import check_output, spread, write_whole
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -335,8 +335,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 def run(args: argparse.Namespace) -> None:
     recipe = recipe_of(args)
-    if not args.output.parent.is_dir():
-        raise EdgeTrackerError(f"no folder {args.output.parent} to write {args.output.name} into")
+    check_output(args.output, ".safetensors")
     backbone = load_backbone(find_model(args.model, args.models_dir))
     layers = selection_layers(backbone.info)
     tasks = read_tasks(args.data)

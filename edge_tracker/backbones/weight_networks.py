@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo
-from edge_tracker.errors import ModelError, OutputError
+from edge_tracker.errors import ModelError, OutputError, first_line
 from edge_tracker.fmst.weight_network import WeightNetwork
 
 LARGEST_BYTES = 64 << 20  # a dense network of 1,824 channels with 2,000 hidden units is half of that
@@ -42,7 +42,7 @@ def read_weight_network(path: Path) -> tuple[WeightNetwork, str]:
             metadata = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelError(f"cannot read the weight network {path}: {reason}") from error
     try:
         stated = json.loads(metadata[METADATA_KEY])
