@@ -481,6 +481,7 @@ def look(
         "crops": training.crops,
         "hours": round(training.seconds / 3600, 2),
         "correlation": found["correlation"],
+        "sha256": sha256_of(output),
         "history": training.history,
     }
     text = json.dumps(record, indent=1) + "\n"
