@@ -134,6 +134,14 @@ def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:
     listed = capsys.readouterr().out
     for name in ("mobilenetv3-small", "vgg16", "edge-small"):
         assert name in listed
+    for word in (
+        "training  ",
+        "teacher   mobilenetv3-small",
+        "likeness  ",
+        "command   python",
+        "tracking  fmst: precision",
+    ):
+        assert word in listed
     assert main(["models", "path", "edge-small"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
     assert main(["models", "verify"]) == 0
