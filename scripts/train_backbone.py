@@ -371,7 +371,7 @@ class Training:
         except Exception as error:  # torch raises many kinds here
             reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
             raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
-        if teacher != self.teacher:
+        if teacher.split()[-1] != self.teacher.split()[-1]:  # the weights' SHA-256: a file may be called otherwise now
             raise ModelError(f"{path} was taught by {teacher}, not by {self.teacher}; delete it to begin anew")
         self.commands = [*(command for command in earlier if command not in self.commands), *self.commands]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 import sys
@@ -360,6 +361,21 @@ def test_correlation_is_that_of_numpy(images: Path) -> None:
         ours, theirs = (side[index].transpose(1, 0, 2, 3).reshape(side[index].shape[1], -1) for side in maps)
         expected = [np.corrcoef(ours[c], theirs[c])[0, 1] for c in range(first, len(ours))]
         assert found[block] == pytest.approx(lower_median(expected), abs=1e-4)
+
+
+def test_a_step_moves_every_weight_of_the_student(images: Path, teacher: Path) -> None:
+    """Those of the 1x1 convolutions by way of matrices that share their memory."""
+    parsed = {"student": "edge-tiny", "teacher": "edge-tiny", "teacher_weights": teacher, "seed": 0}
+    parsed |= {"ema": 0.9, "lr": 0.01, "weight_decay": 0.0}
+    training = script.Training(argparse.Namespace(**parsed), "c", torch.device("cpu"))
+    before = {name: p.detach().clone() for name, p in training.student.named_parameters()}
+    (batch,) = script.take(script.Crops(script.read_scenes([images])[0], 4, 48, 0), 1, torch.device("cpu"))
+    training.step(sum(m.square().mean() for m in training.student(batch)), 0.01)
+    moved = {name for name, p in training.student.named_parameters() if not torch.equal(p, before[name])}
+    # Squeeze-excite's hard sigmoid and its ReLU may pass no gradient to some; all else moves.
+    assert {name for name in before if ".fc" not in name} <= moved
+    assert all(torch.equal(p.flatten(1), m) for p, m in training.matrices)
+    assert len(training.matrices) == sum(p.ndim == 4 and p.shape[2:] == (1, 1) for p in before.values()) > 4
 
 
 def test_the_rate_rises_falls_and_ends_at_a_hundredth() -> None:
