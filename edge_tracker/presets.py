@@ -23,7 +23,6 @@ PRESETS = {
         fine_weight=0,
         learn_every=3,
         scale_every=2,
-        scale_learn_every=4,
         scale_levels=11,
         scale_step=1.04,
         scale_area_px=512,

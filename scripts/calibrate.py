@@ -36,7 +36,8 @@ PENALTY = 1e-3  # on the squared weights: what is fitted stays finite where the 
 
 def evidence(model: Path, basis: Basis, config: DcfConfig, clips: list[Clip]) -> NDArray[np.float64]:
     """Rows (height, likeness, 1 if right or 0 if absent, 1 if of the second half) of all frames that are either."""
-    backbone = load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1])
+    purposes = PURPOSES if config.fine_weight else PURPOSES[:1]
+    backbone = load_backbone(model, purposes=purposes, side=config.input_side)
     names = sorted({clip.source.name.split(".")[0] for clip in clips})
     rows = []
     for clip in tqdm(clips, unit=" clips", disable=None):
