@@ -42,7 +42,7 @@ class DcfConfig:
     box_learn_every: int = 10
     scale_levels: int = 17
     scale_step: float = 1.03
-    scale_area_px: float = 1024.0  # of the template
+    scale_area_px: float = 512.0  # of the template
     scale_rate: float = 0.02
     scale_every: int = 1  # frames
     belief_rate: float = 0.5  # of averaging the probability that the box is right

@@ -25,7 +25,6 @@ PRESETS = {
         scale_every=2,
         scale_levels=11,
         scale_step=1.04,
-        scale_area_px=512,
         gate_low=0.05,  # the response lacks what the fine tap adds
         gate_high=0.3,
         lost_height=0.25,
