@@ -27,7 +27,7 @@ from edge_tracker.roi import Window, crop
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 # Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
-UNCALIBRATED = np.array([[3.94, 3.81, 5.02, -4.33], [3.94, 3.81, 5.02, -4.0]])
+UNCALIBRATED = np.array([[3.0, 3.5, 4.5, -4.0], [2.5, 4.0, 4.0, -4.0]])
 KEPT = 64  # directions in the file; the tracker takes the first it wants
 
 

@@ -17,10 +17,10 @@ DAMPING = 0.2  # of the difference between target and surroundings
 SAMPLES = 24  # pixels along each side of a region that are counted, about
 
 
-def codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+def codes(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
     """(..., 3) BGR -> the histogram bin of each pixel."""
-    blue, green, red = (pixels[..., i] >> 5 for i in range(3))
-    return (blue.astype(np.uint16) << 6) | (green.astype(np.uint16) << 3) | red
+    blue, green, red = (pixels[..., i].astype(np.intp) // (256 // LEVELS) for i in range(3))
+    return (blue * LEVELS + green) * LEVELS + red
 
 
 def counts(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

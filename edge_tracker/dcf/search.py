@@ -26,7 +26,12 @@ class Search:
     """An endless search, one place per frame."""
 
     def __init__(
-        self, home: Box, roi_px: float, image_size: tuple[int, int], view: NDArray[np.uint8], colours: NDArray[np.float64]
+        self,
+        home: Box,
+        roi_px: float,
+        image_size: tuple[int, int],
+        view: NDArray[np.uint8],
+        colours: NDArray[np.float64],
     ) -> None:
         """home: where the target was last believed, roi_px: side of the window that is looked at with each box.
 
@@ -67,14 +72,15 @@ class Search:
         likeness[~np.isfinite(likeness)] = 0  # of plain areas
         top, left = (sides[1] - 1) // 2, (sides[0] - 1) // 2
         bottom, right = size[1] - likeness.shape[0] - top, size[0] - likeness.shape[1] - left
-        score = cv2.copyMakeBorder(likeness, top, bottom, left, right, cv2.BORDER_CONSTANT, value=-1.0)
+        framed = cv2.copyMakeBorder(likeness, top, bottom, left, right, cv2.BORDER_CONSTANT, value=-1.0)
+        score = np.asarray(framed, np.float32)
         present = counts(small)
         own = (self._colours / (self._colours + present / present.sum() + 1e-6)).astype(np.float32)[codes(small)]
         score += cv2.blur(own, sides) - AROUND * cv2.blur(own, (2 * sides[0] + 1, 2 * sides[1] + 1))
         reach = k * PITCH / 2 * self._roi_px
-        for number, (x, y) in enumerate(self._looked_at, start=1):
+        for age, (x, y) in enumerate(reversed(self._looked_at)):
             rows, columns = (slice(*(max(round(k * v + d), 0) for d in (-reach, reach))) for v in (y, x))
-            score[rows, columns] -= TIRING * number / REMEMBERED
+            score[rows, columns] -= TIRING * (1 - age / REMEMBERED)
         y, x = divmod(int(score.argmax()), size[0])
         place = (x + 0.5) * width / size[0], (y + 0.5) * height / size[1]
         self._looked_at.append(place)

@@ -33,6 +33,7 @@ VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; eve
 BOX_VIEWS, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 2, 0.15, 0.1  # number; of the sides; of log size
 LARGEST_CORRECTION = 0.2  # of a side, by the box regressor in one frame
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
+SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
 NOTHING = Evidence(0.0, 0.0, 0.0)
 
 
@@ -161,11 +162,16 @@ class DcfTracker:
     def _seek(self, image: NDArray[np.uint8], search: Search) -> Track:
         """While LOST: look where the target was last believed, and in one other place; learn nothing.
 
-        The place that is most like the target is followed; it is the target again once it was believed for a while.
+        What is most like the target is followed, and every other frame looked at in another size. It is the target
+        again once it was believed for a while.
         """
         c = self.config
         probability, found = self._probe(image, self._found or self._good)
-        elsewhere, other = self._probe(image, search.next(image))
+        if probability > c.lost_below and self._frame % 2:
+            place = _scaled(found, SEEK_ZOOM if self._frame % 4 == 1 else 1 / SEEK_ZOOM)
+        else:
+            place = search.next(image)
+        elsewhere, other = self._probe(image, place)
         if elsewhere > max(probability, c.lost_below):
             probability, found = elsewhere, other
         self._believed += c.belief_rate * (probability - self._believed)
@@ -173,7 +179,6 @@ class DcfTracker:
         self.box = self._found or self._good
         if self._found is None or self._believed < c.found_above:
             return Track(self.box, self._believed, TrackState.LOST)
-        # The target is found again.
         self._good, self._height, self._search, self._found = self.box, 1.0, None, None
         return Track(self.box, self._believed, TrackState.TRACKED)
 
