@@ -51,8 +51,9 @@ from edge_tracker.track import Track
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
 LOOK_WHILE_LOST = 0.3  # weight of a look while LOST: there are two in a frame, most of them where the target never was
 PENALTY = 1e-3  # on the squared weights: what is fitted stays finite where the classes part cleanly
-# LOST is said late, so that what an absence looks like to a tracker that still follows something is seen too.
-PATIENT = partial(replace, lost_below=0.3, lost_height=0.6)
+# LOST is said late, so that what an absence looks like to a tracker that still follows something is seen too, and never
+# ends, so that no look-alike is found and learned: its many frames would outweigh all others.
+PATIENT = partial(replace, lost_below=0.3, lost_height=0.6, found_above=1.0)
 
 # A row is Evidence, 1 if right or 0 if wrong, weight, half of the sequences.
 RIGHT_COLUMN, WEIGHT_COLUMN, HALF_COLUMN = (len(Evidence._fields) + i for i in range(3))

@@ -11,28 +11,29 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre
 
-LEVELS = 8  # of each of blue, green, red
+BITS = 3  # that are kept of each of blue, green, red
+BINS = 8**BITS
 MIDDLE, AROUND = 0.75, 2.0  # of the sides of the box: what is the target's; what is its surroundings, without the box
 DAMPING = 0.2  # of the difference between target and surroundings
 SAMPLES = 24  # pixels along each side of a region that are counted, about
 
 
-def codes(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
+def codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """(..., 3) BGR -> the histogram bin of each pixel."""
-    blue, green, red = (pixels[..., i].astype(np.intp) // (256 // LEVELS) for i in range(3))
-    return (blue * LEVELS + green) * LEVELS + red
+    blue, green, red = (np.asarray(pixels[..., i] >> 8 - BITS, np.uint16) for i in range(3))
+    return np.asarray(blue << 2 * BITS | green << BITS | red, np.uint16)
 
 
 def counts(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How many of the pixels lie in each bin, (LEVELS^3,)."""
-    return np.bincount(codes(pixels).ravel(), minlength=LEVELS**3).astype(np.float64)
+    """How many of the pixels lie in each bin, (BINS,)."""
+    return np.bincount(codes(pixels).ravel(), minlength=BINS).astype(np.float64)
 
 
 class Colours:
     """Of one target. Patches are uint8 (H, W, 3) BGR, boxes in their pixels."""
 
     def __init__(self, patch: NDArray[np.uint8], box: Box) -> None:
-        self.histogram = _share(counts(region(patch, box, MIDDLE)))  # (LEVELS^3,), sums to 1
+        self.histogram = _share(counts(region(patch, box, MIDDLE)))  # (BINS,), sums to 1
         inside, around = region(patch, box, 1.0, step=2), region(patch, box, AROUND, step=2)
         surroundings = np.maximum(counts(around) - counts(inside), 0)
         self._common = _overlap(self.histogram, _share(surroundings)) if surroundings.any() else 1.0

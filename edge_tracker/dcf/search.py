@@ -16,7 +16,7 @@ from edge_tracker.images import size_of
 
 PITCH = 0.5  # between two looks of the grid, of the ROI: a target on the border of one lies in the middle of the next
 TEMPLATE_AREA = 144  # pixels of the target in the frame that is scanned
-MOST_SCANNED = 320 * 240  # pixels of that frame
+MOST_SCANNED = 240 * 160  # pixels of that frame
 AROUND = 0.5  # weight of the colours in twice the box, which shall differ from those in the box
 SCANS = 2  # frames of each SCANS + 1 in which the scan says where to look; in the other it is the grid
 REMEMBERED, TIRING = 5, 0.3  # places looked at last, and by how much the last one of them counts less
@@ -58,17 +58,21 @@ class Search:
     def _resemblance(self, image: NDArray[np.uint8]) -> tuple[float, float]:
         """The centre of what looks most like the target and has not been looked at just before.
 
-        Normalised correlation with the last view, and the share of colours that the target has and the frame has not.
+        Normalised correlation with the last view, in grey, and the share of colours that are the target's rather than
+        the frame's.
         """
         width, height = size_of(image)
         _, _, w, h = self._home
         k = min(1.0, (TEMPLATE_AREA / (w * h)) ** 0.5, (MOST_SCANNED / (width * height)) ** 0.5)
-        skip = max(1, int(0.5 / k))  # resizing reads every pixel: drop most of a large frame's before
         size = max(1, round(k * width)), max(1, round(k * height))
-        small = np.asarray(cv2.resize(image[::skip, ::skip], size, interpolation=cv2.INTER_AREA), np.uint8)
+        small = image
+        if k < 0.5:  # averaging reads every pixel: drop most of a large frame's before
+            small = np.asarray(cv2.resize(image, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_NEAREST), np.uint8)
+        small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)
         sides = min(max(2, round(k * w)), size[0]), min(max(2, round(k * h)), size[1])
         view = cv2.resize(self._view, sides, interpolation=cv2.INTER_AREA)
-        likeness = cv2.matchTemplate(small, view, cv2.TM_CCOEFF_NORMED)
+        grey, grey_view = (cv2.cvtColor(part, cv2.COLOR_BGR2GRAY) for part in (small, view))
+        likeness = cv2.matchTemplate(grey, grey_view, cv2.TM_CCOEFF_NORMED)
         likeness[~np.isfinite(likeness)] = 0  # of plain areas
         top, left = (sides[1] - 1) // 2, (sides[0] - 1) // 2
         bottom, right = size[1] - likeness.shape[0] - top, size[0] - likeness.shape[1] - left
