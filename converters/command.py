@@ -25,11 +25,12 @@ from converters.gates import MAX_DROP, MIN_COSINE, Report, Tracking, compare, ju
 from converters.plan import KEPT_IN_FLOAT, Network, Plan, Writer
 from converters.prepare import normalised
 from converters.trunks import TRUNKS, load_trunk
+from converters.writing import exit_code, write_whole
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import PRECISIONS
 from edge_tracker.backbones.catalogue import Measured, ModelCard, entry_of, files_of, sha256_of, size_of_model
 from edge_tracker.backbones.host import cpu
-from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.errors import ModelError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_tasks
 from edge_tracker.evaluation.otb import Task, read_tasks
@@ -41,12 +42,7 @@ NOISE_CROPS = 4  # for a conversion without footage: it then has nothing to cali
 def main(writer: Writer, argv: Sequence[str] | None = None) -> int:
     """Run a converter; returns the exit code."""
     args = parse(writer, argv)
-    try:
-        convert(writer, args)
-    except EdgeTrackerError as error:
-        print(f"{writer.program}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(writer.program, lambda: convert(writer, args))
 
 
 def parse(writer: Writer, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -218,17 +214,8 @@ def keep(candidate: Path, args: argparse.Namespace, report: Report) -> None:
     """Give the candidate its name and its card. Raises ModelError."""
     output: Path = args.output
     origin = f"{args.weights.name}, sha256 {sha256_of(args.weights)}" if args.weights else "random, for tests"
-    temporaries = [output.with_suffix(file.suffix + ".partial") for file in files_of(candidate)]
-    try:
-        for file, temporary in zip(files_of(candidate), temporaries, strict=True):
-            temporary.write_bytes(file.read_bytes())
-        for file, temporary in zip(files_of(candidate), temporaries, strict=True):
-            temporary.replace(output.with_suffix(file.suffix))
-        failed = tuple(gate for gate, _ in report.failures)
-        card = ModelCard.of(output, entry_of(args.model), origin, args.precision, failed, report.measured)
-        card.write(output)
-    except OSError as error:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
-        raise ModelError(f"cannot write {output}: {error.strerror or error}") from error
+    write_whole({output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
+    failed = tuple(gate for gate, _ in report.failures)
+    card = ModelCard.of(output, entry_of(args.model), origin, args.precision, failed, report.measured)
+    card.write(output)
     print(f"\n{output}: {card.bytes} bytes, sha256 {card.sha256}")

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_tracker.backbones.base import Layer, Tap
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB / 255, as torchvision's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -315,7 +315,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and NumPy raise many kinds here
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelError(f"cannot read weights from {path}: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path} is not a state dict (a mapping of names to tensors)")

@@ -7,7 +7,6 @@ The graph is the network proper, without the sorting and scaling before it: "inp
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from converters.writing import OPSET
+from converters.writing import OPSET, exit_code, write_whole
 from edge_tracker.backbones.weight_networks import read_weight_network, weight_network_metadata
-from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_network import HIGHEST_WEIGHT, WeightNetwork
 
 MODEL = "weight-network"
@@ -41,19 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, required=True, help="the .safetensors file")
     parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write")
     args = parser.parse_args(argv)
-    try:
-        network, model = read_weight_network(args.weights)
-        graph = to_onnx(network, model)
-        if not args.output.parent.is_dir():
-            raise ModelError(f"no folder {args.output.parent} to write {args.output.name} into")
-        partial = args.output.with_name(args.output.name + ".partial")
-        partial.write_bytes(graph.SerializeToString(deterministic=True))
-        partial.replace(args.output)
-    except (EdgeTrackerError, OSError) as error:
-        print(f"to_onnx: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.output}: {args.output.stat().st_size} bytes")
-    return 0
+    return exit_code("to_onnx", lambda: convert(args.weights, args.output))
+
+
+def convert(weights: Path, output: Path) -> None:
+    """Convert the network in the file `weights`. Raises ModelError."""
+    graph = to_onnx(*read_weight_network(weights))
+    content = graph.SerializeToString(deterministic=True)
+    write_whole({output: content})
+    print(f"{output}: {len(content)} bytes")
 
 
 def to_onnx(network: WeightNetwork, model: str) -> onnx.ModelProto:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 
 from converters.gates import MAX_DROP, MIN_COSINE
 from converters.weight_network import MODEL, graph_inputs
+from converters.writing import exit_code, write_whole
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import files_of, size_of_model
 from edge_tracker.backbones.weight_networks import read_weight_network
-from edge_tracker.errors import EdgeTrackerError, ModelError, OutputError
+from edge_tracker.errors import ModelError, OutputError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
@@ -103,12 +103,7 @@ def main(writer: NetworkWriter, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help=f"the {writer.suffix} file to write")
     parser.add_argument("--report", type=Path, metavar="FILE.json")
     args = parser.parse_args(argv)
-    try:
-        convert(writer, args)
-    except EdgeTrackerError as error:
-        print(f"{writer.program}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(writer.program, lambda: convert(writer, args))
 
 
 def convert(writer: NetworkWriter, args: argparse.Namespace) -> None:
@@ -133,10 +128,7 @@ def convert(writer: NetworkWriter, args: argparse.Namespace) -> None:
             except OSError as error:
                 raise OutputError(f"cannot write {args.report}: {error.strerror or error}") from error
         judge(report, args)
-        for file in files_of(candidate):
-            partial = args.output.with_suffix(file.suffix + ".partial")
-            partial.write_bytes(file.read_bytes())
-            partial.replace(args.output.with_suffix(file.suffix))
+        write_whole({args.output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
 
 
 def judge(report: Report, args: argparse.Namespace) -> None:

@@ -1,14 +1,16 @@
-"""What every writer of ONNX files does at the end: state the taps, drop the traces of the machine, write whole."""
+"""What the converters share at the end: clean ONNX graphs, whole files, errors of one line."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
 
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo
-from edge_tracker.backbones.catalogue import ModelCard, entry_of
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import EdgeTrackerError, ModelError
 
 OPSET = 18
 
@@ -27,19 +29,26 @@ def finish(model: onnx.ModelProto, info: BackboneInfo) -> onnx.ModelProto:
     return model
 
 
-def write(model: onnx.ModelProto, output: Path, origin: str) -> None:
-    """Write the model and its card, the model under a partial name first, and print what was written.
-
-    origin: what the weights are, for the card. Raises ModelError.
-    """
-    name = BackboneInfo.from_metadata({p.key: p.value for p in model.metadata_props}, output).model
-    temporary = output.with_name(output.name + ".partial")
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Write the files of one model under partial names, then rename them: all of them or none. Raises ModelError."""
+    partials = {path: path.with_name(path.name + ".partial") for path in files}
     try:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
-        temporary.replace(output)
-        card = ModelCard.of(output, entry_of(name), origin)
-        card.write(output)
+        for path, content in files.items():
+            partials[path].write_bytes(content)
+        for path, partial in partials.items():
+            partial.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ModelError(f"cannot write {output}: {error.strerror}") from error
-    print(f"{output}: {card.bytes} bytes, sha256 {card.sha256}")
+        with contextlib.suppress(OSError):
+            for partial in partials.values():
+                partial.unlink(missing_ok=True)
+        raise ModelError(f"cannot write {next(iter(files))}: {error.strerror or error}") from error
+
+
+def exit_code(program: str, work: Callable[[], None]) -> int:
+    """Do a converter's work; 0, or 2 after its error as one line on standard error."""
+    try:
+        work()
+    except EdgeTrackerError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    return 0

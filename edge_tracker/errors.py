@@ -1,4 +1,4 @@
-"""The errors this package raises on purpose. Each message says what was wrong and what to do."""
+"""The errors this package raises on purpose. Each message says what was wrong and what to do, in one line."""
 
 
 class EdgeTrackerError(Exception):
@@ -31,3 +31,8 @@ class OutputError(EdgeTrackerError):
 
 class DatasetError(EdgeTrackerError):
     """A folder of sequences is missing, empty or has unreadable ground truth."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, for a message of one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -10,7 +10,7 @@ import threadpoolctl
 from numpy.typing import ArrayLike, NDArray
 
 from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_basis, find_model, find_weight_network, load_backbone
+from edge_tracker.backbones.catalogue import BASIS, WEIGHT_NETWORK, find_companion, find_model, load_backbone
 from edge_tracker.backbones.weight_networks import load_weight_network
 from edge_tracker.boxes import as_box
 from edge_tracker.config import DcfConfig, FmstConfig
@@ -74,8 +74,8 @@ class Tracker:
             backbone = load_backbone(path, engine, threads)
             network = None
             if tracker == "fmst-net":
-                file = find_weight_network(backbone.info.model, models_dir, weight_network)
-                network = load_weight_network(file, backbone.info)
+                file = weight_network or find_companion(backbone.info.model, WEIGHT_NETWORK, models_dir)
+                network = load_weight_network(Path(file), backbone.info)
             config = config if seed is None else replace(config, seed=seed)
             self._method = FmstTracker(backbone, config, network)
         else:
@@ -124,4 +124,4 @@ class Tracker:
 
 
 def _basis(backbone: Backbone, models_dir: str | Path | None) -> Basis:
-    return load_basis(find_basis(backbone.info.model, models_dir), backbone.info)
+    return load_basis(find_companion(backbone.info.model, BASIS, models_dir), backbone.info)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
-from edge_tracker.errors import ConfigError, ModelError
+from edge_tracker.errors import ConfigError, ModelError, OutputError, first_line
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
@@ -77,6 +79,34 @@ def over_seeds(
         scores.append((100 * mean.precision_score, 100 * mean.success_score))
     precision, success = np.array(scores).T
     return precision, success
+
+
+def check_output(path: Path, suffix: str) -> None:
+    """Raise OutputError where `path` could not be written at the end of a long run; asked at its beginning."""
+    if path.suffix != suffix:
+        raise OutputError(f"--output is a {suffix} file, not {path.name}")
+    if not path.parent.is_dir():
+        raise OutputError(f"no folder {path.parent} to write {path.name} into")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.open("ab").close()
+        partial.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` a file under a partial name, then rename it. Raises OutputError."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
 
 
 def spread(values: np.ndarray) -> str:

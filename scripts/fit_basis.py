@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from common import check_output
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.cli.options import positive_int
 from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import fit_projection, save_basis
+from edge_tracker.dcf.basis import Projection, fit_projection, save_basis
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.roi import Window, crop
@@ -44,26 +47,52 @@ def target_crops(data: Path, side: int, every: int, random: np.random.Generator)
 
 
 def photo_crops(photos: Path, side: int, random: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
-    """A random square of every picture."""
-    for path in sorted(p for p in photos.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    """A random square of every picture. Raises DatasetError where there is none."""
+    paths = sorted(p for p in photos.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not paths:
+        raise DatasetError(f"no picture under {photos}")
+    for path in paths:
         image = read_image(path)
         height, width = image.shape[:2]
-        edge = round(min(height, width) * random.uniform(0.3, 1))
+        edge = max(1, round(min(height, width) * random.uniform(0.3, 1)))
         x, y = random.integers(width - edge + 1), random.integers(height - edge + 1)
         yield crop(image, Window(int(x), int(y), edge), side)
 
 
-def main() -> int:
+def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[dict[str, Projection], int]:
+    """The projection of every tap, by name, and the number of cells of the first that it was fitted to. Raises
+    DatasetError where there are no crops."""
+    taps = backbone.info.taps
+    counts = [0] * len(taps)
+    sums = [np.zeros(tap.channels) for tap in taps]
+    products = [np.zeros((tap.channels, tap.channels)) for tap in taps]
+    for patch in crops:
+        for i, features in enumerate(backbone(patch)):
+            flat = features.reshape(-1, features.shape[-1])
+            counts[i] += len(flat)
+            sums[i] += flat.sum(axis=0)
+            products[i] += flat.T @ flat
+    if not counts[0]:
+        raise DatasetError("no picture at all: give --data, --photos or both")
+    projections = {}
+    for tap, count, total, product in zip(taps, counts, sums, products, strict=True):
+        mean = total / count
+        projections[tap.name] = fit_projection(mean, product / count - np.outer(mean, mean), KEPT)
+    return projections, counts[0]
+
+
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, help="folder of sequences, OTB layout")
     parser.add_argument("--photos", type=Path, help="folder of pictures")
-    parser.add_argument("--every", type=int, default=3, help="use every so-many-th frame (default: %(default)s)")
+    parser.add_argument("--every", type=positive_int, default=3, help="every so-many-th frame (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
+        check_output(args.output, ".npz")
         backbone = load_backbone(find_model(args.model, args.models_dir), purposes=PURPOSES)
         random = np.random.default_rng(args.seed)
         side = backbone.info.input_side
@@ -72,28 +101,12 @@ def main() -> int:
             sources.append(target_crops(args.data, side, args.every, random))
         if args.photos:
             sources.append(photo_crops(args.photos, side, random))
-        counts = [0] * len(backbone.info.taps)
-        sums = [np.zeros(tap.channels) for tap in backbone.info.taps]
-        products = [np.zeros((tap.channels, tap.channels)) for tap in backbone.info.taps]
-        for source in sources:
-            for patch in tqdm(source, unit=" crops", disable=None):
-                for i, features in enumerate(backbone(patch)):
-                    flat = features.reshape(-1, features.shape[-1])
-                    counts[i] += len(flat)
-                    sums[i] += flat.sum(axis=0)
-                    products[i] += flat.T @ flat
-        if not counts[0]:
-            raise DatasetError("no picture at all: give --data, --photos or both")
-        projections = {}
-        for tap, count, total, product in zip(backbone.info.taps, counts, sums, products, strict=True):
-            mean = total / count
-            covariance = product / count - np.outer(mean, mean)
-            projections[tap.name] = fit_projection(mean, covariance, KEPT)
+        projections, cells = fit(backbone, tqdm(chain(*sources), unit=" crops", disable=None))
         save_basis(args.output, backbone.info.model, projections, UNCALIBRATED)
     except (EdgeTrackerError, OSError) as error:
         print(f"fit_basis: {error}", file=sys.stderr)
         return 2
-    print(f"{args.output}: {args.output.stat().st_size} bytes, from {counts[0]} cells")
+    print(f"{args.output}: {args.output.stat().st_size} bytes, from {cells} cells")
     return 0
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import find_model, find_weight_network, load_backbone
+from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_companion, find_model, load_backbone
 from edge_tracker.backbones.weight_networks import read_weight_network
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError, ModelError
@@ -209,7 +209,7 @@ def networks(models: list[str], run: Runner) -> None:
         if run.args.paper_networks and theirs.is_file():
             row("network, paper's recipe", "0.5", run.with_network(model, theirs, alpha=0.5), printed)
         try:
-            ours = find_weight_network(model, run.args.models_dir)
+            ours = find_companion(model, WEIGHT_NETWORK, run.args.models_dir)
         except ModelError:
             continue
         own = read_weight_network(ours)[0].alpha

@@ -5,7 +5,8 @@
 
 No labels are needed: any pictures and frames will do, best those of the cameras that it shall serve. The student's
 taps, and more lightly its blocks' outputs, are drawn to the teacher's, each channel in units of its own spread.
-Interrupted, it resumes from `<output>.checkpoint`. See docs/training.md.
+Interrupted, it resumes from `<output>.checkpoint`. What it was trained on and what came of it is in a .json beside the
+output, for scripts/model_card.py. See docs/training.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from common import check_output, write_whole
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -33,7 +37,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters.trunks import TRUNKS, MobileNetV3, TrunkSpec, load_trunk
-from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError
+from edge_tracker.backbones.catalogue import sha256_of
+from edge_tracker.cli.options import positive_int
+from edge_tracker.errors import ConfigError, DatasetError, EdgeTrackerError, ModelError, first_line
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 LONGEST_SIDE_PX = 400  # images are kept in memory at most this large
@@ -41,6 +47,9 @@ HELD_OUT = 20  # every so-many-th scene is never trained on
 # Share of all crops, and the side of those crops: most of the learning is cheap at low resolution.
 STAGES = ((0.60, 128), (0.20, 160), (0.20, 224))
 OUTPUT_WEIGHT = 0.3  # of the blocks' outputs against the taps
+LOOKED_AT = 32  # crops in a batch of those below
+UNIT_BATCHES = 16  # from which the teacher's spread is taken
+UNSEEN_BATCHES = 4  # of held-out scenes, on which the student is measured
 
 
 @dataclass(frozen=True)
@@ -54,21 +63,40 @@ class Scene:
 def read_scenes(folders: list[Path]) -> tuple[list[Scene], list[Scene]]:
     """All images under `folders`, those of a folder called img as one scene: for training, held out.
 
-    Raises DatasetError where there are none.
+    Raises DatasetError where there are too few, SourceError for one that cannot be decoded.
     """
-    paths = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if len(paths) < 2 * HELD_OUT:
-        raise DatasetError(f"{len(paths)} images under {', '.join(map(str, folders))}: too few to learn from")
-    scenes: dict[Path, list[NDArray[np.uint8]]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DatasetError(f"no folder of images at {folder}")
+    paths = sorted({p for f in folders for p in f.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()})
+    scenes: dict[Path, list[NDArray[np.uint8]]] = {scene_of(path): [] for path in paths}
+    if len(paths) < 2 * HELD_OUT or len(scenes) < 2:
+        found = f"{len(paths)} images of {len(scenes)} scenes under {', '.join(map(str, folders))}"
+        raise DatasetError(f"{found}: too few to learn from, {2 * HELD_OUT} of two scenes are the least")
     for path in tqdm(paths, desc="reading", unit=" images", disable=None):
         image = read_image(path)
         k = LONGEST_SIDE_PX / max(image.shape[:2])
         if k < 1:
             image = np.asarray(cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA), np.uint8)
-        scenes.setdefault(path.parent if path.parent.name == "img" else path, []).append(image)
+        scenes[scene_of(path)].append(image)
     ordered = [Scene(str(path), images) for path, images in scenes.items()]
     held_out = ordered[:: min(HELD_OUT, len(ordered))]
     return [s for i, s in enumerate(ordered) if i % HELD_OUT], held_out
+
+
+def scene_of(path: Path) -> Path:
+    """The folder of a video's frames, or the picture itself."""
+    return path.parent if path.parent.name == "img" else path
+
+
+def described(folders: list[Path], scenes: list[Scene]) -> str:
+    """What `scenes` are, in words for a model card."""
+    videos = [len(scene.images) for scene in scenes if Path(scene.name).name == "img"]
+    names = ", ".join(folder.resolve().name for folder in folders)
+    return (
+        f"{len(scenes) - len(videos)} pictures and {len(videos)} videos ({sum(videos)} frames) of {names}; "
+        f"every {HELD_OUT}th scene held out"
+    )
 
 
 class Crops(IterableDataset[Tensor]):
@@ -185,7 +213,7 @@ def channel_units(teacher: Eye, batches: list[Tensor]) -> list[tuple[Tensor, Ten
         variance = torch.cat([m.float() for m in layer]).var(dim=(0, 2, 3))
         alive = variance > 1e-6 * variance.median()
         weight = torch.where(alive, 1 / (variance + 1e-3 * variance.median()), 0.0)
-        units.append((weight, alive.sum()))
+        units.append((weight, alive.sum().clamp_min(1)))
     return units
 
 
@@ -221,18 +249,19 @@ def distillation_loss(
 def channel_correlation(student: Eye, teacher: Eye, batches: list[Tensor]) -> dict[str, float]:
     """Median over channels of the correlation with the teacher, per tapped block; channels dead in it left out."""
     student.eval()
-    blocks = tapped_blocks(teacher.trunk)
-    pairs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
+    sums: dict[int, Tensor] = {}  # block -> (6, C): of 1, f, w, f f, w w, f w
     with torch.no_grad():
         for batch in batches:
-            for kept, f, w in zip(pairs, student(batch), teacher(batch), strict=False):
-                kept.append((f.transpose(0, 1).flatten(1), w.transpose(0, 1).flatten(1)))
+            for block, f, w in zip(tapped_blocks(teacher.trunk), student(batch), teacher(batch), strict=False):
+                f, w = (m.transpose(0, 1).flatten(1).double() for m in (f, w))
+                new = torch.stack([part.sum(1) for part in (torch.ones_like(f), f, w, f * f, w * w, f * w)])
+                sums[block] = sums[block] + new if block in sums else new
     result = {}
-    for block, kept in zip(blocks, pairs, strict=True):
-        f, w = (torch.cat(side, dim=1).double() for side in zip(*kept, strict=True))
-        f, w = f - f.mean(1, keepdim=True), w - w.mean(1, keepdim=True)
-        alive = w.square().mean(1) > 1e-6 * w.square().mean(1).median()
-        correlation = (f * w).sum(1) / (f.norm(dim=1) * w.norm(dim=1) + 1e-12)
+    for block, (count, *moments) in sums.items():
+        f, w, ff, ww, fw = (moment / count for moment in moments)
+        f_variance, w_variance = ff - f * f, ww - w * w
+        alive = w_variance > 1e-6 * w_variance.median()
+        correlation = (fw - f * w) / (f_variance.clamp_min(0) * w_variance).sqrt().clamp_min(1e-12)
         result[f"block{block}"] = round(float(correlation[alive].median()), 4)
     return result
 
@@ -265,10 +294,15 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
 
 class Training:
-    """Student, its moving average, optimiser and where they are: all that a checkpoint holds."""
+    """Student, its moving average, optimiser and where they are: all that a checkpoint holds.
 
-    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+    `command` is what was typed, `teacher` says who teaches: both for the record.
+    """
+
+    def __init__(self, args: argparse.Namespace, command: str, device: torch.device) -> None:
         torch.manual_seed(args.seed)
+        self.commands = [command]
+        self.teacher = f"{args.teacher}, {args.teacher_weights.name}, sha256 {sha256_of(args.teacher_weights)}"
         self.student = make_eye(args.student, None, device)
         self.student.trunk.train()
         for module in self.student.modules():
@@ -315,48 +349,76 @@ class Training:
             "crops": self.crops,
             "seconds": self.seconds,
             "history": self.history,
+            "commands": self.commands,
+            "teacher": self.teacher,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
-        self.average.load_state_dict(state["average"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.crops, self.seconds, self.history = state["crops"], state["seconds"], state["history"]
+    def restore(self, path: Path, device: torch.device) -> None:
+        """Go on from the checkpoint at `path`. Raises ModelError for one that is broken, of another student or teacher.
+
+        Checkpoints of earlier versions hold neither commands nor teacher.
+        """
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            teacher = str(state.get("teacher", self.teacher))
+            earlier = [str(command) for command in state.get("commands", [])]
+            self.student.load_state_dict(state["student"])
+            self.average.load_state_dict(state["average"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+            self.crops, self.seconds = int(state["crops"]), float(state["seconds"])
+            self.history = list(state["history"])
+        except Exception as error:  # torch raises many kinds here
+            reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
+            raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
+        if teacher.split()[-1] != self.teacher.split()[-1]:  # the weights' SHA-256: a file may be called otherwise now
+            raise ModelError(f"{path} was taught by {teacher}, not by {self.teacher}; delete it to begin anew")
+        self.commands = [*(command for command in earlier if command not in self.commands), *self.commands]
 
 
-def save_whole(path: Path, write: Any) -> None:
-    """Write under a partial name, then rename."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)
+def check(args: argparse.Namespace) -> None:
+    """Refuse a command that cannot end well before anything is computed. Raises EdgeTrackerError."""
+    check_output(args.output, ".safetensors")
+    if not 0 < args.lr < math.inf or not 0 <= args.weight_decay < math.inf:
+        raise ConfigError("--lr is positive, --weight-decay is not negative")
+    if not 0 <= args.ema < 1 or args.workers < 0 or not args.look_every_s >= 0:
+        raise ConfigError("--ema lies in [0, 1), --workers and --look-every-s are not negative")
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace, command: str) -> None:
+    check(args)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(args.threads)
-    training_scenes, held_out = read_scenes(args.images)
     teacher = make_eye(args.teacher, args.teacher_weights, device).requires_grad_(False)
-    training = Training(args, device)
+    training = Training(args, command, device)
     if [m.shape[1] for m in teacher(probe(device))] != [m.shape[1] for m in training.student(probe(device))]:
         raise ModelError(f"{args.student} and {args.teacher} have maps of different widths")
     checkpoint = args.output.with_name(args.output.name + ".checkpoint")
     if checkpoint.is_file():
-        training.restore(torch.load(checkpoint, map_location=device, weights_only=True))
+        training.restore(checkpoint, device)
         print(f"resuming after {training.crops} crops", file=sys.stderr)
-    unseen = [b.to(device) for b, _ in zip(Crops(held_out, 32, 224, 1), range(4), strict=False)]
-    first = [b.to(device) for b, _ in zip(Crops(training_scenes, 32, 128, 2), range(16), strict=False)]
+    training_scenes, held_out = read_scenes(args.images)
+    data = described(args.images, training_scenes + held_out)
+    unseen = take(Crops(held_out, LOOKED_AT, STAGES[-1][1], 1), UNSEEN_BATCHES, device)
+    first = take(Crops(training_scenes, LOOKED_AT, STAGES[0][1], 2), UNIT_BATCHES, device)
     units = channel_units(teacher, first)
     if training.crops == 0:
         match_spread(training.student, teacher, first)
     taps = len(tapped_blocks(teacher.trunk))
+    side, smooth = STAGES[-1][1], list[float]()
     progress = tqdm(total=args.crops, initial=training.crops, unit=" crops", disable=None, smoothing=0.05)
     while training.crops < args.crops:
         side = STAGES[stage_of(training.crops / args.crops)][1]
         crops = Crops(training_scenes, args.batch, side, args.seed + training.crops)
-        loader = DataLoader(crops, batch_size=None, num_workers=args.workers, prefetch_factor=4)
+        loader = DataLoader(
+            crops,
+            batch_size=None,
+            num_workers=args.workers,
+            prefetch_factor=4 if args.workers else None,
+            worker_init_fn=leave_ctrl_c_to_the_parent,
+        )
         last_look = time.monotonic()
-        smooth: list[float] = []
+        smooth = []
         for batch in loader:
             start = time.monotonic()
             done = training.crops / args.crops
@@ -374,62 +436,93 @@ def train(args: argparse.Namespace) -> None:
             smooth = parts if not smooth else [0.98 * s + 0.02 * p for s, p in zip(smooth, parts, strict=True)]
             progress.update(len(images))
             if time.monotonic() - last_look > args.look_every_s:
-                look(training, teacher, unseen, smooth[:taps], side, checkpoint, args)
+                look(training, teacher, unseen, smooth[:taps], side, data, args.output)
                 last_look = time.monotonic()
-    look(training, teacher, unseen, [], 224, checkpoint, args)
+    progress.close()
+    look(training, teacher, unseen, smooth[:taps], side, data, args.output)
 
 
 def probe(device: torch.device) -> Tensor:
     return torch.zeros(2, 3, 64, 64, dtype=torch.uint8, device=device)
 
 
+def take(crops: Crops, count: int, device: torch.device) -> list[Tensor]:
+    """The first `count` batches."""
+    return [batch.to(device) for batch, _ in zip(crops, range(count), strict=False)]
+
+
+def leave_ctrl_c_to_the_parent(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def look(
-    training: Training,
-    teacher: Eye,
-    unseen: list[Tensor],
-    losses: list[float],
-    side: int,
-    checkpoint: Path,
-    args: argparse.Namespace,
+    training: Training, teacher: Eye, unseen: list[Tensor], losses: list[float], side: int, data: str, output: Path
 ) -> None:
-    """Measure the averaged student on unseen images, and write checkpoint, weights and history."""
+    """Measure the averaged student on unseen images; write checkpoint, weights and record. Raises OutputError."""
     student = training.average.module
     assert isinstance(student, Eye)
-    record = {
+    found = {
         "crops": training.crops,
         "minutes": round(training.seconds / 60, 1),
         "side": side,
         "losses": [round(v, 4) for v in losses],
         "correlation": channel_correlation(student, teacher, unseen),
     }
-    training.history.append(record)
-    tqdm.write(json.dumps(record), file=sys.stderr)
-    save_whole(checkpoint, lambda path: torch.save(training.state(), path))
+    if not training.history or training.history[-1]["crops"] != training.crops:  # else nothing was left to do
+        training.history.append(found)
+    tqdm.write(json.dumps(found), file=sys.stderr)
+    write_whole(output.with_name(output.name + ".checkpoint"), lambda path: torch.save(training.state(), path))
     weights = {k: v.cpu().contiguous() for k, v in student.trunk.state_dict().items()}
-    save_whole(args.output, lambda path: save_file(weights, path))
-    args.output.with_suffix(".json").write_text(json.dumps(training.history, indent=1) + "\n", encoding="utf-8")
+    write_whole(output, lambda path: save_file(weights, path))
+    record = {
+        "teacher": training.teacher,
+        "data": data,
+        "command": "; then ".join(training.commands),
+        "crops": training.crops,
+        "hours": round(training.seconds / 3600, 2),
+        "correlation": found["correlation"],
+        "sha256": sha256_of(output),
+        "history": training.history,
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def main() -> int:
+def command_line(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """The command as it goes on record: what is not default, of paths the last part alone."""
+    words = ["python", "scripts/train_backbone.py"]
+    for name, value in vars(args).items():
+        if value != parser.get_default(name):
+            values = value if isinstance(value, list) else [value]
+            words += ["--" + name.replace("_", "-")]
+            words += [v.resolve().name if isinstance(v, Path) else str(v) for v in values]
+    return shlex.join(words)
+
+
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [name for name in TRUNKS if name.startswith(("edge", "mobilenetv3"))]
-    parser.add_argument("--student", choices=names, required=True)
+    # A student's norms are trained; the minimalistic release has them folded into its convolutions.
+    students = [name for name in names if not name.endswith("minimalistic")]
+    parser.add_argument("--student", choices=students, required=True)
     parser.add_argument("--teacher", choices=names, required=True)
     parser.add_argument("--teacher-weights", type=Path, required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of pictures and frames")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--crops", type=int, default=100_000, help="how many to train on (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--crops", type=positive_int, default=100_000, help="how many to train on (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=positive_int, default=32)
     parser.add_argument("--lr", type=float, default=1e-2, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--ema", type=float, default=0.998, help="of the averaged weights, per step")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive_int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes that cut crops")
     parser.add_argument("--look-every-s", type=float, default=300.0, help="seconds between measurements")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
-        train(args)
+        train(args, command_line(parser, args))
     except EdgeTrackerError as error:
         print(f"train_backbone: {error}", file=sys.stderr)
         return 2

@@ -23,9 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import spread
+from common import check_output, spread, write_whole
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from torch import Tensor, nn
 from tqdm import tqdm
 from weight_objectives import OBJECTIVES, Batch, ObjectiveSettings
@@ -34,7 +33,7 @@ from weight_pairs import KINDS, Pairs, load_pairs
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
-from edge_tracker.backbones.weight_networks import selection_layers, weight_network_metadata
+from edge_tracker.backbones.weight_networks import save_weight_network, selection_layers
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.metrics import Curves, mean_curves
 from edge_tracker.evaluation.ope import run_task
@@ -197,9 +196,8 @@ def train(
             best = {name: value.clone() for name, value in net.state_dict().items()}
         if checkpoint is not None:
             state = {"recipe": repr(recipe), "seed": seed, "net": net.state_dict(), "best": best, "curve": curve}
-            partial_file = checkpoint.with_name(checkpoint.name + ".partial")
-            torch.save({**state, "optimiser": optimiser.state_dict(), "chance": chance.get_state()}, partial_file)
-            partial_file.replace(checkpoint)
+            state |= {"optimiser": optimiser.state_dict(), "chance": chance.get_state()}
+            write_whole(checkpoint, partial(torch.save, state))
     net.load_state_dict(best)
     return net.eval(), curve
 
@@ -229,16 +227,6 @@ def folds(names: Sequence[str], count: int, seed: int = 7) -> list[list[int]]:
     return found
 
 
-def write(net: WeightNetwork, model: str, output: Path) -> None:
-    """Write the network, float16, all or nothing."""
-    data = save(
-        {name: tensor.astype(np.float16) for name, tensor in net.tensors.items()}, weight_network_metadata(net, model)
-    )
-    partial_file = output.with_name(output.name + ".partial")
-    partial_file.write_bytes(data)
-    partial_file.replace(output)
-
-
 def tracked(make: partial[Tracker], tasks: Sequence[Task]) -> Iterator[Curves]:
     for task in tasks:
         yield run_task(make, task).curves
@@ -256,7 +244,7 @@ def cross_validate(
         file = args.output.with_name(f"{args.output.name}.fold{number}")
         learned, held = part(tasks, pairs, fold, args.sequences)
         net, _ = train(recipe, layers, learned, held, args.seed, file.with_name(file.name + ".checkpoint"))
-        write(net.export(), backbone.info.model, file)
+        save_weight_network(file, net.export(), backbone.info.model)
         unseen = [tasks[i] for i in fold]
         for alpha in args.alphas or [recipe.settings.alpha]:
             for seed in range(args.seeds):
@@ -347,8 +335,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 def run(args: argparse.Namespace) -> None:
     recipe = recipe_of(args)
-    if not args.output.parent.is_dir():
-        raise EdgeTrackerError(f"no folder {args.output.parent} to write {args.output.name} into")
+    check_output(args.output, ".safetensors")
     backbone = load_backbone(find_model(args.model, args.models_dir))
     layers = selection_layers(backbone.info)
     tasks = read_tasks(args.data)
@@ -364,7 +351,7 @@ def run(args: argparse.Namespace) -> None:
     network = net.export()
     if args.own_alpha is not None:
         network = dataclasses.replace(network, alpha=args.own_alpha)
-    write(network, backbone.info.model, args.output)
+    save_weight_network(args.output, network, backbone.info.model)
     checkpoint.unlink(missing_ok=True)
     print("| epoch | training loss | validation loss |\n|---|---|---|")
     for number, losses in enumerate(curve, 1):

@@ -7,13 +7,14 @@ import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_tracker.backbones.base import PRECISIONS, Backbone
 from edge_tracker.backbones.host import cpu
-from edge_tracker.errors import ConfigError, ModelError
+from edge_tracker.errors import ConfigError, ModelError, OutputError
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ SUFFIXES = tuple(dict.fromkeys(suffix for engine in ENGINES.values() for suffix 
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
+# What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
+BASIS, WEIGHT_NETWORK = ".basis.npz", ".weights.safetensors"
+COMPANIONS = {
+    BASIS: ("basis", "scripts/fit_basis.py"),
+    WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
+}
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -62,7 +70,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A model by name. Accuracy is that of FMST with it, OPE on 12 tasks of OTB2013, docs/results.md."""
+    """A model by name. Accuracy is that of FMST with it, OPE on 12 tasks of OTB2013, docs/results.md; for models of our
+    own it is on the card of each file."""
 
     name: str
     licence: str
@@ -75,11 +84,6 @@ class CatalogueEntry:
         """What the file of full precision is called; see `variants` for the others."""
         return f"{self.name}.onnx"
 
-    @property
-    def weight_network_file(self) -> str:
-        """Of the network trained on this model's features; the file states so, and is refused with any other."""
-        return f"{self.name}.weights.safetensors"
-
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
@@ -87,13 +91,13 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "edge-small",
         "Apache-2.0",
         "ours: MobileNetV3-Small, trained by scripts/train_backbone.py; in the package",
-        "precision 75.3 %, success 47.5 %",
+        "on its card",
     ),
     CatalogueEntry(
         "edge-large",
         "Apache-2.0",
         "ours: MobileNetV3-Large, trained by scripts/train_backbone.py; in the package",
-        "precision 78.0 %, success 52.8 %",
+        "on its card",
     ),
     CatalogueEntry(
         "mobilenetv3-small",
@@ -122,12 +126,6 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "not measured: no weights at hand",
         Weights(_TORCHVISION + "vgg16-397923af.pth", "397923af"),
     ),
-    CatalogueEntry(
-        "filterbank",
-        "Apache-2.0",
-        "made by hand, converters/filterbank.py; in the package",
-        "precision 61.3 %, success 35.8 %",
-    ),
 )
 
 
@@ -148,8 +146,50 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How a model was trained to see as a teacher does: what scripts/train_backbone.py writes beside the weights."""
+
+    teacher: str  # name, file and SHA-256 of its weights
+    data: str
+    command: str
+    crops: int
+    hours: float
+    correlation: Mapping[str, float]  # with the teacher on unseen pictures, by tapped block: median over channels
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Training:
+        """From JSON. Raises KeyError, ValueError, TypeError or AttributeError for what is none."""
+        teacher, data, command = (str(fields[name]) for name in ("teacher", "data", "command"))
+        correlation = {str(block): float(value) for block, value in fields["correlation"].items()}
+        return cls(teacher, data, command, int(fields["crops"]), float(fields["hours"]), correlation)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well a tracker tracks with a model: OPE, %, mean and deviation over seeds; scripts/model_card.py."""
+
+    tracker: str
+    data: str
+    seeds: int
+    precision: float
+    precision_deviation: float
+    success: float
+    success_deviation: float
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Accuracy:
+        """From JSON. Raises KeyError, ValueError or TypeError for what is none."""
+        names = ("precision", "precision_deviation", "success", "success_deviation")
+        values = (float(fields[name]) for name in names)
+        return cls(str(fields["tracker"]), str(fields["data"]), int(fields["seeds"]), *values)
+
+
+@dataclass(frozen=True)
 class ModelCard:
-    """What a converter writes beside a model file, `<file>.json`: enough to tell whether it is the file it was."""
+    """What a converter writes beside a model file, `<file>.json`: enough to tell whether it is the file it was.
+
+    `training` and `accuracy` are put there by scripts/model_card.py.
+    """
 
     model: str
     bytes: int
@@ -160,6 +200,8 @@ class ModelCard:
     precision: str = "fp32"
     failed_gates: tuple[str, ...] = ()  # what it was written in spite of, with --force
     measured: Measured | None = None
+    training: Training | None = None
+    accuracy: tuple[Accuracy, ...] = ()
 
     @classmethod
     def of(
@@ -189,13 +231,20 @@ class ModelCard:
             fields["failed_gates"] = tuple(fields.get("failed_gates", ()))
             if fields.get("measured") is not None:
                 fields["measured"] = Measured(**fields["measured"])
+            if fields.get("training") is not None:
+                fields["training"] = Training.of(fields["training"])
+            fields["accuracy"] = tuple(Accuracy.of(row) for row in fields.get("accuracy", ()))
             return cls(**fields)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise ModelError(f"the model card {path} cannot be read: {error}") from error
 
     def write(self, model_path: Path) -> None:
+        """Write the card of the model file at `model_path`. Raises OutputError."""
         fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
-        card_path(model_path).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        try:
+            card_path(model_path).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write {card_path(model_path)}: {error.strerror or error}") from error
 
 
 def files_of(path: Path) -> list[Path]:
@@ -320,29 +369,21 @@ def _install(engine: Engine) -> str:
     return f"pip install 'edge-tracker[{engine.extra}]'" if engine.extra else f"pip install {engine.packages[0]}"
 
 
-def find_basis(model: str, models_dir: str | Path | None = None) -> Path:
-    """The basis of the closed-form tracker for the model called `model`. Raises ModelError that says what to do."""
-    for folder in search_path(models_dir):
-        if (path := folder / f"{model}.basis.npz").is_file():
-            return path
-    raise ModelError(
-        f"model '{model}' has no basis for this tracker: fit one with scripts/fit_basis.py and put it into a folder of "
-        f"models, or choose --tracker fmst"
-    )
+def find_companion(model: str, ending: str, models_dir: str | Path | None = None) -> Path:
+    """The file that belongs to the model called `model`: its basis (BASIS) or its weight network (WEIGHT_NETWORK).
 
-
-def find_weight_network(model: str, models_dir: str | Path | None = None, chosen: str | Path | None = None) -> Path:
-    """The weight network file of the model called `model`, or the `chosen` one. Raises ModelError that says where was
-    looked."""
-    if chosen is not None:
-        return Path(chosen)
-    entry = entry_of(model)
+    Raises ModelError that says which models have one, and what to do.
+    """
     folders = search_path(models_dir)
     for folder in folders:
-        if (path := folder / entry.weight_network_file).is_file():
+        if (path := folder / f"{model}{ending}").is_file():
             return path
-    have = [e.name for e in CATALOGUE if any((f / e.weight_network_file).is_file() for f in folders)]
-    raise ModelError(f"no weight network for model '{model}'; there is one for: {', '.join(have) or 'none'}")
+    what, script = COMPANIONS[ending]
+    have = [e.name for e in CATALOGUE if any((folder / f"{e.name}{ending}").is_file() for folder in folders)]
+    raise ModelError(
+        f"model '{model}' has no {what} for this tracker; there is one for: {', '.join(have) or 'none'}. Make one with "
+        f"{script} and put it into a folder of models, or choose --tracker fmst"
+    )
 
 
 def engines_found() -> list[str]:

@@ -17,7 +17,7 @@ except ImportError:  # the runtime's former name, which old Raspberry Pi images 
     from tflite_runtime.interpreter import Interpreter
 
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Tap
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
 
 METADATA_FILE = f"{METADATA_KEY}.json"  # inside the .tflite file, which is a ZIP archive too
 
@@ -45,7 +45,7 @@ class LiteRtBackbone:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise ModelError(f"LiteRT cannot load {path}: {reason}") from error
         self.info = info.only(purposes, path)
         self._input, self._signed = _input_of(self._interpreter, info, path)

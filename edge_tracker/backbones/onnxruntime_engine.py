@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import BackboneInfo, check_outputs
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
 
 
 class OnnxRuntimeBackbone:
@@ -27,7 +27,7 @@ class OnnxRuntimeBackbone:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the engine's own exceptions have no common base
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise ModelError(f"ONNX Runtime cannot load {path}: {reason}") from error
         info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         side = info.input_side

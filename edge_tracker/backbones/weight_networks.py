@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, OutputError, first_line
 from edge_tracker.fmst.weight_network import WeightNetwork
 
 LARGEST_BYTES = 64 << 20  # a dense network of 1,824 channels with 2,000 hidden units is half of that
@@ -41,7 +42,7 @@ def read_weight_network(path: Path) -> tuple[WeightNetwork, str]:
             metadata = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelError(f"cannot read the weight network {path}: {reason}") from error
     try:
         stated = json.loads(metadata[METADATA_KEY])
@@ -58,6 +59,17 @@ def read_weight_network(path: Path) -> tuple[WeightNetwork, str]:
         return WeightNetwork(form, base, fraction, alpha, layers, tensors), model
     except ValueError as error:
         raise ModelError(f"{path} is no weight network: {error}") from error
+
+
+def save_weight_network(path: Path, network: WeightNetwork, model: str) -> None:
+    """Write a network trained on the backbone called `model`: float16, all or nothing. Raises OutputError."""
+    tensors = {name: tensor.astype(np.float16) for name, tensor in network.tensors.items()}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(save(tensors, weight_network_metadata(network, model)))
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def weight_network_metadata(network: WeightNetwork, model: str) -> dict[str, str]:

@@ -52,9 +52,25 @@ def list_models(args: argparse.Namespace) -> int:
                 f"    file      {path}\n    bytes     {size_of_model(path)}\n    sha256    {sha256_of(*files_of(path))}"
             )
             card = ModelCard.read(path)
-            if card and card.failed_gates:
-                print(f"    FORCED    written in spite of: {', '.join(card.failed_gates)}")
+            if card:
+                print_card(card)
     return 0
+
+
+def print_card(card: ModelCard) -> None:
+    """What a card holds beyond what identifies the file."""
+    if card.failed_gates:
+        print(f"    FORCED    written in spite of: {', '.join(card.failed_gates)}")
+    if card.training:
+        t = card.training
+        likeness = ", ".join(f"{block} {value:.3f}" for block, value in t.correlation.items())
+        print(f"    training  {t.crops} crops in {t.hours:.1f} h, from {t.data}")
+        print(f"    teacher   {t.teacher}\n    likeness  correlation with it on unseen pictures: {likeness}")
+        print(f"    command   {t.command}")
+    for a in card.accuracy:
+        precision = f"precision {a.precision:.1f} ± {a.precision_deviation:.1f} %"
+        success = f"success {a.success:.1f} ± {a.success_deviation:.1f} %"
+        print(f"    tracking  {a.tracker}: {precision}, {success}; {a.data}, {a.seeds} seeds")
 
 
 def print_path(args: argparse.Namespace) -> int:

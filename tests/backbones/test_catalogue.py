@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.catalogue import (
     CATALOGUE,
     PACKAGED,
+    Accuracy,
     ModelCard,
+    Training,
     entry_of,
     find_model,
+    load_backbone,
     locate,
     user_cache,
 )
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, OutputError
 
 
 def place(folder: Path, name: str = "mobilenetv3-small") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(PACKAGED / "filterbank.onnx", folder / f"{name}.onnx"))
+    return Path(shutil.copy(PACKAGED / "edge-small.onnx", folder / f"{name}.onnx"))
 
 
 def test_the_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,11 +77,47 @@ def test_cards_tell_a_changed_file(tmp_path: Path) -> None:
     assert not card.describes(path)
 
 
-def test_a_card_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+TRAINING = Training("t, t.pth, sha256 0", "1000 pictures", "python x.py", 5, 0.5, {"block1": 0.75})
+ACCURACY = (Accuracy("fmst", "2 tasks", 3, 80.0, 1.0, 50.0, 0.5), Accuracy("fast", "2 tasks", 3, 90.0, 1.0, 60.0, 0.5))
+
+
+def test_cards_keep_training_and_accuracy(tmp_path: Path) -> None:
     path = place(tmp_path)
-    path.with_name(path.name + ".json").write_text("{}")
-    with pytest.raises(ModelError, match="card"):
+    card = replace(ModelCard.of(path, entry_of("mobilenetv3-small"), "w"), training=TRAINING, accuracy=ACCURACY)
+    card.write(path)
+    assert ModelCard.read(path) == card
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (None, None),
+        ("training", "none"),
+        ("training", {"teacher": "t"}),
+        ("training", {**asdict(TRAINING), "correlation": [1]}),
+        ("training", {**asdict(TRAINING), "hours": "long"}),
+        ("accuracy", 5),
+        ("accuracy", [{}]),
+        ("accuracy", [{**asdict(ACCURACY[0]), "success": None}]),
+        ("surprise", 1),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_an_error(field: str | None, value: object, tmp_path: Path) -> None:
+    path = place(tmp_path)
+    card = replace(ModelCard.of(path, entry_of("mobilenetv3-small"), "w"), training=TRAINING, accuracy=ACCURACY)
+    card.write(path)
+    file = path.with_name(path.name + ".json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: value} if field else {}))
+    with pytest.raises(ModelError, match="card") as caught:
         ModelCard.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_card_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    path = place(tmp_path)
+    path.with_name(path.name + ".json").mkdir()
+    with pytest.raises(OutputError, match="cannot write"):
+        ModelCard.of(path, entry_of("mobilenetv3-small"), "w").write(path)
 
 
 def test_every_entry_is_complete() -> None:
@@ -88,8 +130,25 @@ def test_every_entry_is_complete() -> None:
             assert entry.weights.url.endswith(f"-{entry.weights.sha256_prefix}.pth")
 
 
-def test_the_packaged_model_agrees_with_its_card() -> None:
-    card = ModelCard.read(PACKAGED / "filterbank.onnx")
+@pytest.mark.parametrize("model", sorted(PACKAGED.glob("*.onnx")), ids=lambda path: path.stem)
+def test_packaged_models_say_what_they_are(model: Path) -> None:
+    """scripts/model_card.py fills in what is missing here after a conversion."""
+    card = ModelCard.read(model)
     assert card is not None
-    assert card.model == "filterbank"
-    assert card.describes(PACKAGED / "filterbank.onnx")
+    assert card.model == model.stem
+    assert card.describes(model)
+    assert card.failed_gates == ()
+    training = card.training
+    assert training is not None
+    info = load_backbone(model, purposes=PURPOSES).info
+    assert set(training.correlation) == {layer.name for tap in info.taps for layer in tap.layers}
+    assert all(0 < value <= 1 for value in training.correlation.values())
+    assert training.command.startswith(f"python scripts/train_backbone.py --student {card.model} ")
+    assert "/" not in training.command.replace("scripts/train_backbone.py", "")  # no folder of the machine it ran on
+    assert "sha256" in training.teacher
+    assert training.crops > 0
+    assert training.hours > 0
+    assert "fmst" in {row.tracker for row in card.accuracy}
+    for row in card.accuracy:
+        assert 0 < row.success < row.precision <= 100
+        assert row.seeds >= 3

@@ -33,7 +33,7 @@ from edge_tracker.backbones.timing import time_backbones
 from edge_tracker.errors import ConfigError, ModelError
 from tests.conftest import Clip
 
-MODEL = PACKAGED / "filterbank.onnx"
+MODEL = PACKAGED / "edge-small.onnx"
 NAME = "mobilenetv3-small"
 
 
@@ -169,16 +169,16 @@ def test_the_precision_survives_the_metadata() -> None:
         BackboneInfo.from_metadata({METADATA_KEY: text}, "m")
 
 
-def test_times_are_those_of_each_backbone(filterbank: OnnxRuntimeBackbone) -> None:
+def test_times_are_those_of_each_backbone(edge_small: OnnxRuntimeBackbone) -> None:
     class Slow:
-        info = filterbank.info
+        info = edge_small.info
 
         def __call__(self, crop: np.ndarray) -> list[np.ndarray]:
             for _ in range(6):
-                features = filterbank(crop)
+                features = edge_small(crop)
             return features
 
-    (fast, fast_p95), (slow, _) = time_backbones([filterbank, Slow()], crops=20)
+    (fast, fast_p95), (slow, _) = time_backbones([edge_small, Slow()], crops=20)
     assert fast <= fast_p95
     assert slow > 2 * fast
 
@@ -188,12 +188,12 @@ class TestOpenVino:
     def _needs_openvino(self) -> None:
         pytest.importorskip("openvino", reason="needs openvino (extra 'openvino')")
 
-    def test_it_gives_what_onnxruntime_gives(self, filterbank: OnnxRuntimeBackbone) -> None:
+    def test_it_gives_what_onnxruntime_gives(self, edge_small: OnnxRuntimeBackbone) -> None:
         backbone = load_backbone(MODEL, "openvino")
-        assert backbone.info == filterbank.info
+        assert backbone.info == edge_small.info
         for seed in range(3):
             crop = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-            (ours,), (theirs,) = backbone(crop), filterbank(crop)
+            (ours,), (theirs,) = backbone(crop), edge_small(crop)
             assert ours.dtype == np.float32
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 

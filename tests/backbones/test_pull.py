@@ -107,7 +107,7 @@ def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_model_without_official_weights_cannot_be_pulled() -> None:
     with pytest.raises(ModelError, match="no official download"):
-        pull(CatalogueEntry("filterbank", "Apache-2.0", "by hand", "-"))
+        pull(CatalogueEntry("edge-small", "Apache-2.0", "by hand", "-"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="conversion needs torch (extra 'convert-onnx')")

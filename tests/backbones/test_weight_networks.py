@@ -12,47 +12,49 @@ from safetensors.numpy import save_file
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import METADATA_KEY
-from edge_tracker.backbones.catalogue import CATALOGUE, PACKAGED, find_weight_network
+from edge_tracker.backbones.catalogue import PACKAGED, WEIGHT_NETWORK, find_companion
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.backbones.weight_networks import (
     load_weight_network,
     read_weight_network,
+    save_weight_network,
     selection_layers,
     weight_network_metadata,
 )
 from edge_tracker.cli import main
-from edge_tracker.errors import ConfigError, ModelError
-from edge_tracker.fmst.weight_network import WeightNetwork
-from tests.conftest import Clip
+from edge_tracker.errors import ConfigError, ModelError, OutputError
+from tests.conftest import Clip, restated
 from tests.fmst.test_weight_network import network
 
 
-def written(path: Path, net: WeightNetwork, model: str = "filterbank") -> Path:
-    save_file({k: v.astype(np.float16) for k, v in net.tensors.items()}, path, weight_network_metadata(net, model))
+@pytest.fixture
+def file(tmp_path: Path, edge_small: OnnxRuntimeBackbone) -> Path:
+    path = tmp_path / "net.safetensors"
+    save_weight_network(path, network("shared", layers=selection_layers(edge_small.info)), "edge-small")
     return path
 
 
-@pytest.fixture
-def file(tmp_path: Path, filterbank: OnnxRuntimeBackbone) -> Path:
-    return written(tmp_path / "net.safetensors", network("shared", layers=selection_layers(filterbank.info)))
-
-
-def test_what_was_written_is_read_back(file: Path, filterbank: OnnxRuntimeBackbone) -> None:
+def test_what_was_written_is_read_back(file: Path, edge_small: OnnxRuntimeBackbone) -> None:
     net, expected = (
-        load_weight_network(file, filterbank.info),
-        network("shared", layers=selection_layers(filterbank.info)),
+        load_weight_network(file, edge_small.info),
+        network("shared", layers=selection_layers(edge_small.info)),
     )
     assert (net.form, net.base, net.fraction, net.alpha, net.layers) == ("shared", "top", 0.25, 0.5, expected.layers)
     for name, tensor in expected.tensors.items():
         np.testing.assert_allclose(net.tensors[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-def test_another_backbone_is_refused(file: Path, filterbank: OnnxRuntimeBackbone) -> None:
-    with pytest.raises(ModelError, match="trained on filterbank"):
-        load_weight_network(file, replace(filterbank.info, model="mobilenetv3-small"))
-    tap = filterbank.info.taps[0]
-    other = replace(filterbank.info, taps=(replace(tap, layers=tap.layers[:-1]),))
-    with pytest.raises(ModelError, match="trained on filterbank with layers"):
+def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        save_weight_network(tmp_path / "none" / "net.safetensors", network("shared"), "edge-small")
+
+
+def test_another_backbone_is_refused(file: Path, edge_small: OnnxRuntimeBackbone) -> None:
+    with pytest.raises(ModelError, match="trained on edge-small"):
+        load_weight_network(file, replace(edge_small.info, model="mobilenetv3-small"))
+    tap = edge_small.info.taps[0]
+    other = replace(edge_small.info, taps=(replace(tap, layers=tap.layers[:-1]),))
+    with pytest.raises(ModelError, match="trained on edge-small with layers"):
         load_weight_network(file, other)
 
 
@@ -103,15 +105,14 @@ def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
 
 
 def test_the_catalogue_finds_the_network_of_a_model(file: Path, tmp_path: Path) -> None:
-    placed = file.rename(tmp_path / "filterbank.weights.safetensors")
-    assert find_weight_network("filterbank", tmp_path) == placed
-    assert find_weight_network("filterbank", tmp_path, "mine.safetensors") == Path("mine.safetensors")
-    with pytest.raises(ModelError, match="no weight network for model 'vgg16'"):
-        find_weight_network("vgg16", tmp_path)
+    placed = file.rename(tmp_path / "edge-small.weights.safetensors")
+    assert find_companion("edge-small", WEIGHT_NETWORK, tmp_path) == placed
+    with pytest.raises(ModelError, match=r"'vgg16' has no weight network.*edge-small.*train_weight_network"):
+        find_companion("vgg16", WEIGHT_NETWORK, tmp_path)
 
 
 def test_packaged_networks_are_whole_and_bound() -> None:
-    names = {path.name for path in PACKAGED.glob("*.safetensors")} & {e.weight_network_file for e in CATALOGUE}
+    names = {path.name for path in PACKAGED.glob(f"*{WEIGHT_NETWORK}")}
     assert {"mobilenetv3-small.weights.safetensors", "mobilenetv3-large-minimalistic.weights.safetensors"} <= names
     for name in names:
         net, model = read_weight_network(PACKAGED / name)
@@ -124,26 +125,26 @@ def test_packaged_networks_are_whole_and_bound() -> None:
 def test_the_tracker_takes_a_network(file: Path, clip: Clip) -> None:
     boxes = []
     for threads in (1, 2):
-        tracker = Tracker("fmst-net", "filterbank", weight_network=file, threads=threads)
+        tracker = Tracker("fmst-net", "edge-small", weight_network=file, threads=threads)
         tracker.init(clip.images[0], clip.first_box)
         boxes.append([tracker.update(image).box for image in clip.images[1:10]])
     assert boxes[0] == boxes[1]
 
 
-def test_the_tracker_refuses_what_makes_no_sense(file: Path) -> None:
+def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fmst-net does"):
-        Tracker("fmst", "filterbank", weight_network=file)
-    with pytest.raises(ModelError, match="no weight network for model 'filterbank'"):
-        Tracker("fmst-net", "filterbank")
+        Tracker("fmst", "edge-small", weight_network=file)
+    with pytest.raises(ModelError, match="'another' has no weight network"):
+        Tracker("fmst-net", restated(tmp_path / "m.onnx", '"edge-small"', '"another"'))
     with pytest.raises(ConfigError, match="maps S"):
-        Tracker("fmst-net", "filterbank", weight_network=file, config=FmstConfig(maps="C"))
+        Tracker("fmst-net", "edge-small", weight_network=file, config=FmstConfig(maps="C"))
 
 
 def test_the_command_takes_a_network_and_alpha(
     file: Path, video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--jsonl", "-"]
-    arguments += ["--tracker", "fmst-net", "--model", "filterbank"]
+    arguments += ["--tracker", "fmst-net", "--model", "edge-small"]
     printed = []
     for extra in ([], ["--alpha", "0.5"], ["--alpha", "0"]):
         assert main([*arguments, "--weight-network", str(file), *extra]) == 0

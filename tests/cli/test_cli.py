@@ -132,9 +132,17 @@ def test_demo_says_when_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFi
 def test_models_list_path_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     listed = capsys.readouterr().out
-    for name in ("mobilenetv3-small", "vgg16", "filterbank"):
+    for name in ("mobilenetv3-small", "vgg16", "edge-small"):
         assert name in listed
-    assert main(["models", "path", "filterbank"]) == 0
+    for word in (
+        "training  ",
+        "teacher   mobilenetv3-small",
+        "likeness  ",
+        "command   python",
+        "tracking  fmst: precision",
+    ):
+        assert word in listed
+    assert main(["models", "path", "edge-small"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
     assert main(["models", "verify"]) == 0
     assert "SHA-256 as on its card" in capsys.readouterr().out
@@ -145,18 +153,18 @@ def test_models_verify_sees_a_changed_file(tmp_path: Path, capsys: pytest.Captur
 
     from edge_tracker.backbones.catalogue import PACKAGED
 
-    for name in ("filterbank.onnx", "filterbank.onnx.json"):
+    for name in ("edge-small.onnx", "edge-small.onnx.json"):
         shutil.copy(PACKAGED / name, tmp_path)
-    card = tmp_path / "filterbank.onnx.json"
+    card = tmp_path / "edge-small.onnx.json"
     card.write_text(card.read_text().replace('"bytes": ', '"bytes": 1'))
-    assert main(["models", "verify", "filterbank", "--models-dir", str(tmp_path)]) == 2
+    assert main(["models", "verify", "edge-small", "--models-dir", str(tmp_path)]) == 2
     assert "DIFFERS" in capsys.readouterr().out
 
 
 def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    for word in ("numpy", "onnxruntime", "CPU:", "filterbank", "ms a crop"):
+    for word in ("numpy", "onnxruntime", "CPU:", "edge-small", "ms a crop"):
         assert word in told
 
 
@@ -169,7 +177,7 @@ def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFi
         ["eval", "--data", "missing", "--out", "out"],
         ["models", "path", "nonsense"],
         ["models", "path", "vgg16"],
-        ["models", "pull", "filterbank"],
+        ["models", "pull", "edge-small"],
         ["models", "path", "vgg16", "--models-dir", "missing"],
     ],
     ids=" ".join,

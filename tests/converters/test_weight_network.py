@@ -38,11 +38,11 @@ def test_onnx_equals_numpy(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["dense", "shared"])
 def test_every_form_passes_its_own_check(form: str, base: str) -> None:
     net = network(form, base)
-    assert weight_network.check_against_numpy(weight_network.to_onnx(net, "filterbank"), net) <= 1e-5
+    assert weight_network.check_against_numpy(weight_network.to_onnx(net, "m"), net) <= 1e-5
 
 
 def test_a_wrong_graph_is_caught() -> None:
-    proto = weight_network.to_onnx(network("shared", "top"), "filterbank")
+    proto = weight_network.to_onnx(network("shared", "top"), "m")
     with pytest.raises(ModelError, match="differs from NumPy"):
         weight_network.check_against_numpy(proto, network("shared", "none"))
 
@@ -53,7 +53,7 @@ def test_a_bad_command_is_one_line(kind: str, tmp_path: Path, capsys: pytest.Cap
     if kind == "no file":
         weights = tmp_path / "nothing.safetensors"
     elif kind == "no network":
-        weights = PACKAGED / "filterbank.onnx"
+        weights = PACKAGED / "edge-small.onnx"
     else:
         output = tmp_path / "nowhere" / "net.onnx"
     assert weight_network.main(arguments(weights, output)) == 2

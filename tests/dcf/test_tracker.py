@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from edge_tracker import DcfConfig, FmstConfig, Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.presets import PRESETS
-from tests.conftest import Clip
+from tests.conftest import Clip, restated
 
 MODEL = "edge-small"
 
@@ -175,15 +176,15 @@ def test_auto_measures_once_and_takes_what_is_fast_enough(
     assert measured == [1, 1]
 
 
-def test_settings_of_another_method_are_refused() -> None:
+def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set up by DcfConfig"):
         Tracker("accurate", MODEL, config=FmstConfig())
     with pytest.raises(ConfigError, match="set up by FmstConfig"):
         Tracker("fmst", MODEL, config=DcfConfig())
     with pytest.raises(ModelError, match="localisation"):
-        Tracker("accurate", "filterbank")
+        Tracker("accurate", restated(tmp_path / "m.onnx", '"localisation"', '"selection"'))
     with pytest.raises(ModelError, match="no basis"):
-        Tracker("fast", "filterbank")
+        Tracker("fast", restated(tmp_path / "m.onnx", '"edge-small"', '"another"'))
 
 
 @pytest.mark.parametrize(

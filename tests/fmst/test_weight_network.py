@@ -150,11 +150,11 @@ def layers_of(backbone: OnnxRuntimeBackbone) -> tuple[int, ...]:
     return tuple(layer.channels for layer in backbone.info.taps[0].layers)
 
 
-def test_a_network_of_zeros_tracks_as_the_rule_does(filterbank: OnnxRuntimeBackbone, clip: Clip) -> None:
+def test_a_network_of_zeros_tracks_as_the_rule_does(edge_small: OnnxRuntimeBackbone, clip: Clip) -> None:
     config = FmstConfig(fraction=0.25)
     boxes = []
-    for net in (None, network("shared", layers=layers_of(filterbank), scale=0.0)):
-        tracker = FmstTracker(filterbank, config, net)
+    for net in (None, network("shared", layers=layers_of(edge_small), scale=0.0)):
+        tracker = FmstTracker(edge_small, config, net)
         tracker.init(clip.images[0], clip.first_box)
         boxes.append([tracker.update(image).box for image in clip.images[1:20]])
     # The negative map is all zero with the network, and left out without: equal but for rounding.
@@ -162,28 +162,29 @@ def test_a_network_of_zeros_tracks_as_the_rule_does(filterbank: OnnxRuntimeBackb
 
 
 @pytest.mark.parametrize("form", ["dense", "shared"])
-def test_it_tracks_with_a_network_and_repeats_itself(form: str, filterbank: OnnxRuntimeBackbone, clip: Clip) -> None:
-    net = network(form, layers=layers_of(filterbank), scale=0.05)
+def test_it_tracks_with_a_network_and_repeats_itself(form: str, edge_small: OnnxRuntimeBackbone, clip: Clip) -> None:
+    net = network(form, layers=layers_of(edge_small), scale=0.05)
     runs = []
     for _ in range(2):
-        tracker = FmstTracker(filterbank, FmstConfig(), net)
+        tracker = FmstTracker(edge_small, FmstConfig(), net)
         tracker.init(clip.images[0], clip.first_box)
         runs.append([tracker.update(image).box for image in clip.images[1:30]])
     np.testing.assert_array_equal(*runs)
-    assert iou(np.array(runs[0]), clip.boxes[1:30]).mean() > 0.4
+    # So small a network of random numbers hardly changes the rule that it is added to, and that follows.
+    assert iou(np.array(runs[0]), clip.boxes[1:30]).mean() > 0.5
 
 
-def test_alpha_of_the_settings_goes_before_that_of_the_network(filterbank: OnnxRuntimeBackbone, clip: Clip) -> None:
-    net = network("shared", layers=layers_of(filterbank), scale=0.3)
+def test_alpha_of_the_settings_goes_before_that_of_the_network(edge_small: OnnxRuntimeBackbone, clip: Clip) -> None:
+    net = network("shared", layers=layers_of(edge_small), scale=0.3)
     boxes = []
     for alpha in (None, 0.5, 0.0):
-        tracker = FmstTracker(filterbank, FmstConfig(alpha=alpha), net)
+        tracker = FmstTracker(edge_small, FmstConfig(alpha=alpha), net)
         tracker.init(clip.images[0], clip.first_box)
         boxes.append([tracker.update(image).box for image in clip.images[1:6]])
     assert boxes[0] == boxes[1] != boxes[2]
 
 
 @pytest.mark.parametrize("config", [FmstConfig(maps="SC"), FmstConfig(layers="sum")], ids=["maps", "layers"])
-def test_settings_it_was_not_trained_for_are_refused(config: FmstConfig, filterbank: OnnxRuntimeBackbone) -> None:
+def test_settings_it_was_not_trained_for_are_refused(config: FmstConfig, edge_small: OnnxRuntimeBackbone) -> None:
     with pytest.raises(ConfigError, match="maps S"):
-        FmstTracker(filterbank, config, network("shared", layers=layers_of(filterbank)))
+        FmstTracker(edge_small, config, network("shared", layers=layers_of(edge_small)))

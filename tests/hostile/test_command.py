@@ -83,7 +83,7 @@ def test_a_broken_model(content: str, video: Path, clip: Clip, tmp_path: Path) -
     from edge_tracker.backbones.catalogue import PACKAGED
 
     model = tmp_path / "model.onnx"
-    data = (PACKAGED / "filterbank.onnx").read_bytes()
+    data = (PACKAGED / "edge-small.onnx").read_bytes()
     model.write_bytes({"empty": b"", "cut": data[:2000], "text": b"hello"}[content])
     assert_one_line_error(command("--source", video, "--init", clip.init, "--model", model), "model.onnx")
 

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 
 def bench(otb_folder: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "bench.py"), "--data", str(otb_folder), "--models", "filterbank"]
+    command = [sys.executable, str(ROOT / "scripts" / "bench.py"), "--data", str(otb_folder), "--models", "edge-small"]
     return subprocess.run(
         [*command, "--trackers", "fmst", "--out", str(out), *options], capture_output=True, text=True, timeout=300
     )
@@ -34,7 +34,7 @@ def results(otb_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_table_of_the_parts_that_were_run(results: Path) -> None:
     row = cells((results / "bench.md").read_text())
-    assert row["tracker"] == "fmst filterbank"
+    assert row["tracker"] == "fmst edge-small"
     assert 50 < float(row["success %"]) <= 100
     assert row["updates/s"] == row["found in 15 %"] == "-"
     if sys.platform == "linux":
@@ -42,7 +42,7 @@ def test_a_table_of_the_parts_that_were_run(results: Path) -> None:
 
 
 def test_what_is_kept_is_used_again_and_parts_are_added(otb_folder: Path, results: Path) -> None:
-    kept = results / "accuracy" / "fmst-filterbank" / "Alpha.csv"
+    kept = results / "accuracy" / "fmst-edge-small" / "Alpha.csv"
     before, written = cells((results / "bench.md").read_text()), kept.stat().st_mtime_ns
     options = (
         "--sequences",
@@ -64,7 +64,7 @@ def test_what_is_kept_is_used_again_and_parts_are_added(otb_folder: Path, result
         assert after[column] == before[column]
     assert float(after["updates/s"]) > 0
     assert 0 <= float(after["found in 15 %"]) <= 100
-    assert "fmst filterbank: state" in text
+    assert "fmst edge-small: state" in text
     assert "FMST update" in text
     assert (results / "bench.png").read_bytes().startswith(b"\x89PNG")
 

@@ -109,33 +109,33 @@ def test_numpy_repeats_torch(form: str, base: str) -> None:
 
 
 def test_consecutive_pairs_are_the_papers(
-    otb_folder: Path, filterbank: OnnxRuntimeBackbone, tmp_path: Path, clip: Clip
+    otb_folder: Path, edge_small: OnnxRuntimeBackbone, tmp_path: Path, clip: Clip
 ) -> None:
     tasks = read_tasks(otb_folder)
-    pairs = load_pairs(tmp_path, filterbank, tasks, "consecutive", 1, 0)
+    pairs = load_pairs(tmp_path, edge_small, tasks, "consecutive", 1, 0)
     assert [len(p) for p in pairs] == [11, 11, 9]  # the hidden row costs the pair before and the one after it
     config = FmstConfig()
     for k in (0, 7):
         x, y, w, h = tasks[0].boxes[k].tolist()
         window = window_around((x, y, w, h), config.roi_scale)
-        features = filterbank(crop(clip.images[k], window, filterbank.info.input_side))[0]
-        box = window.to_grid(tasks[0].boxes[k], features.shape[0], filterbank.info.input_side)
+        features = edge_small(crop(clip.images[k], window, edge_small.info.input_side))[0]
+        box = window.to_grid(tasks[0].boxes[k], features.shape[0], edge_small.info.input_side)
         scores = channel_scores(features, target_map.target_map("S", tuple(box), features.shape[:2]))
         np.testing.assert_allclose(pairs[0].scores[k], scores, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(pairs[0].previous[k], box, atol=1e-4)
-        later = filterbank(crop(clip.images[k + 1], window, filterbank.info.input_side))[0]
+        later = edge_small(crop(clip.images[k + 1], window, edge_small.info.input_side))[0]
         np.testing.assert_allclose(pairs[0].features[k], later, rtol=2e-3, atol=2e-3)
 
 
-def test_pairs_are_made_once(otb_folder: Path, filterbank: OnnxRuntimeBackbone, tmp_path: Path) -> None:
+def test_pairs_are_made_once(otb_folder: Path, edge_small: OnnxRuntimeBackbone, tmp_path: Path) -> None:
     tasks = read_tasks(otb_folder)
-    first = load_pairs(tmp_path, filterbank, tasks, "rollout", 2, 0)
+    first = load_pairs(tmp_path, edge_small, tasks, "rollout", 2, 0)
     assert all(len(p) > 5 for p in first)
-    again = load_pairs(tmp_path, filterbank, tasks, "rollout", 2, 0)
+    again = load_pairs(tmp_path, edge_small, tasks, "rollout", 2, 0)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.features, b.features)
     assert len(list(tmp_path.iterdir())) == 3
-    load_pairs(tmp_path, filterbank, tasks, "rollout", 2, 1)
+    load_pairs(tmp_path, edge_small, tasks, "rollout", 2, 1)
     assert len(list(tmp_path.iterdir())) == 6
 
 
@@ -153,12 +153,12 @@ def test_one_command_makes_a_network_that_tracks(
     otb_folder: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "net.safetensors"
-    arguments = ["--model", "filterbank", "--data", str(otb_folder), "--cache", str(tmp_path / "cache")]
+    arguments = ["--model", "edge-small", "--data", str(otb_folder), "--cache", str(tmp_path / "cache")]
     arguments += ["--output", str(output), "--steps", "3", "--epochs", "2", "--batch", "4"]
     assert script.main(arguments) == 0
     assert "| 2 |" in capsys.readouterr().out
     assert not output.with_name(output.name + ".checkpoint").exists()
-    tracker = Tracker("fmst-net", "filterbank", weight_network=output)
+    tracker = Tracker("fmst-net", "edge-small", weight_network=output)
     tracker.init(clip.images[0], clip.first_box)
     assert iou(np.array(tracker.update(clip.images[1]).box), clip.boxes[1]) > 0.5
     first = output.read_bytes()
@@ -170,15 +170,15 @@ def test_one_command_makes_a_network_that_tracks(
         shutil.copytree(otb_folder / "Alpha", tmp_path / "data" / f"{copy}ray")
     arguments[3] = str(tmp_path / "data")
     assert script.main([*arguments, "--cross-validate", "2", "--seeds", "1", "--alphas", "0", "0.5"]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| filterbank")]
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| edge-small")]
     assert len(rows) == 2
 
 
 def test_an_interrupted_training_goes_on(
-    otb_folder: Path, filterbank: OnnxRuntimeBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    otb_folder: Path, edge_small: OnnxRuntimeBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = load_pairs(tmp_path, filterbank, read_tasks(otb_folder), "rollout", 1, 0)
-    recipe, layers = script.Recipe(steps=2, epochs=3, batch=4), script.selection_layers(filterbank.info)
+    pairs = load_pairs(tmp_path, edge_small, read_tasks(otb_folder), "rollout", 1, 0)
+    recipe, layers = script.Recipe(steps=2, epochs=3, batch=4), script.selection_layers(edge_small.info)
     checkpoint, original, calls = tmp_path / "checkpoint", script.validate, []
 
     def fails_the_second_time(*args: object) -> float:
@@ -205,7 +205,7 @@ def test_an_interrupted_training_goes_on(
 def test_bad_arguments_are_one_line(
     extra: list[str], otb_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--model", "filterbank", "--data", str(otb_folder), "--cache", str(tmp_path)]
+    arguments = ["--model", "edge-small", "--data", str(otb_folder), "--cache", str(tmp_path)]
     assert script.main([*arguments, "--output", str(tmp_path / "x.safetensors"), *extra]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("train_weight_network: ")
