@@ -27,7 +27,6 @@ PRESETS = {
         scale_step=1.04,
         gate_low=0.05,  # the response lacks what the fine tap adds
         gate_high=0.3,
-        lost_height=0.25,
     ),
 }
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants

@@ -1,96 +1,194 @@
 """Calibrate how far the closed-form tracker believes its box: fits and writes the presence weights of a basis.
 
-    python scripts/calibrate.py --model edge-small --data DIR --basis FILE.npz [--plot reliability.png]
+    python scripts/calibrate.py --model edge-small --data DIR --basis FILE.npz [--judge] [--plot reliability.png]
 
 Tracks clips with exactly known absences (the loss protocol's), cut from --data, and fits a logistic regression of "the
-target is there and the box right" on the height of the response peak and the likeness to known views of the target,
-once for "accurate" and once for "fast". Sequences are halved: the figures printed are of each half judged with the
-weights of the other; what is written is fitted to both.
+target is there and the box right" on `presence.Evidence`, once for "accurate" and once for "fast". Sequences are
+halved: the figures printed are of each half judged with the weights of the other; what is written is fitted to both.
+What is in FILE before does not count. --judge also runs the loss protocol, each half of the sequences with the weights
+fitted to the other (its thresholds are the tracker's own).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from fit_basis import UNCALIBRATED
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
-from edge_tracker.boxes import iou
+from edge_tracker.boxes import Box, as_box, iou
 from edge_tracker.config import DcfConfig
 from edge_tracker.dcf.basis import Basis, load_basis, save_basis
-from edge_tracker.dcf.tracker import DcfTracker
+from edge_tracker.dcf.presence import Evidence
+from edge_tracker.dcf.tracker import DcfTracker, Look
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absences import Clip, absence_clips
-from edge_tracker.evaluation.loss import PRESENT, RIGHT, Frames, area_under_roc, calibration_error, reliability
+from edge_tracker.evaluation.loss import (
+    PRESENT,
+    RIGHT,
+    Frames,
+    area_under_roc,
+    calibration_error,
+    loss_table,
+    reliability,
+    summarise_loss,
+)
+from edge_tracker.evaluation.ope import TaskResult, run_tasks
 from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.images import size_of
 from edge_tracker.presets import PRESETS
+from edge_tracker.track import Track
 
+WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
+LOOK_WHILE_LOST = 0.3  # weight of a look while LOST: there are two in a frame, most of them where the target never was
 PENALTY = 1e-3  # on the squared weights: what is fitted stays finite where the classes part cleanly
+# LOST is said late, so that what an absence looks like to a tracker that still follows something is seen too, and never
+# ends, so that no look-alike is found and learned: its many frames would outweigh all others.
+PATIENT = partial(replace, lost_below=0.3, lost_height=0.6, found_above=1.0)
+
+# A row is Evidence, 1 if right or 0 if wrong, weight, half of the sequences.
+RIGHT_COLUMN, WEIGHT_COLUMN, HALF_COLUMN = (len(Evidence._fields) + i for i in range(3))
 
 
-def evidence(model: Path, basis: Basis, config: DcfConfig, clips: list[Clip]) -> NDArray[np.float64]:
-    """Rows (height, likeness, 1 if right or 0 if absent, 1 if of the second half) of all frames that are either."""
-    purposes = PURPOSES if config.fine_weight else PURPOSES[:1]
-    backbone = load_backbone(model, purposes=purposes, side=config.input_side)
-    names = sorted({clip.source.name.split(".")[0] for clip in clips})
+class Witness(DcfTracker):
+    """Notes the evidence of every box that it judges beside the truth."""
+
+    truth: tuple[NDArray[np.float64], float]  # the target's box (4,), NaN where hidden; the share of it to be seen
+    rows: list[tuple[float, ...]]
+
+    def _seen(self, look: Look, box: Box) -> float:
+        probability = super()._seen(look, box)
+        true_box, visible = self.truth
+        overlap = float(iou(np.array(box), true_box)) if visible > 0 else 0.0
+        right = visible >= PRESENT and overlap > RIGHT
+        if right or visible == 0 or (visible >= PRESENT and overlap < WRONG):
+            self.rows.append((*self.evidence, float(right), LOOK_WHILE_LOST if self._search else 1.0))
+        return probability
+
+
+def gather(model: Path, basis: Basis, config: DcfConfig, clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """The rows of all clips, (n, columns)."""
+    witness = Witness(backbone_for(model, config), basis, PATIENT(config))
+    names = sequences(clips)
     rows = []
     for clip in tqdm(clips, unit=" clips", disable=None):
-        tracker = DcfTracker(backbone, basis, replace(config, lost_height=0.0))  # never LOST: all frames are judged
-        x, y, w, h = clip.init_box.tolist()
-        tracker.init(clip.image(0), (x, y, w, h))
-        half = names.index(clip.source.name.split(".")[0]) % 2
+        witness.rows = []
+        first = clip.image(0)
+        witness.init(first, as_box(clip.init_box, size_of(first)))
         for index in range(1, len(clip)):
-            tracker.update(clip.image(index))
-            visible = clip.visible[index]
-            right = visible >= PRESENT and iou(np.array(tracker.box), clip.boxes[index]) > RIGHT
-            if right or visible == 0:
-                rows.append((*tracker.evidence, float(right), half))
+            witness.truth = clip.boxes[index], float(clip.visible[index])
+            witness.update(clip.image(index))
+        rows += [(*row, half_of(clip, names)) for row in witness.rows]
     if not rows:
         raise DatasetError("no frame to calibrate with")
     return np.array(rows)
 
 
+def backbone_for(model: Path, config: DcfConfig) -> Backbone:
+    return load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1], side=config.input_side)
+
+
+def sequences(clips: Iterable[Clip]) -> list[str]:
+    return sorted({sequence(clip) for clip in clips})
+
+
+def sequence(clip: Clip) -> str:
+    """The sequence that a clip was cut from; targets of one sequence share it."""
+    return clip.source.name.split(".")[0]
+
+
+def half_of(clip: Clip, names: list[str]) -> int:
+    return names.index(sequence(clip)) % 2
+
+
 def fit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logistic regression by Newton's method: weights of height, likeness, constant."""
-    x, y = np.column_stack([rows[:, :2], np.ones(len(rows))]), rows[:, 2]
-    weights = np.zeros(3)
+    """Logistic regression by Newton's method: weights of the evidence, and the constant."""
+    x = np.column_stack([rows[:, :RIGHT_COLUMN], np.ones(len(rows))])
+    y, share = rows[:, RIGHT_COLUMN], rows[:, WEIGHT_COLUMN] / rows[:, WEIGHT_COLUMN].sum()
+    weights = np.zeros(x.shape[1])
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ weights))
-        gradient = x.T @ (p - y) / len(y) + PENALTY * weights
-        curvature = (x.T * (p * (1 - p))) @ x / len(y) + PENALTY * np.eye(3)
+        gradient = x.T @ (share * (p - y)) + PENALTY * weights
+        curvature = (x.T * (share * p * (1 - p))) @ x + PENALTY * np.eye(len(weights))
         weights -= np.linalg.solve(curvature, gradient)
     return weights
 
 
-def judged(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities that the rows are right."""
-    return 1 / (1 + np.exp(-(rows[:, :2] @ weights[:2] + weights[2])))
-
-
-def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[str, NDArray[np.float64]]:
-    """A line of figures, each half judged with the other's weights; and those probabilities."""
-    probability = np.empty(len(rows))
+def fit_halves(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Weights for each half of the sequences, fitted to the other."""
+    fitted = []
     for half in (0, 1):
-        inside = rows[:, 3] == half
-        if inside.any() and (~inside).any():
-            probability[inside] = judged(rows[inside], fit(rows[~inside]))
-    frames = as_frames(probability, rows)
-    auc = area_under_roc(probability[frames.right], probability[~frames.right])
-    error = calibration_error(reliability(frames))
-    text = ", ".join(f"{w:.2f}" for w in weights)
-    return f"{name}: {len(rows)} frames, AUROC {auc:.3f}, calibration error {error:.3f}, weights {text}", probability
+        others = rows[rows[:, HALF_COLUMN] != half]
+        if not len(others):
+            raise DatasetError("calibration needs frames of two sequences or more")
+        fitted.append(fit(others))
+    return fitted
 
 
-def as_frames(probability: NDArray[np.float64], rows: NDArray[np.float64]) -> Frames:
-    """What the loss protocol's figures are made of."""
-    right, none = rows[:, 2] == 1, np.zeros(len(rows), dtype=np.bool_)
+def probabilities(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """That the rows are right."""
+    return 1 / (1 + np.exp(-(rows[:, :RIGHT_COLUMN] @ weights[:-1] + weights[-1])))
+
+
+def as_frames(rows: NDArray[np.float64], halves: Sequence[NDArray[np.float64]]) -> Frames:
+    """Each half judged with its weights, as what the loss protocol's figures are made of."""
+    probability = np.empty(len(rows))
+    for half, weights in enumerate(halves):
+        inside = rows[:, HALF_COLUMN] == half
+        probability[inside] = probabilities(rows[inside], weights)
+    right, none = rows[:, RIGHT_COLUMN] == 1, np.zeros(len(rows), dtype=np.bool_)
     return Frames(probability, lost=none, present=right, absent=~right, right=right, settling=none)
+
+
+def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[str, Frames]:
+    """A line of figures, of looks while not LOST, each half judged with the other's weights; and those looks."""
+    tracking = rows[rows[:, WEIGHT_COLUMN] == 1]
+    frames = as_frames(tracking, fit_halves(rows))
+    searching = as_frames(rows[rows[:, WEIGHT_COLUMN] != 1], fit_halves(rows))
+    areas = [area_under_roc(f.confidence[f.right], f.confidence[~f.right]) for f in (frames, searching)]
+    error = calibration_error(reliability(frames))
+    fitted = ", ".join(f"{w:.2f}" for w in weights)
+    text = f"{len(tracking)} frames, AUROC {areas[0]:.3f}, calibration error {error:.3f}"
+    return (
+        f"{name}: {text}; {len(rows) - len(tracking)} looks while LOST, AUROC {areas[1]:.3f}; weights {fitted}",
+        frames,
+    )
+
+
+class Calibrated:
+    """The closed-form tracker with these weights, for the loss protocol."""
+
+    def __init__(self, model: Path, basis: Basis, config: DcfConfig) -> None:
+        self._tracker = DcfTracker(backbone_for(model, config), basis, config)
+
+    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
+        self._tracker.init(image, as_box(box, size_of(image)))
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        return self._tracker.update(image)
+
+
+def judge(
+    model: Path, basis: Basis, config: DcfConfig, clips: Sequence[Clip], halves: Sequence[NDArray[np.float64]]
+) -> list[TaskResult]:
+    """The loss protocol, each half of the sequences with its weights."""
+    names = sequences(clips)
+    results: list[TaskResult] = []
+    for half, weights in enumerate(halves):
+        fitted = replace(basis, presence=np.stack([weights, weights]))
+        own = [clip for clip in clips if half_of(clip, names) == half]
+        make = partial(Calibrated, model, fitted, config)
+        results += tqdm(run_tasks(make, own), total=len(own), unit=" clips", disable=None)
+    return results
 
 
 def plot(path: Path, found: dict[str, Frames]) -> None:
@@ -119,24 +217,27 @@ def main() -> int:
     parser.add_argument("--basis", type=Path, required=True, help="the .npz file of scripts/fit_basis.py; is rewritten")
     parser.add_argument("--every", type=int, default=1, help="use every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
+    parser.add_argument("--judge", action="store_true", help="run the loss protocol too, with the halves' weights")
     parser.add_argument("--plot", type=Path, help="write a reliability diagram here")
     args = parser.parse_args()
     try:
         model = find_model(args.model, args.models_dir)
         info = load_backbone(model, purposes=PURPOSES).info
-        basis = load_basis(args.basis, info)
+        basis = replace(load_basis(args.basis, info), presence=UNCALIBRATED)
         tasks = read_tasks(args.data)
         clips = absence_clips(tasks, tasks, args.seed)[:: args.every]
-        weights, found = {}, {}
+        presence, found = [], {}
         for name, config in PRESETS.items():
-            rows = evidence(model, basis, config, clips)
-            weights[name] = fit(rows)
-            text, probability = report(name, rows, weights[name])
-            found[name] = as_frames(probability, rows)
+            rows = gather(model, basis, config, clips)
+            presence.append(fit(rows))
+            text, found[name] = report(name, rows, presence[-1])
             print(text, flush=True)
-        presence = np.array([weights["accurate"], weights["fast"]])
+            if args.judge:
+                summary = summarise_loss(judge(model, basis, config, clips, fit_halves(rows)))
+                for cells in loss_table([(name, summary)], first="preset"):
+                    print("| " + " | ".join(cells) + " |", flush=True)
         projections = {tap.name: p for tap, p in zip(info.taps, basis.projections, strict=True)}
-        save_basis(args.basis, info.model, projections, presence)
+        save_basis(args.basis, info.model, projections, np.array(presence))
         if args.plot:
             plot(args.plot, found)
     except (EdgeTrackerError, OSError) as error:

@@ -29,8 +29,8 @@ from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.roi import Window, crop
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
-# Of peak height, likeness, constant: until scripts/calibrate.py has measured this backbone.
-UNCALIBRATED = np.array([[3.0, 7.5, -4.4], [3.0, 7.5, -4.0]])
+# Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
+UNCALIBRATED = np.array([[3.0, 3.5, 4.5, -4.0], [2.5, 4.0, 4.0, -4.0]])
 KEPT = 64  # directions in the file; the tracker takes the first it wants
 
 

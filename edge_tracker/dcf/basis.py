@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import BackboneInfo, Tap
+from edge_tracker.dcf.presence import WEIGHTS
 from edge_tracker.errors import ModelError
 
 
@@ -60,7 +61,7 @@ class Basis:
     """What is fitted offline for a backbone."""
 
     projections: tuple[Projection, ...]  # of its taps, in their order
-    presence: NDArray[np.float64]  # (2, 3): `presence.Presence`'s weights with the fine tap, and without it
+    presence: NDArray[np.float64]  # (2, WEIGHTS): `presence.Presence`'s weights with the fine tap, and without it
 
 
 def save_basis(path: Path, model: str, projections: dict[str, Projection], presence: NDArray[np.float64]) -> None:
@@ -86,7 +87,7 @@ def load_basis(path: Path, info: BackboneInfo) -> Basis:
             if model != info.model:
                 raise ModelError(f"the basis {path} belongs to the model '{model}', not to '{info.model}'")
             presence = arrays["presence"].astype(np.float64)
-            if presence.shape != (2, 3) or not np.isfinite(presence).all():
+            if presence.shape != (2, WEIGHTS) or not np.isfinite(presence).all():
                 raise ModelError(f"the basis {path} has no usable calibration of presence")
             return Basis(tuple(_read_projection(arrays, tap, path) for tap in info.taps), presence)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

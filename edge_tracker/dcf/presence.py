@@ -1,30 +1,55 @@
 """Is it still the target? What one frame shows, turned into the probability that the box is right.
 
 The height of the response peak alone is fooled by whatever the filter has learned meanwhile, so what is under the box
-is compared with frame 1 too. The weights of the two are fitted on footage with known absences (scripts/calibrate.py).
+is compared with frame 1 too, by features and by colours. The weights of the three are fitted on footage with known
+absences (scripts/calibrate.py).
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 from edge_tracker.dcf.box_regression import sample
+from edge_tracker.dcf.colour import Colours
 
 MOST_VIEWS = 16
 PARTS = 3  # the box is described in so many parts along each side
 
 
-class Presence:
-    """Compares with the target of frame 1, by the coarse features in PARTS x PARTS parts of its box."""
+class Evidence(NamedTuple):
+    """What speaks for a box."""
 
-    def __init__(self, features: NDArray[np.float32], box: Box, weights: NDArray[np.float64]) -> None:
-        """features (n, n, D); box in cells; weights (3,): of peak height and likeness, and the constant."""
+    height: float  # of the response peak
+    likeness: float  # cosine to the most similar known view of the target: [-1, 1]
+    colour: float  # `Colours.likeness`: [-1, 1]
+
+
+WEIGHTS = len(Evidence._fields) + 1  # one for each, and the constant
+
+
+class Presence:
+    """Compares with the target of frame 1, by the coarse features in PARTS x PARTS parts of its box and by colours.
+
+    Features are (n, n, D), patches uint8 (H, W, 3) BGR; a box is given both in cells and in pixels of the patch.
+    """
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        box: Box,
+        patch: NDArray[np.uint8],
+        on_patch: Box,
+        weights: NDArray[np.float64],
+    ) -> None:
+        """weights (WEIGHTS,): of the evidence, and the constant."""
         self._mean = features.reshape(-1, features.shape[-1]).mean(axis=0)
-        self._weights = weights
+        self._weights = [float(w) for w in weights]
+        self.colours = Colours(patch, on_patch)
         first = self._describe(features, box)
         self._views = np.zeros((MOST_VIEWS, len(first)), np.float32)  # of the target; that of frame 1 stays
         self._views[0] = first
@@ -34,6 +59,12 @@ class Presence:
         """Cosine between what is under `box` and the most similar known view of the target: [-1, 1]."""
         return float((self._views[: self._count] @ self._describe(features, box)).max())
 
+    def evidence(
+        self, height: float, features: NDArray[np.float32], box: Box, patch: NDArray[np.uint8], on_patch: Box
+    ) -> Evidence:
+        """What speaks for a box at a response peak of this height."""
+        return Evidence(height, self.likeness(features, box), self.colours.likeness(patch, on_patch))
+
     def remember(self, features: NDArray[np.float32], box: Box) -> None:
         """Keep what is under `box` as another view of the target; the oldest but frame 1 makes room."""
         if self._count < MOST_VIEWS:
@@ -42,9 +73,10 @@ class Presence:
             self._views[1:-1] = self._views[2:]
         self._views[self._count - 1] = self._describe(features, box)
 
-    def probability(self, height: float, likeness: float) -> float:
-        """That the box is right, given the peak's height and the likeness (logistic regression)."""
-        score = float(self._weights @ (height, likeness, 1.0))
+    def probability(self, evidence: Evidence) -> float:
+        """That the box is right (logistic regression)."""
+        *weights, score = self._weights
+        score += sum(w * e for w, e in zip(weights, evidence, strict=True))
         return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
     def _describe(self, features: NDArray[np.float32], box: Box) -> NDArray[np.float32]:

@@ -1,13 +1,94 @@
-"""Where to look for a lost target: around the place where it was, ever wider, until the whole frame is covered."""
+"""Where to look for a lost target: at what resembles it in a quick scan of the frame, and in a grid over all of it."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import cycle
 
-from edge_tracker.boxes import Box, centre
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-PITCH = 0.5  # between two looks, of the ROI: a target on the border of one lies in the middle of the next
+from edge_tracker.boxes import Box, centre
+from edge_tracker.dcf.colour import codes, counts
+from edge_tracker.images import size_of
+
+PITCH = 0.5  # between two looks of the grid, of the ROI: a target on the border of one lies in the middle of the next
+TEMPLATE_AREA = 144  # pixels of the target in the frame that is scanned
+MOST_SCANNED = 240 * 160  # pixels of that frame
+AROUND = 0.5  # weight of the colours in twice the box, which shall differ from those in the box
+SCANS = 2  # frames of each SCANS + 1 in which the scan says where to look; in the other it is the grid
+REMEMBERED, TIRING = 5, 0.3  # places looked at last, and by how much the last one of them counts less
+
+
+class Search:
+    """An endless search, one place per frame."""
+
+    def __init__(
+        self,
+        home: Box,
+        roi_px: float,
+        image_size: tuple[int, int],
+        view: NDArray[np.uint8],
+        colours: NDArray[np.float64],
+    ) -> None:
+        """home: where the target was last believed, roi_px: side of the window that is looked at with each box.
+
+        view (h, w, 3): the target as last believed. colours: its histogram (see `colour`).
+        """
+        self._home, self._roi_px = home, roi_px
+        self._view, self._colours = view, colours
+        self._grid = looks(home, roi_px, image_size)
+        self._turn = cycle(SCANS * (True,) + (False,))
+        self._looked_at: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
+
+    def rescaled(self, home: Box, roi_px: float, image_size: tuple[int, int]) -> Search:
+        """The same search begun anew in images of another size."""
+        return Search(home, roi_px, image_size, self._view, self._colours)
+
+    def next(self, image: NDArray[np.uint8]) -> Box:
+        """A box of the size of `home` somewhere in the image."""
+        if not next(self._turn):
+            return next(self._grid)
+        _, _, w, h = self._home
+        x, y = self._resemblance(image)
+        return x - w / 2, y - h / 2, w, h
+
+    def _resemblance(self, image: NDArray[np.uint8]) -> tuple[float, float]:
+        """The centre of what looks most like the target and has not been looked at just before.
+
+        Normalised correlation with the last view, in grey, and the share of colours that are the target's rather than
+        the frame's.
+        """
+        width, height = size_of(image)
+        _, _, w, h = self._home
+        k = min(1.0, (TEMPLATE_AREA / (w * h)) ** 0.5, (MOST_SCANNED / (width * height)) ** 0.5)
+        size = max(1, round(k * width)), max(1, round(k * height))
+        small = image
+        if k < 0.5:  # averaging reads every pixel: drop most of a large frame's before
+            small = np.asarray(cv2.resize(image, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_NEAREST), np.uint8)
+        small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)
+        sides = min(max(2, round(k * w)), size[0]), min(max(2, round(k * h)), size[1])
+        view = cv2.resize(self._view, sides, interpolation=cv2.INTER_AREA)
+        grey, grey_view = (cv2.cvtColor(part, cv2.COLOR_BGR2GRAY) for part in (small, view))
+        likeness = cv2.matchTemplate(grey, grey_view, cv2.TM_CCOEFF_NORMED)
+        likeness[~np.isfinite(likeness)] = 0  # of plain areas
+        top, left = (sides[1] - 1) // 2, (sides[0] - 1) // 2
+        bottom, right = size[1] - likeness.shape[0] - top, size[0] - likeness.shape[1] - left
+        framed = cv2.copyMakeBorder(likeness, top, bottom, left, right, cv2.BORDER_CONSTANT, value=-1.0)
+        score = np.asarray(framed, np.float32)
+        present = counts(small)
+        own = (self._colours / (self._colours + present / present.sum() + 1e-6)).astype(np.float32)[codes(small)]
+        score += cv2.blur(own, sides) - AROUND * cv2.blur(own, (2 * sides[0] + 1, 2 * sides[1] + 1))
+        reach = k * PITCH / 2 * self._roi_px
+        for age, (x, y) in enumerate(reversed(self._looked_at)):
+            rows, columns = (slice(*(max(round(k * v + d), 0) for d in (-reach, reach))) for v in (y, x))
+            score[rows, columns] -= TIRING * (1 - age / REMEMBERED)
+        y, x = divmod(int(score.argmax()), size[0])
+        place = (x + 0.5) * width / size[0], (y + 0.5) * height / size[1]
+        self._looked_at.append(place)
+        return place
 
 
 def looks(home: Box, roi_px: float, image_size: tuple[int, int]) -> Iterator[Box]:

@@ -4,7 +4,6 @@ frame 1 tells whether it is still the target."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -16,13 +15,14 @@ from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled
 from edge_tracker.config import DcfConfig
 from edge_tracker.dcf.basis import Basis, Projection
 from edge_tracker.dcf.box_regression import BoxRegressor
+from edge_tracker.dcf.colour import region
 from edge_tracker.dcf.correlation import CorrelationFilter
 from edge_tracker.dcf.grid import Grid
-from edge_tracker.dcf.presence import Presence
+from edge_tracker.dcf.presence import Evidence, Presence
 from edge_tracker.dcf.response import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter
-from edge_tracker.dcf.search import looks
+from edge_tracker.dcf.search import Search
 from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, is_plain
 from edge_tracker.track import Track, TrackState
@@ -32,12 +32,16 @@ FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each chang
 VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; every fourth view is blurred
 BOX_VIEWS, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 2, 0.15, 0.1  # number; of the sides; of log size
 LARGEST_CORRECTION = 0.2  # of a side, by the box regressor in one frame
+COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
+SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
+NOTHING = Evidence(0.0, 0.0, 0.0)
 
 
 class Look(NamedTuple):
     """What the backbone sees in one window, and where the target would be in it."""
 
     window: Window
+    patch: NDArray[np.uint8]  # (side, side, 3)
     coarse: NDArray[np.float32]  # (n, n, D)
     spectrum: NDArray[np.float32] | None  # of the fine features
     peak: Peak
@@ -51,7 +55,7 @@ class DcfTracker:
         """backbone: gives a coarse tap and, where `config.fine_weight` is not 0, a fine one behind it."""
         self.backbone, self.config = backbone, config
         self.box: Box = (0.0, 0.0, 1.0, 1.0)
-        self.evidence = (0.0, 0.0)  # of the last update: height of the response peak, likeness to the target
+        self.evidence = NOTHING  # of the last look
         self._coarse = basis.projections[0].first(config.channels)
         self._presence_weights = basis.presence[0 if config.fine_weight else 1]
         self._side = backbone.info.input_side
@@ -72,10 +76,11 @@ class DcfTracker:
         self._height = 1.0  # of the response peak, averaged over a few frames
         self._believed = 1.0  # probability that the box is right, averaged over a few frames
         self._good = box  # the last box that was believed
-        self._search: Iterator[Box] | None = None  # while LOST
+        self._search: Search | None = None  # while LOST
         self._found: Box | None = None  # while LOST: what looked like the target in the last frame
         window = self._window(box)
-        coarse, fine = self._features(crop(image, window, self._side))
+        patch = crop(image, window, self._side)
+        coarse, fine = self._features(patch)
         on_crop = self._on_crop(box, window)
         self._ridge = RidgeFilter(c.ridge, c.anchor, c.solver_steps)
         samples = [(neighbourhoods(coarse), self._target_map(on_crop), FIRST_FRAME_WEIGHT)]
@@ -89,7 +94,8 @@ class DcfTracker:
         views = [(coarse, self._coarse_grid.box(on_crop))]
         views += [self._box_view(image, box, random) for _ in range(BOX_VIEWS)]
         self._regressor = BoxRegressor(views, c.box_ridge, random)
-        self._presence = Presence(coarse, self._coarse_grid.box(on_crop), self._presence_weights)
+        self._presence = Presence(coarse, self._coarse_grid.box(on_crop), patch, on_crop, self._presence_weights)
+        self._view_of_it = patch, on_crop  # when last believed
         self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
         self._scale.start(*self._grey(image, box))
 
@@ -101,7 +107,7 @@ class DcfTracker:
             return self._seek(image, self._search)
         look = self._look(image, self.box)
         if look is None:  # a black frame, a covered lens: keep all that is known
-            self.evidence = (0.0, 0.0)
+            self.evidence = NOTHING
             return Track(self.box, 0.0, TrackState.LOST)
         box, factor = look.box, None
         if look.peak.height > 0:
@@ -111,9 +117,9 @@ class DcfTracker:
                 box = _scaled(box, factor)
         self.box = keep_in_frame(box, size_of(image), self._smallest_px)
         self._learn(look, factor)
-        probability, likeness = self._seen(look, self.box)
-        if likeness < c.new_view_below and look.peak.height > c.new_view_height and self._believed > c.uncertain_below:
-            self._presence.remember(look.coarse, self._coarse_grid.box(self._on_crop(self.box, look.window)))
+        probability = self._seen(look, self.box)
+        if self._believed > c.uncertain_below:
+            self._remember(look)
         return self._judge(image, probability, look.peak.height)
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
@@ -121,7 +127,17 @@ class DcfTracker:
         self.box, self._good = (rescaled(box, kx, ky, image_size) for box in (self.box, self._good))
         if self._search is not None:
             self._found = None
-            self._search = looks(self._good, self._window(self._good).side, image_size)
+            self._search = self._search.rescaled(self._good, self._window(self._good).side, image_size)
+
+    def _remember(self, look: Look) -> None:
+        """Keep how the target looks now, for as long as it is believed."""
+        c = self.config
+        on_crop = self._on_crop(self.box, look.window)
+        self._view_of_it = look.patch, on_crop
+        if self._frame % COLOUR_EVERY == 0:
+            self._presence.colours.learn(look.patch, on_crop, _rate(COLOUR_RATE, COLOUR_EVERY))
+        if self.evidence.likeness < c.new_view_below and look.peak.height > c.new_view_height:
+            self._presence.remember(look.coarse, self._coarse_grid.box(on_crop))
 
     def _judge(self, image: NDArray[np.uint8], probability: float, height: float) -> Track:
         """Say how far the present box is to be believed; begin the search where it is believed no more."""
@@ -129,50 +145,56 @@ class DcfTracker:
         self._believed += c.belief_rate * (probability - self._believed)
         self._height += c.belief_rate * (height - self._height)
         if self._believed >= c.uncertain_below:
-            self._good = self.box
+            if probability >= c.uncertain_below:
+                self._good = self.box
             return Track(self.box, self._believed, TrackState.TRACKED)
         # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
         if self._believed >= c.lost_below or self._height >= c.lost_height:
             return Track(self.box, self._believed, TrackState.UNCERTAIN)
         # What came last was not the target: wait where it was last seen, in the size it had.
         self.box, self._found = self._good, None
-        self._search = looks(self.box, self._window(self.box).side, size_of(image))
+        view = region(*self._view_of_it, 1.0, 1)
+        home = self._window(self.box).side
+        self._search = Search(self.box, home, size_of(image), view, self._presence.colours.histogram)
         return Track(self.box, self._believed, TrackState.LOST)
 
-    def _seek(self, image: NDArray[np.uint8], search: Iterator[Box]) -> Track:
-        """While LOST: follow what is most like the target here, and look in one other place; learn nothing.
+    def _seek(self, image: NDArray[np.uint8], search: Search) -> Track:
+        """While LOST: look where the target was last believed, and in one other place; learn nothing.
 
-        What is followed is the target again once it is believed; what is found elsewhere, once it was seen twice.
+        What is most like the target is followed, and every other frame looked at in another size. It is the target
+        again once it was believed for a while.
         """
         c = self.config
-        here = self._look(image, self.box)
-        probability = self._seen(here, here.box)[0] if here is not None else 0.0
-        if here is not None and here.peak.height > c.gate_low:
-            self.box = keep_in_frame(here.box, size_of(image), self._smallest_px)
+        probability, found = self._probe(image, self._found or self._good)
+        if probability > c.lost_below and self._frame % 2:
+            place = _scaled(found, SEEK_ZOOM if self._frame % 4 == 1 else 1 / SEEK_ZOOM)
+        else:
+            place = search.next(image)
+        elsewhere, other = self._probe(image, place)
+        if elsewhere > max(probability, c.lost_below):
+            probability, found = elsewhere, other
         self._believed += c.belief_rate * (probability - self._believed)
-        if self._believed >= c.uncertain_below:
-            return self._resume(self.box, self._believed)
-        place, again = (self._found, True) if self._found is not None else (next(search), False)
-        self._found = None
-        there = self._look(image, place)
-        probability = self._seen(there, there.box)[0] if there is not None else 0.0
-        if there is not None and probability >= c.found_above:
-            self._found = keep_in_frame(there.box, size_of(image), self._smallest_px)
-            if again:
-                return self._resume(self._found, probability)
-        return Track(self.box, self._believed, TrackState.LOST)
+        self._found = found if probability > c.lost_below else None
+        self.box = self._found or self._good
+        if self._found is None or self._believed < c.found_above:
+            return Track(self.box, self._believed, TrackState.LOST)
+        self._good, self._height, self._search, self._found = self.box, 1.0, None, None
+        return Track(self.box, self._believed, TrackState.TRACKED)
 
-    def _resume(self, box: Box, probability: float) -> Track:
-        """The target is found again."""
-        self.box = self._good = box
-        self._believed, self._height, self._search, self._found = probability, 1.0, None, None
-        return Track(box, probability, TrackState.TRACKED)
+    def _probe(self, image: NDArray[np.uint8], place: Box) -> tuple[float, Box]:
+        """Look for the target around `place`: the probability that it is there, and its box."""
+        look = self._look(image, place)
+        if look is None:
+            return 0.0, place
+        box = keep_in_frame(look.box, size_of(image), self._smallest_px)
+        return self._seen(look, box), box
 
-    def _seen(self, look: Look, box: Box) -> tuple[float, float]:
-        """Probability that `box` is the target, and its likeness to the target's known views."""
-        likeness = self._presence.likeness(look.coarse, self._coarse_grid.box(self._on_crop(box, look.window)))
-        self.evidence = (look.peak.height, likeness)
-        return self._presence.probability(look.peak.height, likeness), likeness
+    def _seen(self, look: Look, box: Box) -> float:
+        """Probability that `box` is the target."""
+        on_crop = self._on_crop(box, look.window)
+        on_grid = self._coarse_grid.box(on_crop)
+        self.evidence = self._presence.evidence(look.peak.height, look.coarse, on_grid, look.patch, on_crop)
+        return self._presence.probability(self.evidence)
 
     def _look(self, image: NDArray[np.uint8], box: Box) -> Look | None:
         """Search the window around `box` for the target; None where the window shows nothing at all."""
@@ -188,7 +210,7 @@ class DcfTracker:
         peak = find_peak(response, prior)
         k = window.side / self._side
         x, y = window.x + peak.x_px * k - box[2] / 2, window.y + peak.y_px * k - box[3] / 2
-        return Look(window, coarse, spectrum, peak, (x, y, box[2], box[3]))
+        return Look(window, patch, coarse, spectrum, peak, (x, y, box[2], box[3]))
 
     def _respond(self, coarse: NDArray[np.float32], spectrum: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """The filters' answers on one grid of PITCH_PX: (P, P)."""

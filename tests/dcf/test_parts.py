@@ -7,17 +7,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
+from edge_tracker.boxes import Box
 from edge_tracker.dcf.basis import Projection, fit_projection, load_basis, save_basis
 from edge_tracker.dcf.box_regression import BoxRegressor, sample
+from edge_tracker.dcf.colour import Colours, counts
 from edge_tracker.dcf.correlation import CorrelationFilter, inverse_spectrum, spectrum
 from edge_tracker.dcf.grid import Grid
-from edge_tracker.dcf.presence import MOST_VIEWS, Presence
+from edge_tracker.dcf.presence import MOST_VIEWS, WEIGHTS, Evidence, Presence
 from edge_tracker.dcf.response import PITCH_PX, find_peak, motion_prior, resampling
 from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter, oriented_gradients, peak_of_parabola
-from edge_tracker.dcf.search import looks
+from edge_tracker.dcf.search import Search, looks
 from edge_tracker.errors import ModelError
 
 RANDOM = np.random.default_rng(0)
@@ -220,10 +224,21 @@ def test_box_regression_survives_a_target_without_texture() -> None:
     assert np.isfinite(regressor.predict(np.zeros((14, 14, 2), np.float32), (4.0, 4.0, 5.0, 5.0))).all()
 
 
+def plain(colour: tuple[int, int, int], side: int = 60) -> np.ndarray:
+    return np.full((side, side, 3), colour, np.uint8)
+
+
+def with_square(ground: np.ndarray, colour: tuple[int, int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    x, y, w, h = box
+    image = ground.copy()
+    image[y : y + h, x : x + w] = colour
+    return image
+
+
 def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
-    box = (4.0, 4.0, 6.0, 6.0)
+    box, patch = (4.0, 4.0, 6.0, 6.0), plain((10, 20, 30))
     first, turned, other = noise(14, 14, 8), noise(14, 14, 8), noise(14, 14, 8)
-    presence = Presence(first, box, np.array([2.0, 6.0, -4.0]))
+    presence = Presence(first, box, patch, box, np.array([2.0, 6.0, 1.0, -4.0]))
     assert presence.likeness(first, box) == pytest.approx(1, abs=1e-5)
     assert presence.likeness(turned, box) < 0.6
     presence.remember(turned, box)
@@ -231,8 +246,94 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
     for _ in range(2 * MOST_VIEWS):
         presence.remember(other, box)
     assert presence.likeness(first, box) == pytest.approx(1, abs=1e-5)  # never forgotten
-    assert presence.probability(0.5, 0.5) == pytest.approx(1 / (1 + np.exp(-0.0)), abs=1e-6)
-    assert 0 < presence.probability(-1e9, 0.0) < presence.probability(1e9, 1.0) <= 1
+    assert presence.evidence(0.3, first, box, patch, box)[:2] == pytest.approx((0.3, 1), abs=1e-5)
+    assert presence.probability(Evidence(0.5, 0.5, -1.0)) == pytest.approx(1 / (1 + np.exp(1.0)), abs=1e-6)
+    assert 0 < presence.probability(Evidence(-1e9, 0.0, 0.0)) < presence.probability(Evidence(1e9, 1.0, 1.0)) <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+def test_a_colour_has_the_bin_of_its_eighths(blue: int, green: int, red: int) -> None:
+    image = np.full((2, 3, 3), (blue, green, red), np.uint8)
+    expected = np.ravel_multi_index((blue * 8 // 256, green * 8 // 256, red * 8 // 256), (8, 8, 8))
+    found = counts(image)
+    assert found[expected] == found.sum() == 6
+
+
+def test_colours_tell_a_grey_look_alike_from_the_target() -> None:
+    box, ground = (20, 20, 20, 20), plain((110, 120, 115))
+    target = with_square(ground, (40, 60, 200), box)
+    colours = Colours(target, box)
+    assert colours.likeness(target, box) == pytest.approx(1 / 1.2)  # nothing in common with the surroundings
+    assert colours.likeness(with_square(ground, (90, 70, 80), box), box) == pytest.approx(0)
+    half = with_square(target, (110, 120, 115), (20, 20, 20, 10))
+    assert colours.likeness(half, box) == pytest.approx(np.sqrt(0.5) / 1.2, abs=0.02)  # Bhattacharyya: sqrt(1 x 1/2)
+
+
+def test_colours_that_the_surroundings_have_too_say_little() -> None:
+    box = (20, 20, 20, 20)
+    grey = np.repeat(RANDOM.integers(0, 256, (60, 60, 1), dtype=np.uint8), 3, axis=2)  # target and ground alike
+    colours = Colours(grey, box)
+    assert abs(colours.likeness(grey, box)) < 0.3
+    assert abs(colours.likeness(np.roll(grey, 25, axis=0), box)) < 0.3
+
+
+def test_colours_follow_a_slow_change_of_light() -> None:
+    box, ground = (20, 20, 20, 20), plain((110, 120, 115))
+    colours = Colours(with_square(ground, (40, 60, 200), box), box)
+    darker = with_square(ground, (20, 30, 120), box)
+    before = colours.likeness(darker, box)
+    for _ in range(60):
+        colours.learn(darker, box, 0.05)
+    assert before == pytest.approx(0)
+    assert colours.likeness(darker, box) > 0.7
+    assert colours.histogram.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("box", [(-30, -30, 20, 20), (70, 10, 5, 5), (0, 0, 60, 60), (59.7, 59.7, 0.2, 0.2)])
+def test_colours_of_a_box_at_the_edge_or_beyond_are_still_numbers(box: tuple[float, ...]) -> None:
+    patch = RANDOM.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    colours = Colours(patch, box)  # type: ignore[arg-type]
+    assert np.isfinite(colours.likeness(patch, (10, 10, 30, 30)))
+    assert np.isfinite(Colours(patch, (10, 10, 30, 30)).likeness(patch, box))  # type: ignore[arg-type]
+
+
+def scene(random: np.random.Generator) -> np.ndarray:
+    """Blotches of 8 px, (240, 320, 3)."""
+    return np.repeat(np.repeat(random.integers(60, 200, (30, 40, 3), dtype=np.uint8), 8, 0), 8, 1)
+
+
+def test_the_search_looks_first_at_what_resembles_the_target_and_then_elsewhere() -> None:
+    random = np.random.default_rng(4)
+    target = np.repeat(np.repeat(random.integers(0, 256, (5, 5, 3), dtype=np.uint8), 6, 0), 6, 1)  # 30 px
+    home = (40.0, 40.0, 30.0, 30.0)
+    image = scene(random)
+    image[150:180, 220:250] = target
+    histogram = counts(target) / counts(target).sum()
+    search = Search(home, 96.0, (320, 240), target, histogram)
+    places = [search.next(image) for _ in range(12)]
+    x, y, w, h = places[0]
+    assert (w, h) == home[2:]
+    assert abs(x - 220) < 6
+    assert abs(y - 150) < 6
+    near = [abs(x - 220) < 24 and abs(y - 150) < 24 for x, y, _, _ in places]
+    assert 2 <= sum(near) <= 8  # it comes back to it, and looks elsewhere too
+    rescaled = search.rescaled((20.0, 20.0, 15.0, 15.0), 48.0, (160, 120))
+    x, y, _, _ = rescaled.next(np.ascontiguousarray(image[::2, ::2]))
+    assert abs(x - 110) < 5
+    assert abs(y - 75) < 5
+
+
+@pytest.mark.parametrize("home", [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 320.0, 240.0), (100.0, 5.0, 200.0, 3.0)])
+def test_the_search_copes_with_odd_targets_and_plain_frames(home: Box) -> None:
+    view = np.zeros((1, 1, 3), np.uint8)
+    search = Search(home, 50.0, (320, 240), view, np.full(512, 1 / 512))
+    for image in (scene(RANDOM), np.zeros((240, 320, 3), np.uint8)):
+        for _ in range(6):
+            x, y, w, h = search.next(image)
+            assert (w, h) == home[2:]
+            assert 0 <= x + w / 2 <= 320
+            assert 0 <= y + h / 2 <= 240
 
 
 def test_the_search_covers_the_frame_from_near_to_far() -> None:
@@ -273,7 +374,7 @@ def test_projection_is_pca_with_half_the_whitening() -> None:
 def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(tmp_path: Path) -> None:
     path = tmp_path / "m.basis.npz"
     projection = Projection(noise(6, 4), noise(4))
-    presence = RANDOM.normal(size=(2, 3))
+    presence = RANDOM.normal(size=(2, WEIGHTS))
     save_basis(path, "m", {"stride16": projection}, presence)
     basis = load_basis(path, info())
     np.testing.assert_allclose(basis.projections[0].directions, projection.directions, atol=2e-3)

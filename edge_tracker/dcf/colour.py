@@ -1,0 +1,71 @@
+"""The target's colours: what a network trained to ignore them, and made small by PCA, cannot tell apart.
+
+A running histogram of the middle of the box, and how much of it the surroundings in frame 1 share: only colours that
+set the target apart count, so a grey video or a target in camouflage says nothing instead of something wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box, centre
+
+BITS = 3  # that are kept of each of blue, green, red
+BINS = 8**BITS
+MIDDLE, AROUND = 0.75, 2.0  # of the sides of the box: what is the target's; what is its surroundings, without the box
+DAMPING = 0.2  # of the difference between target and surroundings
+SAMPLES = 24  # pixels along each side of a region that are counted, about
+
+
+def codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """(..., 3) BGR -> the histogram bin of each pixel."""
+    blue, green, red = (np.asarray(pixels[..., i] >> 8 - BITS, np.uint16) for i in range(3))
+    return np.asarray(blue << 2 * BITS | green << BITS | red, np.uint16)
+
+
+def counts(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How many of the pixels lie in each bin, (BINS,)."""
+    return np.bincount(codes(pixels).ravel(), minlength=BINS).astype(np.float64)
+
+
+class Colours:
+    """Of one target. Patches are uint8 (H, W, 3) BGR, boxes in their pixels."""
+
+    def __init__(self, patch: NDArray[np.uint8], box: Box) -> None:
+        self.histogram = _share(counts(region(patch, box, MIDDLE)))  # (BINS,), sums to 1
+        inside, around = region(patch, box, 1.0, step=2), region(patch, box, AROUND, step=2)
+        surroundings = np.maximum(counts(around) - counts(inside), 0)
+        self._common = _overlap(self.histogram, _share(surroundings)) if surroundings.any() else 1.0
+
+    def likeness(self, patch: NDArray[np.uint8], box: Box) -> float:
+        """How far the colours in `box` are from those around the target in frame 1 (0) to its own (near 1): (-5, 1).
+
+        By Bhattacharyya coefficients; damped where the two are hard to tell apart.
+        """
+        found = _overlap(self.histogram, _share(counts(region(patch, box, MIDDLE))))
+        return (found - self._common) / (1 - self._common + DAMPING)
+
+    def learn(self, patch: NDArray[np.uint8], box: Box, rate: float) -> None:
+        """Follow a change of light: the colours in `box` make up a share `rate` of the histogram."""
+        self.histogram += rate * (_share(counts(region(patch, box, MIDDLE))) - self.histogram)
+
+
+def region(patch: NDArray[np.uint8], box: Box, scale: float, step: int = 0) -> NDArray[np.uint8]:
+    """The pixels of scale x `box` that lie in the patch, at least one; every so-many-th (0: to about SAMPLES)."""
+    cx, cy = centre(box)
+    parts = []
+    for middle, side, size in ((cy, box[3], patch.shape[0]), (cx, box[2], patch.shape[1])):
+        first = min(max(round(middle - scale * side / 2), 0), size - 1)
+        last = min(max(round(middle + scale * side / 2), first + 1), size)
+        parts.append(slice(first, last, step or max(1, (last - first) // SAMPLES)))
+    return patch[tuple(parts)]
+
+
+def _share(number: NDArray[np.float64]) -> NDArray[np.float64]:
+    return number / number.sum()
+
+
+def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Bhattacharyya coefficient of two histograms: [0, 1]."""
+    return float(np.sqrt(one * other).sum())
