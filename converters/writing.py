@@ -9,20 +9,28 @@ from pathlib import Path
 
 import onnx
 
-from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo
+from edge_tracker.backbones.base import METADATA_KEY, SIDE, BackboneInfo
 from edge_tracker.errors import EdgeTrackerError, ModelError
 
 OPSET = 18
 
 
 def finish(model: onnx.ModelProto, info: BackboneInfo) -> onnx.ModelProto:
-    """Put `info` into the model's metadata, drop what exporters leave (source paths, stack traces), check it."""
+    """Put `info` into the model's metadata, drop what exporters leave (source paths, stack traces), check it.
+
+    The side of the crop becomes free, to be fixed where the model is loaded.
+    """
     del model.metadata_props[:]
     model.graph.ClearField("metadata_props")
     graph = model.graph
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
+    for value, symbol in ((graph.input[0], SIDE), *((output, "") for output in graph.output)):
+        dims = value.type.tensor_type.shape.dim
+        for dim in dims[1:3] if symbol else dims[2:]:
+            dim.dim_param = symbol
+    graph.ClearField("value_info")
     model.producer_name, model.producer_version, model.doc_string = "edge-tracker", "", ""
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_metadata()})
     onnx.checker.check_model(model, full_check=True)

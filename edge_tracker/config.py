@@ -19,6 +19,7 @@ class DcfConfig:
     """
 
     roi_scale: float = 3.2  # side of the square ROI over sqrt(w h)
+    input_side: int = 192  # of the ROI as the backbone sees it, pixels
     channels: int = 32  # of the coarse tap, after projection
     target_sigma: float = 0.13  # of the target map, of the box's sides
     ridge: float = 0.03  # of the mean diagonal
@@ -41,10 +42,9 @@ class DcfConfig:
     box_learn_every: int = 10
     scale_levels: int = 17
     scale_step: float = 1.03
-    scale_area_px: float = 1024.0  # of the template
+    scale_area_px: float = 512.0  # of the template
     scale_rate: float = 0.02
     scale_every: int = 1  # frames
-    scale_learn_every: int = 2
     belief_rate: float = 0.5  # of averaging the probability that the box is right
     uncertain_below: float = 0.6  # of that average
     lost_below: float = 0.37
@@ -57,6 +57,8 @@ class DcfConfig:
     def __post_init__(self) -> None:
         if not 1.5 <= self.roi_scale <= 10:
             raise ConfigError(f"roi_scale lies between 1.5 and 10, not {self.roi_scale!r}")
+        if self.input_side < 64 or self.input_side % 32:
+            raise ConfigError(f"input_side is a multiple of 32 and at least 64, not {self.input_side!r}")
         for name in (
             "channels",
             "fine_channels",
@@ -65,7 +67,6 @@ class DcfConfig:
             "fine_learn_every",
             "box_learn_every",
             "scale_every",
-            "scale_learn_every",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is at least 1, not {getattr(self, name)!r}")

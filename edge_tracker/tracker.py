@@ -82,12 +82,13 @@ class Tracker:
             if isinstance(config, FmstConfig):
                 raise ConfigError(f"tracker {tracker} is set up by DcfConfig, not by FmstConfig")
             if tracker == "auto" and config is None:
-                backbone = load_backbone(path, engine, threads, PURPOSES)
+                backbone = load_backbone(path, engine, threads, PURPOSES, PRESETS["accurate"].input_side)
                 with self._blas.limit(limits=threads):
                     tracker = automatic(backbone, _basis(backbone, models_dir), engine, threads)
             config = config or PRESETS[tracker]
             config = config if seed is None else replace(config, seed=seed)
-            backbone = load_backbone(path, engine, threads, PURPOSES if config.fine_weight else PURPOSES[:1])
+            purposes = PURPOSES if config.fine_weight else PURPOSES[:1]
+            backbone = load_backbone(path, engine, threads, purposes, config.input_side)
             self._method = DcfTracker(backbone, _basis(backbone, models_dir), config)
         self.name = tracker  # the method, what "auto" has chosen
         self.backbone = backbone

@@ -23,7 +23,7 @@ from fit_basis import UNCALIBRATED
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import Box, as_box, iou
 from edge_tracker.cli.options import positive_int
@@ -94,8 +94,8 @@ def gather(model: Path, basis: Basis, config: DcfConfig, clips: Sequence[Clip]) 
     return np.array(rows)
 
 
-def backbone_for(model: Path, config: DcfConfig):  # type: ignore[no-untyped-def]
-    return load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1])
+def backbone_for(model: Path, config: DcfConfig) -> Backbone:
+    return load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1], side=config.input_side)
 
 
 def sequences(clips: Iterable[Clip]) -> list[str]:

@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         check_output(args.output, ".npz")
-        backbone = load_backbone(find_model(args.model, args.models_dir), purposes=PURPOSES)
+        path = find_model(args.model, args.models_dir)
+        backbone = load_backbone(path, purposes=PURPOSES, side=DcfConfig().input_side)
         random = np.random.default_rng(args.seed)
         side = backbone.info.input_side
         sources: list[Iterator[NDArray[np.uint8]]] = []

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from edge_tracker.errors import ModelError
 
 METADATA_KEY = "edge_tracker"
+INPUT_SIDE = 224  # pixels, of the crop, where nothing else is asked for
+SIDE = "side"  # the name of a free side of the crop in a `.onnx` file
 
 # What a tap is for. "selection": deep channels that answer to objects, among which FMST selects.
 # "localisation": shallower ones on a finer grid, with which the correlation filter places the target.
@@ -51,7 +53,7 @@ class BackboneInfo:
     """What a model file states about itself, kept in its metadata so that a file needs no companion."""
 
     model: str
-    input_side: int  # pixels; the crop is square
+    input_side: int  # pixels; the crop is square; in a file, the side it was made for
     taps: tuple[Tap, ...]
     precision: str = "fp32"  # one of PRECISIONS; a file that does not state it is fp32
 
@@ -97,6 +99,12 @@ class BackboneInfo:
         if not info.taps or info.input_side < 1 or info.precision not in PRECISIONS or not usable:
             raise ModelError(f"{path} states no usable taps")
         return info
+
+    def at(self, side: int, path: object) -> BackboneInfo:
+        """The same for crops of another side. Raises ModelError where the taps' strides forbid it."""
+        if any(side % tap.stride for tap in self.taps):
+            raise ModelError(f"{path} takes crops of a multiple of {max(t.stride for t in self.taps)} px, not {side}")
+        return replace(self, input_side=side)
 
     def only(self, purposes: Collection[str], path: object) -> BackboneInfo:
         """The same with the taps of these purposes alone. Raises ModelError where a purpose has none."""

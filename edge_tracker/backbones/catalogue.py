@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_tracker.backbones.base import PRECISIONS, Backbone
+from edge_tracker.backbones.base import INPUT_SIDE, PRECISIONS, Backbone
 from edge_tracker.backbones.host import cpu
 from edge_tracker.errors import ConfigError, ModelError, OutputError
 
@@ -392,9 +392,13 @@ def engines_found() -> list[str]:
 
 
 def load_backbone(
-    path: Path, engine: str = "auto", threads: int = 1, purposes: Collection[str] = ("selection",)
+    path: Path,
+    engine: str = "auto",
+    threads: int = 1,
+    purposes: Collection[str] = ("selection",),
+    side: int = INPUT_SIDE,
 ) -> Backbone:
-    """Load a model file into an engine, to give the taps of `purposes` (`base.PURPOSES`).
+    """Load a model file into an engine, to give the taps of `purposes` (`base.PURPOSES`) of crops of `side` pixels.
 
     Raises ConfigError for an unknown engine, ModelError for a bad file, one without such taps, or one that no installed
     engine runs.
@@ -407,5 +411,5 @@ def load_backbone(
         raise ModelError(f"{path} needs another engine than {engine}: {hint}")
     chosen = ENGINES[found[0]]
     adapter = getattr(importlib.import_module(chosen.module), chosen.adapter)
-    backbone: Backbone = adapter(path, threads, purposes)
+    backbone: Backbone = adapter(path, threads, purposes, side)
     return backbone

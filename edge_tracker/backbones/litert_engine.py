@@ -16,7 +16,7 @@ try:
 except ImportError:  # the runtime's former name, which old Raspberry Pi images have
     from tflite_runtime.interpreter import Interpreter
 
-from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Tap
+from edge_tracker.backbones.base import INPUT_SIDE, METADATA_KEY, BackboneInfo, Tap
 from edge_tracker.errors import ModelError, first_line
 
 METADATA_FILE = f"{METADATA_KEY}.json"  # inside the .tflite file, which is a ZIP archive too
@@ -33,16 +33,20 @@ class _Layer:
 
 
 class LiteRtBackbone:
-    """A `.tflite` file made by converters/, run on the CPU. Gives the taps of `purposes`.
+    """A `.tflite` file made by converters/, run on the CPU. Gives the taps of `purposes` of crops of `side` pixels.
 
     Every layer is an output of its own, so that each has its own scale. Raises ModelError where the file cannot be
     used.
     """
 
-    def __init__(self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",)) -> None:
-        info = BackboneInfo.from_metadata(read_metadata(path), path)
+    def __init__(
+        self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",), side: int = INPUT_SIDE
+    ) -> None:
+        info = BackboneInfo.from_metadata(read_metadata(path), path).at(side, path)
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            if len(inputs := self._interpreter.get_input_details()) == 1:
+                self._interpreter.resize_tensor_input(inputs[0]["index"], [1, side, side, 3])
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = first_line(error)

@@ -9,18 +9,21 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import BackboneInfo, check_outputs
+from edge_tracker.backbones.base import INPUT_SIDE, SIDE, BackboneInfo, check_outputs
 from edge_tracker.errors import ModelError, first_line
 
 
 class OnnxRuntimeBackbone:
-    """A `.onnx` file made by converters/, run on the CPU. Gives the taps of `purposes`.
+    """A `.onnx` file made by converters/, run on the CPU. Gives the taps of `purposes` of crops of `side` pixels.
 
     Raises ModelError where the file cannot be used.
     """
 
-    def __init__(self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",)) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",), side: int = INPUT_SIDE
+    ) -> None:
         options = onnxruntime.SessionOptions()
+        options.add_free_dimension_override_by_name(SIDE, side)
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -29,8 +32,7 @@ class OnnxRuntimeBackbone:
         except Exception as error:  # the engine's own exceptions have no common base
             reason = first_line(error)
             raise ModelError(f"ONNX Runtime cannot load {path}: {reason}") from error
-        info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
-        side = info.input_side
+        info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path).at(side, path)
         inputs = [(i.shape, i.type) for i in self._session.get_inputs()]
         if inputs != [([1, side, side, 3], "tensor(uint8)")]:
             raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {side}, {side}, 3]")

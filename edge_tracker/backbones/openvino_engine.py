@@ -9,22 +9,26 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, check_outputs
+from edge_tracker.backbones.base import INPUT_SIDE, METADATA_KEY, BackboneInfo, check_outputs
 from edge_tracker.errors import ModelError
 
 
 class OpenVinoBackbone:
-    """A `.xml` or `.onnx` file made by converters/, run on the CPU. Gives the taps of `purposes`.
+    """A `.xml` or `.onnx` file made by converters/, run on the CPU. Gives the taps of `purposes` of crops of `side`
+    pixels.
 
     Raises ModelError where the file cannot be used.
     """
 
-    def __init__(self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",)) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",), side: int = INPUT_SIDE
+    ) -> None:
         core = openvino.Core()
         try:
             model = core.read_model(path)
-            info = BackboneInfo.from_metadata(_metadata(model), path)
-            side = info.input_side
+            info = BackboneInfo.from_metadata(_metadata(model), path).at(side, path)
+            if len(model.inputs) == 1:
+                model.reshape({0: [1, side, side, 3]})
             inputs = [(list(i.shape), i.element_type.to_string()) for i in model.inputs]
             if inputs != [([1, side, side, 3], "u8")]:
                 raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {side}, {side}, 3]")

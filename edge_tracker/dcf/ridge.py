@@ -6,10 +6,13 @@ each cell: min_w sum_i (x_i . w - m_i)^2 + ridge |w|^2 over the cells i of all f
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
 KERNEL = 3  # cells; 1 loses 16 points of success, 5 brings nothing
+NEIGHBOURS = tuple(product(range(KERNEL), repeat=2))
 
 
 def neighbourhoods(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -18,14 +21,8 @@ def neighbourhoods(features: NDArray[np.float32]) -> NDArray[np.float32]:
     padded = np.zeros((n + 2, n + 2, depth), np.float32)
     padded[1:-1, 1:-1] = features
     rows = np.empty((n, n, KERNEL * KERNEL * depth + 1), np.float32)
-    for i in range(KERNEL):  # three neighbours of a row lie side by side in memory
-        stacked = np.lib.stride_tricks.as_strided(
-            padded[i:],
-            (n, n, KERNEL * depth),
-            (padded.strides[0], padded.strides[1], padded.strides[2]),
-            writeable=False,
-        )
-        rows[:, :, i * KERNEL * depth : (i + 1) * KERNEL * depth] = stacked
+    for place, (i, j) in enumerate(NEIGHBOURS):
+        rows[:, :, place * depth : (place + 1) * depth] = padded[i : i + n, j : j + n]
     rows[:, :, -1] = 1
     return rows.reshape(n * n, -1)
 
@@ -40,8 +37,8 @@ class RidgeFilter:
     def __init__(self, ridge: float, anchor: float, steps: int) -> None:
         self.ridge, self.anchor, self.steps = ridge, anchor, steps
         self.weights = np.zeros(0, np.float32)
-        self._a = self._a_first = np.zeros((0, 0), np.float32)
-        self._b = self._b_first = np.zeros(0, np.float32)
+        self._a = self._a_anchored = self._scratch = np.zeros((0, 0), np.float32)
+        self._b = self._b_anchored = np.zeros(0, np.float32)
 
     def start(self, samples: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> None:
         """Learn frame 1, exactly, from (neighbourhoods (cells, K), target (cells,), weight) of its views."""
@@ -51,14 +48,21 @@ class RidgeFilter:
         for rows, target, weight in samples:
             a += np.float32(weight / total) * (rows.T @ rows)
             b += np.float32(weight / total) * (target @ rows)
-        self._a, self._b = a.copy(), b.copy()
-        self._a_first, self._b_first = a, b
+        self._a, self._b, self._scratch = a, b, np.empty_like(a)
+        self._a_anchored, self._b_anchored = np.float32(self.anchor) * a, np.float32(self.anchor) * b
         damped = a + self._damping() * np.eye(size, dtype=np.float32)
         self.weights = np.linalg.solve(damped.astype(np.float64), b).astype(np.float32)
 
-    def respond(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """neighbourhoods (cells, K) -> response (cells,)."""
-        return rows @ self.weights
+    def respond(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """features (n, n, D) -> response (n, n): each neighbour's share, laid over one another."""
+        n, _, depth = features.shape
+        shares = self.weights[:-1].reshape(len(NEIGHBOURS), depth) @ features.reshape(-1, depth).T
+        padded = np.zeros((len(NEIGHBOURS), n + 2, n + 2), np.float32)
+        padded[:, 1:-1, 1:-1] = shares.reshape(-1, n, n)
+        response = np.full((n, n), self.weights[-1])
+        for share, (i, j) in zip(padded, NEIGHBOURS, strict=True):
+            response += share[i : i + n, j : j + n]
+        return response
 
     def learn(
         self,
@@ -67,10 +71,10 @@ class RidgeFilter:
         rate: float,
     ) -> None:
         """Move the moments by `rate` towards this frame's, and solve on."""
-        moments = rows.T @ rows
-        moments *= np.float32(rate)
+        np.matmul(rows.T, rows, out=self._scratch)
+        self._scratch *= np.float32(rate)
         self._a *= np.float32(1 - rate)
-        self._a += moments
+        self._a += self._scratch
         self._b += np.float32(rate) * (target @ rows - self._b)
         self._solve()
 
@@ -79,19 +83,17 @@ class RidgeFilter:
 
     def _solve(self) -> None:
         """A few steps of conjugate gradients on ((1 - anchor) A + anchor A_1 + damping) w = b, from the last w."""
-        new, old, damping = np.float32(1 - self.anchor), np.float32(self.anchor), self._damping()
-
-        def times(x: NDArray[np.float32]) -> NDArray[np.float32]:
-            product: NDArray[np.float32] = new * (self._a @ x) + old * (self._a_first @ x) + damping * x
-            return product
-
+        new, a = np.float32(1 - self.anchor), self._scratch
         x = self.weights
-        residual = new * self._b + old * self._b_first - times(x)
+        np.multiply(self._a, new, out=a)
+        a += self._a_anchored
+        a.flat[:: len(a) + 1] += self._damping()
+        residual: NDArray[np.float32] = new * self._b + self._b_anchored - a @ x
         direction, square = residual, float(residual @ residual)
         for _ in range(self.steps):
             if square < 1e-10:
                 break
-            moved = times(direction)
+            moved = a @ direction
             step = np.float32(square / (float(direction @ moved) + 1e-12))
             x = x + step * direction
             residual = residual - step * moved

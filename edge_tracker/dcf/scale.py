@@ -71,32 +71,41 @@ class ScaleFilter:
         self._factors = step**exponents
         self._step, self._ridge = step, ridge
         self._hann = np.hanning(levels + 2)[1:-1].astype(np.float32)[:, None]
-        # The DFT over levels as a matrix, (half, levels): a product with (levels, dimensions).
+        # The DFT over levels as a matrix, (half, levels): far quicker than an FFT of so few.
         self._dft = np.exp(-2j * np.pi * np.outer(np.arange(levels // 2 + 1), np.arange(levels)) / levels)
         self._desired = (self._dft @ np.exp(-0.5 * exponents**2))[:, None].astype(np.complex64)
         self._dft = self._dft.astype(np.complex64)
-        self._numerator: NDArray[np.complex64] | None = None
-        self._denominator: NDArray[np.float32] = np.zeros(0, np.float32)
+        # Back again, from the half spectrum: all but frequency 0 stand for two.
+        self._inverse = self._dft.conj() * np.where(np.arange(levels // 2 + 1) == 0, 1, 2)[:, None] / levels
+        self._frequencies = -2j * np.pi * np.arange(levels // 2 + 1) / levels
+        self._seen = np.zeros((0, 0), np.complex64)  # the last pyramid, transformed
+        self._numerator = np.zeros((0, 0), np.complex64)
+        self._denominator = np.zeros(0, np.float32)
+
+    def start(self, grey: NDArray[np.uint8], box: Box) -> None:
+        """Learn frame 1: `box` (x, y, w, h) holds the target in `grey` (H, W)."""
+        self._seen = self._transform(grey, box)
+        self._numerator, self._denominator = self._moments(1.0)
 
     def estimate(self, grey: NDArray[np.uint8], box: Box) -> float:
         """The factor by which `box` (x, y, w, h) should be scaled to hold the target in `grey` (H, W)."""
-        assert self._numerator is not None
-        x = self._transform(grey, box)
-        response = np.fft.irfft(
-            np.einsum("fd,fd->f", self._numerator, x) / (self._denominator + self._ridge), len(self._factors)
-        )
+        self._seen = self._transform(grey, box)
+        answer = np.einsum("fd,fd->f", self._numerator, self._seen) / (self._denominator + self._ridge)
+        response = (answer @ self._inverse).real
         return float(self._step ** (peak_of_parabola(response, int(response.argmax())) - (len(response) - 1) / 2))
 
-    def learn(self, grey: NDArray[np.uint8], box: Box, rate: float) -> None:
-        """Move by `rate` towards what `box` holds now; the first call takes it whole."""
-        x = self._transform(grey, box)
-        numerator = self._desired * x.conj()
-        denominator = np.einsum("fd,fd->f", x.real, x.real) + np.einsum("fd,fd->f", x.imag, x.imag)
-        if self._numerator is None:
-            self._numerator, self._denominator = numerator, denominator
-            return
+    def learn(self, factor: float, rate: float) -> None:
+        """Move by `rate` towards the pyramid of the last estimate, in which the box was to be scaled by `factor`."""
+        numerator, denominator = self._moments(factor)
         self._numerator += np.float32(rate) * (numerator - self._numerator)
         self._denominator += np.float32(rate) * (denominator - self._denominator)
+
+    def _moments(self, factor: float) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+        """Numerator (half, dimensions) and denominator (half,) of the last pyramid, whose target is `factor` large."""
+        x = self._seen
+        shift = np.exp(self._frequencies * (math.log(factor) / math.log(self._step)))[:, None]
+        numerator = (self._desired * shift).astype(np.complex64) * x.conj()
+        return numerator, np.einsum("fd,fd->f", x.real, x.real) + np.einsum("fd,fd->f", x.imag, x.imag)
 
     def _transform(self, grey: NDArray[np.uint8], box: Box) -> NDArray[np.complex64]:
         """Spectrum over levels of the windowed descriptions: (half, dimensions)."""

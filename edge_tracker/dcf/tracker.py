@@ -43,7 +43,6 @@ class Look(NamedTuple):
     window: Window
     patch: NDArray[np.uint8]  # (side, side, 3)
     coarse: NDArray[np.float32]  # (n, n, D)
-    rows: NDArray[np.float32]  # neighbourhoods of the coarse cells
     spectrum: NDArray[np.float32] | None  # of the fine features
     peak: Peak
     box: Box  # of the size looked for, at the peak, image pixels
@@ -98,7 +97,7 @@ class DcfTracker:
         self._presence = Presence(coarse, self._coarse_grid.box(on_crop), patch, on_crop, self._presence_weights)
         self._view_of_it = patch, on_crop  # when last believed
         self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
-        self._scale.learn(*self._grey(image, box), 1.0)
+        self._scale.start(*self._grey(image, box))
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
@@ -110,14 +109,14 @@ class DcfTracker:
         if look is None:  # a black frame, a covered lens: keep all that is known
             self.evidence = NOTHING
             return Track(self.box, 0.0, TrackState.LOST)
+        box, factor = look.box, None
         if look.peak.height > 0:
             box = self._refine(look)
             if self._frame % c.scale_every == 0:
-                box = _scaled(box, min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0))
-            self.box = keep_in_frame(box, size_of(image), self._smallest_px)
-        else:
-            self.box = keep_in_frame(look.box, size_of(image), self._smallest_px)
-        self._learn(image, look)
+                factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
+                box = _scaled(box, factor)
+        self.box = keep_in_frame(box, size_of(image), self._smallest_px)
+        self._learn(look, factor)
         probability = self._seen(look, self.box)
         if self._believed > c.uncertain_below:
             self._remember(look)
@@ -205,21 +204,19 @@ class DcfTracker:
         if is_plain(patch):
             return None
         coarse, fine = self._features(patch)
-        rows = neighbourhoods(coarse)
         spectrum = self._correlation.transform(fine) if fine is not None else None
-        response = self._respond(rows, spectrum)
+        response = self._respond(coarse, spectrum)
         prior = motion_prior(len(response), self._middle_px, c.motion_sigma * self._side)
         peak = find_peak(response, prior)
         k = window.side / self._side
         x, y = window.x + peak.x_px * k - box[2] / 2, window.y + peak.y_px * k - box[3] / 2
-        return Look(window, patch, coarse, rows, spectrum, peak, (x, y, box[2], box[3]))
+        return Look(window, patch, coarse, spectrum, peak, (x, y, box[2], box[3]))
 
-    def _respond(self, rows: NDArray[np.float32], spectrum: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    def _respond(self, coarse: NDArray[np.float32], spectrum: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """The filters' answers on one grid of PITCH_PX: (P, P)."""
         points = self._side // PITCH_PX
-        cells = self._coarse_grid.cells
         up = resampling(self._coarse_grid, points)
-        wide = np.asarray(up @ self._ridge.respond(rows).reshape(cells, cells) @ up.T, np.float32)
+        wide = np.asarray(up @ self._ridge.respond(coarse) @ up.T, np.float32)
         if spectrum is None:
             return wide
         up = resampling(self._fine_grid, points)
@@ -239,22 +236,26 @@ class DcfTracker:
         w, h = w * math.exp(grow + stretch), h * math.exp(grow - stretch)
         return cx - w / 2, cy - h / 2, w, h
 
-    def _learn(self, image: NDArray[np.uint8], look: Look) -> None:
-        """Learn the present box, the less the lower the peak."""
+    def _learn(self, look: Look, factor: float | None) -> None:
+        """Learn the present box, the less the lower the peak.
+
+        factor: by which it was scaled; None where that was not estimated.
+        """
         c = self.config
         gate = min(max((look.peak.height - c.gate_low) / (c.gate_high - c.gate_low), 0.0), 1.0)
         if gate == 0:
             return
         on_crop = self._on_crop(self.box, look.window)
         if self._frame % c.learn_every == 0:
-            self._ridge.learn(look.rows, self._target_map(on_crop), _rate(c.rate * gate, c.learn_every))
+            rate = _rate(c.rate * gate, c.learn_every)
+            self._ridge.learn(neighbourhoods(look.coarse), self._target_map(on_crop), rate)
         if look.spectrum is not None and (self._frame + 1) % c.fine_learn_every == 0:  # not all in the same frame
             rate = _rate(c.fine_rate * gate, c.fine_learn_every)
             self._correlation.learn(look.spectrum, centre(self._fine_grid.box(on_crop)), rate)
         if self._frame % c.box_learn_every == 0:
             self._regressor.learn(look.coarse, self._coarse_grid.box(on_crop))
-        if (self._frame + 2) % c.scale_learn_every == 0:
-            self._scale.learn(*self._grey(image, self.box), _rate(c.scale_rate, c.scale_learn_every))
+        if factor is not None:
+            self._scale.learn(factor, _rate(c.scale_rate * gate, c.scale_every))
 
     def _window(self, box: Box, scale: float = 1.0) -> Window:
         """The ROI, in which `box` comes to lie in the middle of the coarse grid."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Layer, Tap
+from edge_tracker.backbones.base import METADATA_KEY, PURPOSES, BackboneInfo, Layer, Tap
 from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.errors import ModelError
@@ -24,6 +24,30 @@ def test_features_have_the_stated_shape(edge_small: OnnxRuntimeBackbone) -> None
     assert features.shape == (14, 14, tap.channels)
     assert features.dtype == np.float32
     assert tap.stride == 16
+
+
+def test_the_crop_may_have_another_side() -> None:
+    side = 160
+    backbone = load_backbone(PACKAGED_MODEL, "onnxruntime", purposes=PURPOSES, side=side)
+    assert backbone.info.input_side == side
+    crop = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    for features, tap in zip(backbone(crop), backbone.info.taps, strict=True):
+        assert features.shape == (side // tap.stride, side // tap.stride, tap.channels)
+
+
+def test_a_side_that_the_strides_do_not_divide_is_refused() -> None:
+    with pytest.raises(ModelError, match="multiple of 16 px, not 100"):
+        load_backbone(PACKAGED_MODEL, side=100)
+
+
+def test_a_file_of_one_side_alone_is_refused_at_another(tmp_path: Path) -> None:
+    model = onnx.load(str(PACKAGED_MODEL))
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[1:3]:
+        dim.dim_value = 224
+    onnx.save(model, str(tmp_path / "fixed.onnx"))
+    assert load_backbone(tmp_path / "fixed.onnx").info.input_side == 224
+    with pytest.raises(ModelError, match=r"fixed\.onnx takes .*not one uint8 crop \[1, 192, 192, 3\]"):
+        load_backbone(tmp_path / "fixed.onnx", side=192)
 
 
 def test_info_survives_the_metadata() -> None:

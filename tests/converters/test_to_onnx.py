@@ -27,22 +27,23 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", sorted(TRUNKS))
 def test_onnx_equals_torch(name: str, tmp_path: Path) -> None:
-    """On another crop than the converter's own check uses, through the engine the tracker uses."""
+    """On other crops than the converter's own check uses, of two sizes, through the engine the tracker uses."""
     output = tmp_path / f"{name}.onnx"
     assert main(["--model", name, "--random-weights", "--output", str(output)]) == 0
     purposes = {tap.purpose for tap in load_trunk(name, None).taps}
-    backbone = load_backbone(output, purposes=purposes)
-    crop = np.random.default_rng(9).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     spec = TRUNKS[name]
-    rgb = torch.from_numpy(crop[..., ::-1].astype(np.float32) / 255)
-    normalised = ((rgb - torch.tensor(spec.mean)) / torch.tensor(spec.std)).permute(2, 0, 1)[None]
-    with torch.no_grad():
-        expected = load_trunk(name, None)(normalised)
-    found = backbone(crop)
+    for side in (192, spec.input_side):
+        backbone = load_backbone(output, purposes=purposes, side=side)
+        crop = np.random.default_rng(9).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        rgb = torch.from_numpy(crop[..., ::-1].astype(np.float32) / 255)
+        normalised = ((rgb - torch.tensor(spec.mean)) / torch.tensor(spec.std)).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            expected = load_trunk(name, None)(normalised)
+        found = backbone(crop)
+        for f, e in zip(found, expected, strict=True):
+            reference = e[0].permute(1, 2, 0).numpy()
+            assert np.abs(f - reference).max() <= TOLERANCE * np.abs(reference).max()
     assert [f.shape for f in found] == SHAPES[name]
-    for f, e in zip(found, expected, strict=True):
-        reference = e[0].permute(1, 2, 0).numpy()
-        assert np.abs(f - reference).max() <= TOLERANCE * np.abs(reference).max()
 
 
 def test_a_wrong_graph_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,11 +40,12 @@ def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
     assert str(Path.home()).encode() not in output.read_bytes()
 
 
-def test_a_tap_not_asked_for_is_not_computed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [224, 192])
+def test_a_tap_not_asked_for_is_not_computed(side: int, tmp_path: Path) -> None:
     output = tmp_path / "m.xml"
     assert main([*NETWORK, "--output", str(output)]) == 0
-    both, one = load_backbone(output, purposes=PURPOSES), load_backbone(output, purposes=["localisation"])
-    crop = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    both, one = (load_backbone(output, purposes=p, side=side) for p in (PURPOSES, ["localisation"]))
+    crop = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
     (alone,) = one(crop)
     np.testing.assert_allclose(alone, both(crop)[1], atol=1e-4)
 

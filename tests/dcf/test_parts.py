@@ -62,7 +62,14 @@ def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later() -> N
     a, b = (1 - rate) * a1 + rate * rows.T @ rows, (1 - rate) * b1 + rate * rows.T @ target
     expected = solved((1 - anchor) * a + anchor * a1, (1 - anchor) * b + anchor * b1, np.trace(a))
     np.testing.assert_allclose(filter_.weights, expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(filter_.respond(rows), rows @ expected, rtol=1e-2, atol=1e-3)
+
+
+def test_ridge_responds_to_neighbourhoods_without_laying_them_out() -> None:
+    features = noise(6, 6, 4)
+    filter_ = RidgeFilter(0.05, 0.3, steps=4)
+    filter_.start([(neighbourhoods(features), noise(36), 1.0)])
+    expected = (neighbourhoods(features) @ filter_.weights).reshape(6, 6)
+    np.testing.assert_allclose(filter_.respond(features), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [7, 8, 28])
@@ -154,9 +161,12 @@ def test_scale_filter_goes_part_of_the_way(factor: float) -> None:
     matrix = np.array([[factor, 0, 100 - factor * 100], [0, factor, 100 - factor * 100]])
     grown = cv2.warpAffine(scene, matrix, (200, 200), borderMode=cv2.BORDER_REFLECT)
     filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024)
-    filter_.learn(scene, (76.0, 80.0, 48.0, 40.0), 1.0)
+    filter_.start(scene, (76.0, 80.0, 48.0, 40.0))
     share = np.log(filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0))), np.log(factor)
     assert share[0] == pytest.approx(0, abs=0.003) if factor == 1 else 0.3 < share[0] / share[1] < 1.1
+    # Told how large it really was, it knows it the next time.
+    filter_.learn(factor, 1.0)
+    assert filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0)) == pytest.approx(factor, rel=0.01)
 
 
 def test_peak_of_parabola() -> None:
