@@ -47,7 +47,7 @@ class DcfConfig:
     scale_every: int = 1  # frames
     belief_rate: float = 0.5  # of averaging the probability that the box is right
     uncertain_below: float = 0.6  # of that average
-    lost_below: float = 0.43
+    lost_below: float = 0.37
     lost_height: float = 0.4  # of the peak, averaged likewise: LOST needs both to be low
     found_above: float = 0.6  # average, likewise, that ends a search
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import Box, as_box, iou
+from edge_tracker.cli.options import positive_int
 from edge_tracker.config import DcfConfig
 from edge_tracker.dcf.basis import Basis, load_basis, save_basis
 from edge_tracker.dcf.presence import Evidence
@@ -215,7 +216,7 @@ def main() -> int:
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--basis", type=Path, required=True, help="the .npz file of scripts/fit_basis.py; is rewritten")
-    parser.add_argument("--every", type=int, default=1, help="use every so-many-th clip (default: all)")
+    parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
     parser.add_argument("--judge", action="store_true", help="run the loss protocol too, with the halves' weights")
     parser.add_argument("--plot", type=Path, help="write a reliability diagram here")
