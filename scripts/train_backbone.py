@@ -45,7 +45,7 @@ from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 LONGEST_SIDE_PX = 400  # images are kept in memory at most this large
 HELD_OUT = 20  # every so-many-th scene is never trained on
 # Share of all crops, and the side of those crops: most of the learning is cheap at low resolution.
-STAGES = ((0.60, 128), (0.20, 160), (0.20, 224))
+STAGES = ((0.60, 128), (0.30, 160), (0.10, 224))
 OUTPUT_WEIGHT = 0.3  # of the blocks' outputs against the taps
 LOOKED_AT = 32  # crops in a batch of those below
 UNIT_BATCHES = 16  # from which the teacher's spread is taken

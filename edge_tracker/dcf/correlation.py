@@ -1,7 +1,7 @@
 """A correlation filter with one denominator shared by all channels (MOSSE, Bolme et al. 2010; DSST, Danelljan et al.
 2014), on the fine tap: places the target more exactly than the coarse grid can.
 
-The Fourier transforms are matrix products: at 28 x 28 cells BLAS does them ten times faster than NumPy's FFT.
+The Fourier transforms are matrix products: on grids this small BLAS is far quicker than NumPy's FFT.
 """
 
 from __future__ import annotations
