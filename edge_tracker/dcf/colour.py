@@ -1,6 +1,6 @@
 """The target's colours: what a network trained to ignore them, and made small by PCA, cannot tell apart.
 
-A running histogram of the middle of the box, and how much of it the surroundings in frame 1 share: only colours that
+A histogram of the middle of the box, and how much of it the surroundings in frame 1 share: only colours that
 set the target apart count, so a grey video or a target in camouflage says nothing instead of something wrong.
 """
 
@@ -33,10 +33,15 @@ class Colours:
     """Of one target. Patches are uint8 (H, W, 3) BGR, boxes in their pixels."""
 
     def __init__(self, patch: NDArray[np.uint8], box: Box) -> None:
-        self.histogram = _share(counts(region(patch, box, MIDDLE)))  # (BINS,), sums to 1
+        self._first = self._recent = _share(counts(region(patch, box, MIDDLE)))
         inside, around = region(patch, box, 1.0, step=2), region(patch, box, AROUND, step=2)
         surroundings = np.maximum(counts(around) - counts(inside), 0)
-        self._common = _overlap(self.histogram, _share(surroundings)) if surroundings.any() else 1.0
+        self._common = _overlap(self._first, _share(surroundings)) if surroundings.any() else 1.0
+
+    @property
+    def histogram(self) -> NDArray[np.float64]:
+        """The target's, (BINS,), sums to 1: half of it stays that of frame 1."""
+        return (self._first + self._recent) / 2
 
     def likeness(self, patch: NDArray[np.uint8], box: Box) -> float:
         """How far the colours in `box` are from those around the target in frame 1 (0) to its own (near 1): (-5, 1).
@@ -47,8 +52,8 @@ class Colours:
         return (found - self._common) / (1 - self._common + DAMPING)
 
     def learn(self, patch: NDArray[np.uint8], box: Box, rate: float) -> None:
-        """Follow a change of light: the colours in `box` make up a share `rate` of the histogram."""
-        self.histogram += rate * (_share(counts(region(patch, box, MIDDLE))) - self.histogram)
+        """Follow a change of light: the colours in `box` make up a share `rate` of what is not frame 1's."""
+        self._recent = self._recent + rate * (_share(counts(region(patch, box, MIDDLE))) - self._recent)
 
 
 def region(patch: NDArray[np.uint8], box: Box, scale: float, step: int = 0) -> NDArray[np.uint8]:

@@ -33,6 +33,9 @@ VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; eve
 BOX_VIEWS, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 2, 0.15, 0.1  # number; of the sides; of log size
 LARGEST_CORRECTION = 0.2  # of a side, by the box regressor in one frame
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
+# While LOST, `Evidence.colour` of the target is nearly always above this (docs/dcf.md); what has less is believed
+# less, but not never: the light may have changed.
+OWN_COLOURS, DOUBT = 0.2, 0.75
 SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
 NOTHING = Evidence(0.0, 0.0, 0.0)
 
@@ -134,7 +137,7 @@ class DcfTracker:
         c = self.config
         on_crop = self._on_crop(self.box, look.window)
         self._view_of_it = look.patch, on_crop
-        if self._frame % COLOUR_EVERY == 0:
+        if self._frame % COLOUR_EVERY == 0 and look.peak.height > c.gate_high:
             self._presence.colours.learn(look.patch, on_crop, _rate(COLOUR_RATE, COLOUR_EVERY))
         if self.evidence.likeness < c.new_view_below and look.peak.height > c.new_view_height:
             self._presence.remember(look.coarse, self._coarse_grid.box(on_crop))
@@ -187,7 +190,8 @@ class DcfTracker:
         if look is None:
             return 0.0, place
         box = keep_in_frame(look.box, size_of(image), self._smallest_px)
-        return self._seen(look, box), box
+        probability = self._seen(look, box)
+        return (probability if self.evidence.colour >= OWN_COLOURS else DOUBT * probability), box
 
     def _seen(self, look: Look, box: Box) -> float:
         """Probability that `box` is the target."""

@@ -11,6 +11,7 @@ import pytest
 from edge_tracker import DcfConfig, FmstConfig, Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError, ModelError
+from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
 from edge_tracker.presets import PRESETS
 from tests.conftest import Clip, restated
 
@@ -89,6 +90,28 @@ def test_a_target_found_elsewhere_is_believed_after_two_frames(clip: Clip) -> No
     assert TrackState.LOST in states[19:31]
     assert iou(boxes[-1], there) > 0.5
     assert states[-1] is TrackState.TRACKED
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_grey_look_alike_is_not_taken_for_the_target_while_that_is_away(preset: str) -> None:
+    """It crosses the picture all the time that the target is out of it (`edge-track demo` shows it)."""
+    clip = SyntheticClip(WHOLE)
+    tracker = Tracker(preset, MODEL)
+    states, overlaps = [], []
+    for (image, _), box in zip(clip, clip.boxes, strict=True):
+        if not states:
+            tracker.init(image, box)
+            states.append(TrackState.TRACKED)
+            overlaps.append(1.0)
+            continue
+        track = tracker.update(image)
+        states.append(track.state)
+        overlaps.append(float(iou(np.array(track.box), box)))
+    away = np.flatnonzero(clip.visible == 0)
+    away = away[away > 220]  # the second time
+    assert len(away) > 20
+    assert {states[i] for i in away[3:]} == {TrackState.LOST}
+    assert min(overlaps[-5:]) > 0.5
 
 
 def test_updates_while_lost_take_no_more_than_twice_as_long(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
