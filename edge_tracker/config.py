@@ -26,7 +26,7 @@ class DcfConfig:
     rate: float = 0.02
     anchor: float = 0.2  # share of frame 1
     solver_steps: int = 4
-    learn_every: int = 2  # frames
+    learn_every: int = 3  # frames
     views: int = 20  # shifted, zoomed and blurred views of frame 1 that are learned
     fine_weight: float = 0.4  # of the correlation filter on the fine tap in the response; 0 leaves it out
     fine_channels: int = 48
@@ -39,9 +39,9 @@ class DcfConfig:
     gate_high: float = 0.4  # ... from which all is learned
     box_ridge: float = 1.0
     box_gain: tuple[float, float, float] = (0.3, 0.2, 0.05)  # share of the error corrected: position, size, aspect
-    box_learn_every: int = 10
-    scale_levels: int = 17
-    scale_step: float = 1.03
+    box_learn_every: int = 20
+    scale_levels: int = 13
+    scale_step: float = 1.04
     scale_area_px: float = 512.0  # of the template
     scale_rate: float = 0.02
     scale_every: int = 1  # frames

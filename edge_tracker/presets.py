@@ -21,10 +21,8 @@ PRESETS = {
     # Without the fine tap; what is left is learned and measured less often.
     "fast": DcfConfig(
         fine_weight=0,
-        learn_every=3,
         scale_every=2,
         scale_levels=11,
-        scale_step=1.04,
         gate_low=0.05,  # the response lacks what the fine tap adds
         gate_high=0.3,
         lost_below=0.43,  # its confidence falls later

@@ -77,6 +77,6 @@ def is_plain(patch: NDArray[np.uint8]) -> bool:
 
     A network answers even to that, at its zero-padded borders, so its maps cannot tell.
     """
-    sample = patch[::8, ::8]
-    spread = sample.max(axis=(0, 1)) - sample.min(axis=(0, 1))
+    sample = np.ascontiguousarray(patch[::8, ::8].reshape(-1, 3).T)
+    spread = sample.max(axis=1) - sample.min(axis=1)
     return int(spread.max()) < PLAIN_SPREAD

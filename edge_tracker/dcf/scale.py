@@ -105,7 +105,8 @@ class ScaleFilter:
         x = self._seen
         shift = np.exp(self._frequencies * (math.log(factor) / math.log(self._step)))[:, None]
         numerator = (self._desired * shift).astype(np.complex64) * x.conj()
-        return numerator, np.einsum("fd,fd->f", x.real, x.real) + np.einsum("fd,fd->f", x.imag, x.imag)
+        parts = x.view(np.float32)  # real and imaginary, side by side
+        return numerator, np.einsum("fd,fd->f", parts, parts)
 
     def _transform(self, grey: NDArray[np.uint8], box: Box) -> NDArray[np.complex64]:
         """Spectrum over levels of the windowed descriptions: (half, dimensions)."""
