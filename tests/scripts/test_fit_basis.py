@@ -104,14 +104,15 @@ def test_one_command_fits_a_real_backbone(
     arguments = ["--model", "edge-small", "--data", str(otb_folder), "--photos", str(photos), "--output", str(output)]
     assert script.main(arguments) == 0
     crops = 4 + 4 + 4 + 7  # every third of 12 frames, the hidden one is not among them; the pictures
-    assert f"from {crops * 14 * 14} cells" in capsys.readouterr().out
+    side = DcfConfig().input_side
+    assert f"from {crops * (side // 16) ** 2} cells" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
-    backbone = load_backbone(PACKAGED / "edge-small.onnx", purposes=PURPOSES)
+    backbone = load_backbone(PACKAGED / "edge-small.onnx", purposes=PURPOSES, side=side)
     basis = load_basis(output, backbone.info)
     np.testing.assert_array_equal(basis.presence, script.UNCALIBRATED)
 
     random = np.random.default_rng(0)
-    sources = script.target_crops(otb_folder, 224, 3, random), script.photo_crops(photos, 224, random)
+    sources = script.target_crops(otb_folder, side, 3, random), script.photo_crops(photos, side, random)
     features = [backbone(crop) for crop in chain(*sources)]
     for index, (tap, projection) in enumerate(zip(backbone.info.taps, basis.projections, strict=True)):
         flat = np.concatenate([maps[index].reshape(-1, tap.channels) for maps in features]).astype(float)
