@@ -106,7 +106,7 @@ def plot_accuracy_and_speed(path: Path, trackers: Mapping[str, tuple[float, floa
     """Write a scatter of trackers by name: (updates per second, success in %)."""
     with _axes(path, beside=True) as axes:
         for rank, (name, (fps, success)) in enumerate(sorted(trackers.items(), key=lambda item: -item[1][1])):
-            axes.plot(fps, success, "osD^v"[rank % 5], markersize=8, label=name)
+            axes.plot(fps, success, "osD^vPX"[rank % 7], markersize=8, label=name)
         axes.set(
             xscale="log", xlabel="updates per second, one thread", ylabel="success (AUC, %)", title="Accuracy and speed"
         )
