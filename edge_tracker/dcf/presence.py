@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
 
     height: float  # of the response peak
     likeness: float  # cosine to the most similar known view of the target: [-1, 1]
-    colour: float  # `Colours.likeness`: [-1, 1]
+    colour: float  # `Colours.likeness`: (-5, 1)
 
 
 WEIGHTS = len(Evidence._fields) + 1  # one for each, and the constant
