@@ -40,15 +40,18 @@ class DcfConfig:
     box_ridge: float = 1.0
     box_gain: tuple[float, float, float] = (0.3, 0.2, 0.05)  # share of the error corrected: position, size, aspect
     box_learn_every: int = 20
+    refine_gain: tuple[float, float, float] = (0.5, 0.14, 0.35)  # likewise, by the refiner: needs the default channels
+    refine_every: int = 2  # frames
     scale_levels: int = 13
     scale_step: float = 1.04
     scale_area_px: float = 512.0  # of the template
     scale_rate: float = 0.02
     scale_every: int = 1  # frames
-    belief_rate: float = 0.5  # of averaging the probability that the box is right
+    belief_rate: float = 0.7  # of averaging the probability that the box is right
     uncertain_below: float = 0.6  # of that average
-    lost_below: float = 0.37
-    lost_height: float = 0.4  # of the peak, averaged likewise: LOST needs both to be low
+    lost_below: float = 0.5
+    lost_height: float = 0.5  # of the peak, averaged likewise: LOST needs both to be low
+    lost_after: int = 3  # frames in a row
     found_above: float = 0.6  # average, likewise, that ends a search
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target
     new_view_height: float = 0.4
@@ -66,6 +69,8 @@ class DcfConfig:
             "learn_every",
             "fine_learn_every",
             "box_learn_every",
+            "lost_after",
+            "refine_every",
             "scale_every",
         ):
             if getattr(self, name) < 1:

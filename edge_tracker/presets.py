@@ -25,7 +25,6 @@ PRESETS = {
         scale_levels=11,
         gate_low=0.05,  # the response lacks what the fine tap adds
         gate_high=0.3,
-        lost_below=0.43,  # its confidence falls later
     ),
 }
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants

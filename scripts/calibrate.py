@@ -1,12 +1,17 @@
 """Calibrate how far the closed-form tracker believes its box: fits and writes the presence weights of a basis.
 
-    python scripts/calibrate.py --model edge-small --data DIR --basis FILE.npz [--judge] [--plot reliability.png]
+    python scripts/calibrate.py --model edge-small --data DIR --basis FILE.npz [--unseen FILE.npz] [--judge]
 
 Tracks clips with exactly known absences (the loss protocol's), cut from --data, and fits a logistic regression of "the
 target is there and the box right" on `presence.Evidence`, once for "accurate" and once for "fast". Sequences are
 halved: the figures printed are of each half judged with the weights of the other; what is written is fitted to both.
-What is in FILE before does not count. --judge also runs the loss protocol, each half of the sequences with the weights
-fitted to the other (its thresholds are the tracker's own).
+What is in FILE before does not count.
+
+A refinement network is surer of what it was trained on than of anything else. With --unseen, what is watched is a copy
+of the basis whose network was trained with --hold-out, on the sequences that it has not seen.
+
+--judge also runs the loss protocol, each half of the sequences with the weights fitted to the other (its thresholds are
+the tracker's own).
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from common import held_out, sequence_of
 from fit_basis import UNCALIBRATED
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
@@ -66,8 +72,8 @@ class Witness(DcfTracker):
     truth: tuple[NDArray[np.float64], float]  # the target's box (4,), NaN where hidden; the share of it to be seen
     rows: list[tuple[float, ...]]
 
-    def _seen(self, look: Look, box: Box) -> float:
-        probability = super()._seen(look, box)
+    def _seen(self, look: Look, box: Box, match: float) -> float:
+        probability = super()._seen(look, box, match)
         true_box, visible = self.truth
         overlap = float(iou(np.array(box), true_box)) if visible > 0 else 0.0
         right = visible >= PRESENT and overlap > RIGHT
@@ -99,16 +105,11 @@ def backbone_for(model: Path, config: DcfConfig) -> Backbone:
 
 
 def sequences(clips: Iterable[Clip]) -> list[str]:
-    return sorted({sequence(clip) for clip in clips})
-
-
-def sequence(clip: Clip) -> str:
-    """The sequence that a clip was cut from; targets of one sequence share it."""
-    return clip.source.name.split(".")[0]
+    return sorted({sequence_of(clip.source.name) for clip in clips})
 
 
 def half_of(clip: Clip, names: list[str]) -> int:
-    return names.index(sequence(clip)) % 2
+    return names.index(sequence_of(clip.source.name)) % 2
 
 
 def fit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -216,6 +217,7 @@ def main() -> int:
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--basis", type=Path, required=True, help="the .npz file of scripts/fit_basis.py; is rewritten")
+    parser.add_argument("--unseen", type=Path, help="the basis with the refinement network of --hold-out")
     parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
     parser.add_argument("--judge", action="store_true", help="run the loss protocol too, with the halves' weights")
@@ -224,21 +226,25 @@ def main() -> int:
     try:
         model = find_model(args.model, args.models_dir)
         info = load_backbone(model, purposes=PURPOSES).info
-        basis = replace(load_basis(args.basis, info), presence=UNCALIBRATED)
+        basis = load_basis(args.basis, info)
+        watched = replace(load_basis(args.unseen or args.basis, info), presence=UNCALIBRATED)
         tasks = read_tasks(args.data)
         clips = absence_clips(tasks, tasks, args.seed)[:: args.every]
         presence, found = [], {}
         for name, config in PRESETS.items():
-            rows = gather(model, basis, config, clips)
+            if args.unseen and config.fine_weight:  # without the fine tap nothing is refined
+                own = [clip for clip in clips if sequence_of(clip.source.name) in held_out(tasks)]
+            else:
+                own = clips
+            rows = gather(model, watched, config, own)
             presence.append(fit(rows))
             text, found[name] = report(name, rows, presence[-1])
             print(text, flush=True)
             if args.judge:
-                summary = summarise_loss(judge(model, basis, config, clips, fit_halves(rows)))
+                summary = summarise_loss(judge(model, watched, config, own, fit_halves(rows)))
                 for cells in loss_table([(name, summary)], first="preset"):
                     print("| " + " | ".join(cells) + " |", flush=True)
-        projections = {tap.name: p for tap, p in zip(info.taps, basis.projections, strict=True)}
-        save_basis(args.basis, info.model, projections, np.array(presence))
+        save_basis(args.basis, info, replace(basis, presence=np.array(presence)))
         if args.plot:
             plot(args.plot, found)
     except (EdgeTrackerError, OSError) as error:

@@ -81,6 +81,16 @@ def over_seeds(
     return precision, success
 
 
+def sequence_of(task: str) -> str:
+    """The sequence that a task or clip was cut from; targets of one sequence share it."""
+    return task.split(".")[0]
+
+
+def held_out(tasks: Sequence[Task]) -> frozenset[str]:
+    """Every other sequence: what is not trained on where the training is to be judged."""
+    return frozenset(sorted({sequence_of(task.name) for task in tasks})[1::2])
+
+
 def check_output(path: Path, suffix: str) -> None:
     """Raise OutputError where `path` could not be written at the end of a long run; asked at its beginning."""
     if path.suffix != suffix:

@@ -23,14 +23,14 @@ from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.cli.options import positive_int
 from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import Projection, fit_projection, save_basis
+from edge_tracker.dcf.basis import Basis, Projection, fit_projection, save_basis
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.roi import Window, crop
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 # Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
-UNCALIBRATED = np.array([[3.0, 3.5, 4.5, -4.0], [2.5, 4.0, 4.0, -4.0]])
+UNCALIBRATED = np.array([[2.0, 3.0, 3.0, 2.0, -3.0], [2.5, 4.0, 4.0, 0.0, -4.0]])
 KEPT = 64  # directions in the file; the tracker takes the first it wants
 
 
@@ -59,9 +59,9 @@ def photo_crops(photos: Path, side: int, random: np.random.Generator) -> Iterato
         yield crop(image, Window(int(x), int(y), edge), side)
 
 
-def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[dict[str, Projection], int]:
-    """The projection of every tap, by name, and the number of cells of the first that it was fitted to. Raises
-    DatasetError where there are no crops."""
+def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[tuple[Projection, ...], int]:
+    """The projection of every tap, and the number of cells of the first that it was fitted to. Raises DatasetError
+    where there are no crops."""
     taps = backbone.info.taps
     counts = [0] * len(taps)
     sums = [np.zeros(tap.channels) for tap in taps]
@@ -74,11 +74,11 @@ def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[dict[st
             products[i] += flat.T @ flat
     if not counts[0]:
         raise DatasetError("no picture at all: give --data, --photos or both")
-    projections = {}
-    for tap, count, total, product in zip(taps, counts, sums, products, strict=True):
+    projections = []
+    for count, total, product in zip(counts, sums, products, strict=True):
         mean = total / count
-        projections[tap.name] = fit_projection(mean, product / count - np.outer(mean, mean), KEPT)
-    return projections, counts[0]
+        projections.append(fit_projection(mean, product / count - np.outer(mean, mean), KEPT))
+    return tuple(projections), counts[0]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.photos:
             sources.append(photo_crops(args.photos, side, random))
         projections, cells = fit(backbone, tqdm(chain(*sources), unit=" crops", disable=None))
-        save_basis(args.output, backbone.info.model, projections, UNCALIBRATED)
+        save_basis(args.output, backbone.info, Basis(projections, UNCALIBRATED))
     except (EdgeTrackerError, OSError) as error:
         print(f"fit_basis: {error}", file=sys.stderr)
         return 2

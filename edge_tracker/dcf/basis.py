@@ -1,6 +1,7 @@
 """The offline basis: a backbone's many channels, standardised and turned onto few directions (PCA).
 
-Fitted by scripts/fit_basis.py, once per backbone; the file belongs to the backbone it was fitted on.
+Fitted by scripts/fit_basis.py, once per backbone; the file belongs to the backbone it was fitted on. What is trained
+and calibrated on top of it lies in the same file, for it is worth nothing with other directions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import BackboneInfo, Tap
 from edge_tracker.dcf.presence import WEIGHTS
+from edge_tracker.dcf.refinement import RefinementNetwork
 from edge_tracker.errors import ModelError
+
+REFINEMENT = "refinement."  # before the names of its tensors
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,18 @@ class Basis:
 
     projections: tuple[Projection, ...]  # of its taps, in their order
     presence: NDArray[np.float64]  # (2, WEIGHTS): `presence.Presence`'s weights with the fine tap, and without it
+    refinement: RefinementNetwork | None = None  # where one was trained (scripts/train_refiner.py)
 
 
-def save_basis(path: Path, model: str, projections: dict[str, Projection], presence: NDArray[np.float64]) -> None:
-    """Write the projections, one per tap name, for the backbone called `model`; float16, all or nothing."""
-    arrays: dict[str, Any] = {"model": np.array(model), "presence": presence}
-    for tap, projection in projections.items():
-        arrays[f"{tap}.directions"] = projection.directions.astype(np.float16)
-        arrays[f"{tap}.offset"] = projection.offset
+def save_basis(path: Path, info: BackboneInfo, basis: Basis) -> None:
+    """Write the basis of the backbone of `info`; float16, all or nothing."""
+    arrays: dict[str, Any] = {"model": np.array(info.model), "presence": basis.presence}
+    for tap, projection in zip(info.taps, basis.projections, strict=True):
+        arrays[f"{tap.name}.directions"] = projection.directions.astype(np.float16)
+        arrays[f"{tap.name}.offset"] = projection.offset
+    if basis.refinement is not None:
+        for name, tensor in basis.refinement.tensors.items():
+            arrays[REFINEMENT + name] = tensor.astype(np.float16)
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
@@ -89,9 +97,17 @@ def load_basis(path: Path, info: BackboneInfo) -> Basis:
             presence = arrays["presence"].astype(np.float64)
             if presence.shape != (2, WEIGHTS) or not np.isfinite(presence).all():
                 raise ModelError(f"the basis {path} has no usable calibration of presence")
-            return Basis(tuple(_read_projection(arrays, tap, path) for tap in info.taps), presence)
+            projections = tuple(_read_projection(arrays, tap, path) for tap in info.taps)
+            return Basis(projections, presence, _read_refinement(arrays))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"cannot read the basis {path}: {error}") from error
+
+
+def _read_refinement(arrays: np.lib.npyio.NpzFile) -> RefinementNetwork | None:
+    names = [name for name in arrays.files if name.startswith(REFINEMENT)]
+    if not names:
+        return None
+    return RefinementNetwork({name.removeprefix(REFINEMENT): arrays[name].astype(np.float32) for name in names})
 
 
 def _read_projection(arrays: np.lib.npyio.NpzFile, tap: Tap, path: Path) -> Projection:

@@ -1,7 +1,8 @@
 """Is it still the target? What one frame shows, turned into the probability that the box is right.
 
 The height of the response peak alone is fooled by whatever the filter has learned meanwhile, so what is under the box
-is compared with frame 1 too, by features and by colours. The weights of the three are fitted on footage with known
+is compared with frame 1 too, by features, by colours and by the
+refinement network. The weights of the four are fitted on footage with known
 absences (scripts/calibrate.py).
 """
 
@@ -27,6 +28,7 @@ class Evidence(NamedTuple):
     height: float  # of the response peak
     likeness: float  # cosine to the most similar known view of the target: [-1, 1]
     colour: float  # `Colours.likeness`: (-5, 1)
+    match: float  # what the refinement network says, see `Correction.match`: [-1, 1]; 0 where there is none
 
 
 WEIGHTS = len(Evidence._fields) + 1  # one for each, and the constant
@@ -60,10 +62,16 @@ class Presence:
         return float((self._views[: self._count] @ self._describe(features, box)).max())
 
     def evidence(
-        self, height: float, features: NDArray[np.float32], box: Box, patch: NDArray[np.uint8], on_patch: Box
+        self,
+        height: float,
+        match: float,
+        features: NDArray[np.float32],
+        box: Box,
+        patch: NDArray[np.uint8],
+        on_patch: Box,
     ) -> Evidence:
         """What speaks for a box at a response peak of this height."""
-        return Evidence(height, self.likeness(features, box), self.colours.likeness(patch, on_patch))
+        return Evidence(height, self.likeness(features, box), self.colours.likeness(patch, on_patch), match)
 
     def remember(self, features: NDArray[np.float32], box: Box) -> None:
         """Keep what is under `box` as another view of the target; the oldest but frame 1 makes room."""

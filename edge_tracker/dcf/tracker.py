@@ -19,6 +19,7 @@ from edge_tracker.dcf.colour import region
 from edge_tracker.dcf.correlation import CorrelationFilter
 from edge_tracker.dcf.grid import Grid
 from edge_tracker.dcf.presence import Evidence, Presence
+from edge_tracker.dcf.refinement import COARSE, FINE, SURE, Refiner, View
 from edge_tracker.dcf.response import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter
@@ -30,14 +31,16 @@ from edge_tracker.track import Track, TrackState
 SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
 FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
 VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; every fourth view is blurred
-BOX_VIEWS, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 2, 0.15, 0.1  # number; of the sides; of log size
-LARGEST_CORRECTION = 0.2  # of a side, by the box regressor in one frame
+REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # shifted and zoomed views of frame 1 for the refiner, for the box regressor
+BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 0.15, 0.1  # of the sides; of log size
+LARGEST_CORRECTION, LARGEST_REFINEMENT = 0.2, 0.5  # of a side, in one frame: by the box regressor, by the refiner
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While LOST, `Evidence.colour` of the target is nearly always above this (docs/dcf.md); what has less is believed
 # less, but not never: the light may have changed.
-OWN_COLOURS, DOUBT = 0.2, 0.75
+OWN_COLOURS, DOUBT = 0.2, 0.65
+TRAIL_HEIGHT = 0.3  # of the peak: while LOST, what the tracker followed at last is followed on until it is lower
 SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
-NOTHING = Evidence(0.0, 0.0, 0.0)
+NOTHING = Evidence(0.0, 0.0, 0.0, 0.0)
 
 
 class Look(NamedTuple):
@@ -46,6 +49,7 @@ class Look(NamedTuple):
     window: Window
     patch: NDArray[np.uint8]  # (side, side, 3)
     coarse: NDArray[np.float32]  # (n, n, D)
+    fine: NDArray[np.float32] | None  # (m, m, E)
     spectrum: NDArray[np.float32] | None  # of the fine features
     peak: Peak
     box: Box  # of the size looked for, at the peak, image pixels
@@ -64,9 +68,12 @@ class DcfTracker:
         self._side = backbone.info.input_side
         self._coarse_grid = Grid.of(backbone.info.taps[0], self._side)
         self._fine: Projection | None = None
+        self._refiner: Refiner | None = None
         if config.fine_weight:
             self._fine = basis.projections[1].first(config.fine_channels)
             self._fine_grid = Grid.of(backbone.info.taps[1], self._side)
+            if basis.refinement is not None and (config.channels, config.fine_channels) == (COARSE, FINE):
+                self._refiner = Refiner(basis.refinement, self._coarse_grid, self._fine_grid)
         # A filter sees as far to all sides only from the middle of the coarse grid.
         self._middle_px = self._coarse_grid.offset_px + self._coarse_grid.stride * (self._coarse_grid.cells - 1) / 2
 
@@ -78,8 +85,10 @@ class DcfTracker:
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._height = 1.0  # of the response peak, averaged over a few frames
         self._believed = 1.0  # probability that the box is right, averaged over a few frames
+        self._low = 0  # frames in a row in which both were low
         self._good = box  # the last box that was believed
         self._search: Search | None = None  # while LOST
+        self._trail: Box | None = None  # while LOST: what the tracker followed at last
         self._found: Box | None = None  # while LOST: what looked like the target in the last frame
         window = self._window(box)
         patch = crop(image, window, self._side)
@@ -94,9 +103,16 @@ class DcfTracker:
             self._correlation = CorrelationFilter(self._fine_grid.cells, (middle, middle), c.fine_ridge)
             sigma = c.fine_sigma * math.sqrt(on_crop[2] * on_crop[3]) / self._fine_grid.stride
             self._correlation.start(self._correlation.transform(fine), centre(self._fine_grid.box(on_crop)), sigma)
-        views = [(coarse, self._coarse_grid.box(on_crop))]
-        views += [self._box_view(image, box, random) for _ in range(BOX_VIEWS)]
-        self._regressor = BoxRegressor(views, c.box_ridge, random)
+        views = [View(coarse, fine, patch, on_crop)]
+        views += [
+            self._box_view(image, box, random) for _ in range(REFINED_VIEWS if self._refiner else REGRESSED_VIEWS)
+        ]
+        self._regressor: BoxRegressor | None = None
+        if self._refiner is not None:
+            self._refiner.start(views)
+        else:
+            on_grid = [(view.coarse, self._coarse_grid.box(view.box)) for view in views]
+            self._regressor = BoxRegressor(on_grid, c.box_ridge, random)
         self._presence = Presence(coarse, self._coarse_grid.box(on_crop), patch, on_crop, self._presence_weights)
         self._view_of_it = patch, on_crop  # when last believed
         self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
@@ -112,15 +128,16 @@ class DcfTracker:
         if look is None:  # a black frame, a covered lens: keep all that is known
             self.evidence = NOTHING
             return Track(self.box, 0.0, TrackState.LOST)
-        box, factor = look.box, None
+        box, match, factor = look.box, self.evidence.match, None
         if look.peak.height > 0:
-            box = self._refine(look)
+            if self._refiner is None or self._frame % c.refine_every == 0:
+                box, match = self._refine(look)
             if self._frame % c.scale_every == 0:
                 factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
                 box = _scaled(box, factor)
         self.box = keep_in_frame(box, size_of(image), self._smallest_px)
         self._learn(look, factor)
-        probability = self._seen(look, self.box)
+        probability = self._seen(look, self.box, match)
         if self._believed > c.uncertain_below:
             self._remember(look)
         return self._judge(image, probability, look.peak.height)
@@ -129,7 +146,7 @@ class DcfTracker:
         """Go on in images kx times as wide and ky times as high."""
         self.box, self._good = (rescaled(box, kx, ky, image_size) for box in (self.box, self._good))
         if self._search is not None:
-            self._found = None
+            self._found = self._trail = None
             self._search = self._search.rescaled(self._good, self._window(self._good).side, image_size)
 
     def _remember(self, look: Look) -> None:
@@ -148,27 +165,35 @@ class DcfTracker:
         self._believed += c.belief_rate * (probability - self._believed)
         self._height += c.belief_rate * (height - self._height)
         if self._believed >= c.uncertain_below:
+            self._low = 0
             if probability >= c.uncertain_below:
                 self._good = self.box
             return Track(self.box, self._believed, TrackState.TRACKED)
         # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
-        if self._believed >= c.lost_below or self._height >= c.lost_height:
+        low = self._believed < c.lost_below and self._height < c.lost_height
+        self._low = self._low + 1 if low else 0
+        if self._low < c.lost_after:
             return Track(self.box, self._believed, TrackState.UNCERTAIN)
-        # What came last was not the target: wait where it was last seen, in the size it had.
-        self.box, self._found = self._good, None
+        # What came last was hardly the target: look where it was last seen too, in the size it had.
+        self._trail, self._found = self.box, None
         view = region(*self._view_of_it, 1.0, 1)
-        home = self._window(self.box).side
-        self._search = Search(self.box, home, size_of(image), view, self._presence.colours.histogram)
+        home = self._window(self._good).side
+        self._search = Search(self._good, home, size_of(image), view, self._presence.colours.histogram)
         return Track(self.box, self._believed, TrackState.LOST)
 
     def _seek(self, image: NDArray[np.uint8], search: Search) -> Track:
-        """While LOST: look where the target was last believed, and in one other place; learn nothing.
+        """While LOST: look in two places, learn nothing.
 
-        What is most like the target is followed, and every other frame looked at in another size. It is the target
-        again once it was believed for a while.
+        One is where the target was last believed or, every other frame, what was followed at last, for it may be the
+        target after all, much changed; until something better is found the box coasts with it. The other place is the
+        search's. What is most like the target is followed, and every other frame looked at in another size. It is the
+        target again once it was believed for a while.
         """
         c = self.config
-        probability, found = self._probe(image, self._found or self._good)
+        trailing = self._trail is not None and self._found is None and self._frame % 2 == 0
+        probability, found = self._probe(image, (self._trail if trailing else self._found) or self._good)
+        if trailing:
+            self._trail = found if self.evidence.height >= TRAIL_HEIGHT else None
         if probability > c.lost_below and self._frame % 2:
             place = _scaled(found, SEEK_ZOOM if self._frame % 4 == 1 else 1 / SEEK_ZOOM)
         else:
@@ -178,26 +203,28 @@ class DcfTracker:
             probability, found = elsewhere, other
         self._believed += c.belief_rate * (probability - self._believed)
         self._found = found if probability > c.lost_below else None
-        self.box = self._found or self._good
+        self.box = self._found or self._trail or self._good
         if self._found is None or self._believed < c.found_above:
             return Track(self.box, self._believed, TrackState.LOST)
-        self._good, self._height, self._search, self._found = self.box, 1.0, None, None
+        self._good, self._height, self._low, self._search, self._found = self.box, 1.0, 0, None, None
         return Track(self.box, self._believed, TrackState.TRACKED)
 
     def _probe(self, image: NDArray[np.uint8], place: Box) -> tuple[float, Box]:
         """Look for the target around `place`: the probability that it is there, and its box."""
         look = self._look(image, place)
         if look is None:
+            self.evidence = NOTHING
             return 0.0, place
-        box = keep_in_frame(look.box, size_of(image), self._smallest_px)
-        probability = self._seen(look, box)
+        box, match = self._refine(look)
+        box = keep_in_frame(box, size_of(image), self._smallest_px)
+        probability = self._seen(look, box, match)
         return (probability if self.evidence.colour >= OWN_COLOURS else DOUBT * probability), box
 
-    def _seen(self, look: Look, box: Box) -> float:
-        """Probability that `box` is the target."""
+    def _seen(self, look: Look, box: Box, match: float) -> float:
+        """Probability that `box` is the target, `match` being what the refiner says."""
         on_crop = self._on_crop(box, look.window)
         on_grid = self._coarse_grid.box(on_crop)
-        self.evidence = self._presence.evidence(look.peak.height, look.coarse, on_grid, look.patch, on_crop)
+        self.evidence = self._presence.evidence(look.peak.height, match, look.coarse, on_grid, look.patch, on_crop)
         return self._presence.probability(self.evidence)
 
     def _look(self, image: NDArray[np.uint8], box: Box) -> Look | None:
@@ -214,7 +241,7 @@ class DcfTracker:
         peak = find_peak(response, prior)
         k = window.side / self._side
         x, y = window.x + peak.x_px * k - box[2] / 2, window.y + peak.y_px * k - box[3] / 2
-        return Look(window, patch, coarse, spectrum, peak, (x, y, box[2], box[3]))
+        return Look(window, patch, coarse, fine, spectrum, peak, (x, y, box[2], box[3]))
 
     def _respond(self, coarse: NDArray[np.float32], spectrum: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """The filters' answers on one grid of PITCH_PX: (P, P)."""
@@ -227,18 +254,17 @@ class DcfTracker:
         narrow = np.asarray(up @ self._correlation.respond(spectrum) @ up.T, np.float32)
         return wide + np.float32(self.config.fine_weight) * narrow
 
-    def _refine(self, look: Look) -> Box:
-        """Move and scale the box found part of the way that the regressor says."""
-        on_grid = self._coarse_grid.box(self._on_crop(look.box, look.window))
-        errors = self._regressor.predict(look.coarse, on_grid)
-        dx, dy, lw, lh = np.clip(errors, -LARGEST_CORRECTION, LARGEST_CORRECTION).tolist()
-        position, size, aspect = self.config.box_gain
-        cx, cy = centre(look.box)
-        _, _, w, h = look.box
-        cx, cy = cx + position * dx * w, cy + position * dy * h
-        grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
-        w, h = w * math.exp(grow + stretch), h * math.exp(grow - stretch)
-        return cx - w / 2, cy - h / 2, w, h
+    def _refine(self, look: Look) -> tuple[Box, float]:
+        """Move and scale the box found part of the way that the refiner says, or the regressor where there is none; and
+        how far the refiner says that it lies on the target."""
+        c, on_crop = self.config, self._on_crop(look.box, look.window)
+        if self._refiner is not None:
+            errors, match = self._refiner.predict(View(look.coarse, look.fine, look.patch, on_crop))
+            trust = min(1.0, 2 / (1 + math.exp(-SURE * match)))  # all from even odds on
+            return _corrected(look.box, trust * errors, LARGEST_REFINEMENT, c.refine_gain), match
+        assert self._regressor is not None
+        errors = self._regressor.predict(look.coarse, self._coarse_grid.box(on_crop))
+        return _corrected(look.box, errors, LARGEST_CORRECTION, c.box_gain), 0.0
 
     def _learn(self, look: Look, factor: float | None) -> None:
         """Learn the present box, the less the lower the peak.
@@ -256,7 +282,7 @@ class DcfTracker:
         if look.spectrum is not None and (self._frame + 1) % c.fine_learn_every == 0:  # not all in the same frame
             rate = _rate(c.fine_rate * gate, c.fine_learn_every)
             self._correlation.learn(look.spectrum, centre(self._fine_grid.box(on_crop)), rate)
-        if self._frame % c.box_learn_every == 0:
+        if self._regressor is not None and self._frame % c.box_learn_every == 0:
             self._regressor.learn(look.coarse, self._coarse_grid.box(on_crop))
         if factor is not None:
             self._scale.learn(factor, _rate(c.scale_rate * gate, c.scale_every))
@@ -301,15 +327,13 @@ class DcfTracker:
         coarse, _ = self._features(patch)
         return neighbourhoods(coarse), self._target_map(self._on_crop(box, window)), VIEW_WEIGHT
 
-    def _box_view(
-        self, image: NDArray[np.uint8], box: Box, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Box]:
-        """A slightly shifted and zoomed view of frame 1, and the target in its cells, for the box regressor."""
+    def _box_view(self, image: NDArray[np.uint8], box: Box, random: np.random.Generator) -> View:
+        """A slightly shifted and zoomed view of frame 1, for what corrects boxes."""
         x, y, w, h = box
         dx, dy, zoom = (random.normal(size=3) * (BOX_VIEW_SHIFT, BOX_VIEW_SHIFT, BOX_VIEW_ZOOM)).tolist()
         window = self._window((x + dx * w, y + dy * h, w, h), math.exp(zoom))
-        coarse, _ = self._features(crop(image, window, self._side))
-        return coarse, self._coarse_grid.box(self._on_crop(box, window))
+        patch = crop(image, window, self._side)
+        return View(*self._features(patch), patch, self._on_crop(box, window))
 
     def _grey(self, image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
         """The surroundings of `box` in grey, and `box` in them: the scale filter reads no more."""
@@ -320,6 +344,18 @@ class DcfTracker:
         right, bottom = max(left + 8, int(x + w + reach) + 1), max(top + 8, int(y + h + reach) + 1)
         grey = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2GRAY)
         return np.asarray(grey, np.uint8), (x - left, y - top, w, h)
+
+
+def _corrected(box: Box, errors: NDArray[np.float32], largest: float, gain: tuple[float, float, float]) -> Box:
+    """Move and scale `box` by a share of (dx / w, dy / h, dlog w, dlog h): of position, size, aspect."""
+    dx, dy, lw, lh = np.clip(errors, -largest, largest).tolist()
+    position, size, aspect = gain
+    cx, cy = centre(box)
+    _, _, w, h = box
+    cx, cy = cx + position * dx * w, cy + position * dy * h
+    grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
+    w, h = w * math.exp(grow + stretch), h * math.exp(grow - stretch)
+    return cx - w / 2, cy - h / 2, w, h
 
 
 def _scaled(box: Box, factor: float) -> Box:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
 from edge_tracker.boxes import Box
-from edge_tracker.dcf.basis import Projection, fit_projection, load_basis, save_basis
+from edge_tracker.dcf.basis import Basis, Projection, fit_projection, load_basis, save_basis
 from edge_tracker.dcf.box_regression import BoxRegressor, sample
 from edge_tracker.dcf.colour import Colours, counts
 from edge_tracker.dcf.correlation import CorrelationFilter, inverse_spectrum, spectrum
@@ -238,7 +238,7 @@ def with_square(ground: np.ndarray, colour: tuple[int, int, int], box: tuple[int
 def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
     box, patch = (4.0, 4.0, 6.0, 6.0), plain((10, 20, 30))
     first, turned, other = noise(14, 14, 8), noise(14, 14, 8), noise(14, 14, 8)
-    presence = Presence(first, box, patch, box, np.array([2.0, 6.0, 1.0, -4.0]))
+    presence = Presence(first, box, patch, box, np.array([2.0, 6.0, 1.0, 2.0, -5.0]))
     assert presence.likeness(first, box) == pytest.approx(1, abs=1e-5)
     assert presence.likeness(turned, box) < 0.6
     presence.remember(turned, box)
@@ -246,9 +246,15 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
     for _ in range(2 * MOST_VIEWS):
         presence.remember(other, box)
     assert presence.likeness(first, box) == pytest.approx(1, abs=1e-5)  # never forgotten
-    assert presence.evidence(0.3, first, box, patch, box)[:2] == pytest.approx((0.3, 1), abs=1e-5)
-    assert presence.probability(Evidence(0.5, 0.5, -1.0)) == pytest.approx(1 / (1 + np.exp(1.0)), abs=1e-6)
-    assert 0 < presence.probability(Evidence(-1e9, 0.0, 0.0)) < presence.probability(Evidence(1e9, 1.0, 1.0)) <= 1
+    assert presence.evidence(0.3, 0.7, first, box, patch, box)[:2] == pytest.approx((0.3, 1), abs=1e-5)
+    assert presence.evidence(0.3, 0.7, first, box, patch, box).match == 0.7
+    assert presence.probability(Evidence(0.5, 0.5, -1.0, 0.5)) == pytest.approx(1 / (1 + np.exp(1.0)), abs=1e-6)
+    assert (
+        0
+        < presence.probability(Evidence(-1e9, 0.0, 0.0, 0.0))
+        < presence.probability(Evidence(1e9, 1.0, 1.0, 1.0))
+        <= 1
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -375,7 +381,7 @@ def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(tmp_path: Pat
     path = tmp_path / "m.basis.npz"
     projection = Projection(noise(6, 4), noise(4))
     presence = RANDOM.normal(size=(2, WEIGHTS))
-    save_basis(path, "m", {"stride16": projection}, presence)
+    save_basis(path, info(), Basis((projection,), presence))
     basis = load_basis(path, info())
     np.testing.assert_allclose(basis.projections[0].directions, projection.directions, atol=2e-3)
     np.testing.assert_array_equal(basis.presence, presence)
@@ -383,10 +389,10 @@ def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(tmp_path: Pat
         load_basis(path, info(model="other"))
     with pytest.raises(ModelError, match="of 7 channels"):
         load_basis(path, info(7))
-    save_basis(path, "m", {"stride16": Projection(noise(6, 4) * np.nan, noise(4))}, presence)
+    save_basis(path, info(), Basis((Projection(noise(6, 4) * np.nan, noise(4)),), presence))
     with pytest.raises(ModelError, match="NaN"):
         load_basis(path, info())
-    save_basis(path, "m", {"stride16": projection}, presence[0])
+    save_basis(path, info(), Basis((projection,), presence[0]))
     with pytest.raises(ModelError, match="calibration"):
         load_basis(path, info())
     for content in (b"", b"no archive", path.read_bytes()[:100]):

@@ -71,6 +71,50 @@ def test_it_is_honest_about_a_hidden_target_and_finds_it_again(preset: str, with
     assert overlaps[-10:].min() > 0.5
 
 
+def test_lost_is_not_said_of_two_bad_frames(clip: Clip) -> None:
+    hidden = range(30, 32)
+    images = [covered(im, clip.boxes[i]) if i in hidden else im for i, im in enumerate(clip.images[:45])]
+    boxes, states, _ = run(Tracker("accurate", MODEL), images, clip.first_box)
+    assert TrackState.LOST not in states
+    assert iou(boxes[-1], clip.boxes[44]) > 0.5
+
+
+def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip) -> None:
+    """LOST from the start and never found: the target moves on, and the filter still answers where it is."""
+    never = DcfConfig(uncertain_below=1, lost_below=1, lost_height=1, lost_after=1, found_above=1)
+    boxes, states, _ = run(Tracker("accurate", MODEL, config=never), clip.images[:22], clip.first_box)
+    since = states.index(TrackState.LOST)
+    assert since < 5
+    assert set(states[since:]) == {TrackState.LOST}
+    overlaps = iou(boxes, clip.boxes[1:22])
+    assert overlaps[-4:].max() > 0.4
+    assert overlaps[-4:].max() > iou(boxes[since], clip.boxes[21])
+
+
+def test_the_refiner_follows_a_target_that_becomes_wider(clip: Clip) -> None:
+    """The scale filter cannot: it keeps the ratio of the sides."""
+    import cv2
+
+    (x, y, w, h), image = clip.boxes[0], clip.images[0]
+    images, boxes = [], []
+    for frame in range(40):
+        k = 1 + 0.015 * frame
+        warp = np.array([[k, 0, (1 - k) * (x + w / 2)], [0, 1, 0]])
+        images.append(np.asarray(cv2.warpAffine(image, warp, image.shape[1::-1]), np.uint8))
+        boxes.append((x + w / 2 - k * w / 2, y, k * w, h))
+    overlaps = []
+    for config in (DcfConfig(), DcfConfig(refine_gain=(0, 0, 0))):
+        found, _, _ = run(Tracker("accurate", MODEL, config=config), images, boxes[0])
+        overlaps.append(iou(found[-5:], np.array(boxes[-5:])).mean())
+    assert overlaps[0] > overlaps[1] + 0.05
+    assert overlaps[0] > 0.75
+
+
+def test_it_runs_with_fewer_channels_than_the_refiner_knows(clip: Clip) -> None:
+    boxes, _, _ = run(Tracker("accurate", MODEL, config=DcfConfig(channels=16)), clip.images[:15], clip.first_box)
+    assert iou(boxes, clip.boxes[1:15]).min() > 0.4
+
+
 def test_a_black_spell_is_lost_and_over_when_it_ends(clip: Clip) -> None:
     black = np.zeros_like(clip.images[0])
     images = [*clip.images[:20], *[black] * 10, *clip.images[20:40]]
@@ -222,6 +266,7 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         {"scale_levels": 4},
         {"scale_step": 1.0},
         {"lost_below": 0.9},
+        {"lost_after": 0},
         {"seed": -1},
     ],
 )

@@ -37,30 +37,30 @@ def rows(weights: np.ndarray, count: int, half: int = 0, seed: int = 0) -> np.nd
 
 def test_the_fit_finds_the_weights_that_made_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script, "PENALTY", 1e-9)
-    weights = np.array([3.0, -1.0, 4.0, -1.5])
+    weights = np.array([3.0, -1.0, 4.0, 1.0, -1.5])
     np.testing.assert_allclose(script.fit(rows(weights, 40_000)), weights, atol=0.25)
 
 
 def test_a_row_counts_as_much_as_its_weight() -> None:
-    few = rows(np.array([2.0, 1.0, 1.0, -1.0]), 300)
+    few = rows(np.array([2.0, 1.0, 1.0, 1.0, -1.0]), 300)
     doubled = few.copy()
     doubled[:150, script.WEIGHT_COLUMN] = 2
     np.testing.assert_allclose(script.fit(doubled), script.fit(np.concatenate([few, few[:150]])), atol=1e-9)
 
 
 def test_classes_that_part_cleanly_are_fitted_too() -> None:
-    clean = rows(np.array([1.0, 1.0, 1.0, 0.0]), 200)
+    clean = rows(np.array([1.0, 1.0, 1.0, 0.0, 0.0]), 200)
     clean[:, script.RIGHT_COLUMN] = clean[:, 0] > 0.2
     assert np.isfinite(script.fit(clean)).all()
 
 
 def test_each_half_is_judged_with_what_the_other_taught() -> None:
     """Where the halves contradict each other, both are judged wrongly."""
-    weights = np.array([8.0, 0.0, 0.0, -2.0])
+    weights = np.array([8.0, 0.0, 0.0, 0.0, -2.0])
     both = np.concatenate([rows(weights, 3000, 0), rows(-weights, 3000, 1, seed=1)])
     halves = script.fit_halves(both)
     np.testing.assert_allclose(halves[0], script.fit(both[3000:]))
-    text, frames = script.report("accurate", np.concatenate([both, both * [1, 1, 1, 1, 0.3, 1]]), weights)
+    text, frames = script.report("accurate", np.concatenate([both, both * [1, 1, 1, 1, 1, 0.3, 1]]), weights)
     assert script.area_under_roc(frames.confidence[frames.right], frames.confidence[~frames.right]) < 0.2
     assert len(frames.right) == 6000  # looks while LOST are told apart
     assert "6000 looks while LOST" in text

@@ -1,0 +1,355 @@
+"""Scenes from which the refinement network learns: the same target in several views, its box known in each.
+
+Three kinds, all rendered as the tracker sees a target (the ROI scaled to the crop's side):
+    sequences  frames of real sequences, shifted, zoomed and stretched a little
+    objects    what GrabCut cuts out of a photograph, pasted on other photographs, turning, bending and stretching
+    details    any rectangle of a photograph, seen from nearer and farther
+A tight box of the target is not what annotators draw: objects' boxes are parts of them, or larger or smaller than
+tight, but the same in all views of a scene, so that the network must learn from the first view what is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+from edge_tracker.config import DcfConfig
+from edge_tracker.evaluation.otb import Task
+from edge_tracker.video.sources import read_image
+
+Image = NDArray[np.uint8]
+
+PHOTO_SIDE_PX = 240  # longer side of photographs and objects
+VIEWS = 4  # of objects and details: the first on a background of its own, the others in a slow walk
+FRAMES = 60  # of a sequence, at most
+PARTS, LOOSE = 0.12, 0.5  # share of the targets that are parts of objects; whose boxes are not tight
+OTHERS, TWINS = 0.5, 0.5  # share of the objects that are not alone; of those, beside one that looks the same
+SMALLEST_SIDE_PX = 14  # of an object's box in the crop
+SIZE_SPREAD, PLACE_SPREAD = 0.13, 0.05  # of a target in its crop: of log size, of the crop's side
+
+
+class View(NamedTuple):
+    """A crop (side, side, 3) BGR and the target's box in its pixels."""
+
+    patch: Image
+    box: Box
+
+
+class CutOut(NamedTuple):
+    """An object: its picture (h, w, 3) BGR, and where in it it is, (h, w), 0 to 255."""
+
+    image: Image
+    mask: Image
+
+
+class Light(NamedTuple):
+    """How a picture is lit."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+    gamma: float = 1.0
+
+    def drifted(self, random: np.random.Generator, share: float) -> Light:
+        gain, gamma = np.exp(random.normal(0, share * np.array([0.13, 0.1])))
+        return Light(self.gain * gain, self.offset + random.normal(0, 8 * share), self.gamma * gamma)
+
+    def on(self, image: Image) -> Image:
+        lit = (image / np.float32(255)) ** self.gamma * (255 * self.gain) + self.offset
+        return lit.clip(0, 255).astype(np.uint8)
+
+
+class Camera(NamedTuple):
+    """What a whole scene is taken with."""
+
+    blur: float  # factor by which the crop was too small for its side
+    grey: bool
+
+    @classmethod
+    def any(cls, random: np.random.Generator) -> Camera:
+        return cls(float(random.uniform(1.5, 5)) if random.random() < 0.3 else 1.0, bool(random.random() < 0.15))
+
+    def takes(self, image: Image) -> Image:
+        side = len(image)
+        if self.blur > 1:
+            small = max(8, round(side / self.blur))
+            image = _resized(_resized(image, small, cv2.INTER_AREA), side, cv2.INTER_LINEAR)
+        if self.grey:
+            image = np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+        return image
+
+
+def as_photo(image: Image) -> Image:
+    """An image at PHOTO_SIDE_PX."""
+    k = PHOTO_SIDE_PX / max(image.shape[:2])
+    return np.asarray(cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def cut_out(photo: Image) -> CutOut | None:
+    """The object in the middle of a photograph (GrabCut, Rother et al. 2004); None where there is no plain one."""
+    height, width = photo.shape[:2]
+    labels = np.zeros((height, width), np.uint8)
+    middle = (width // 10, height // 10, 8 * width // 10, 8 * height // 10)
+    cv2.setRNGSeed(0)
+    cv2.grabCut(photo, labels, middle, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_RECT)
+    inside = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    inside = np.asarray(cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(inside)
+    if count < 2:
+        return None
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, w, h, area = stats[largest].tolist()
+    if not 0.04 < area / (height * width) < 0.55 or area < 0.35 * w * h or max(w / h, h / w) > 5:
+        return None
+    own = slice(y, y + h), slice(x, x + w)
+    return CutOut(photo[own].copy(), np.where(parts[own] == largest, 255, 0).astype(np.uint8))
+
+
+def object_scene(
+    random: np.random.Generator, objects: Sequence[CutOut], photos: Sequence[Image], number: int, side: int
+) -> list[View] | None:
+    """An object on one photograph, then on that or another in VIEWS - 1 more views; None where it left the crop."""
+    item = objects[number]
+    if random.random() < 0.5:
+        item = CutOut(np.ascontiguousarray(item.image[:, ::-1]), np.ascontiguousarray(item.mask[:, ::-1]))
+    meant = _part(random, item.mask) if random.random() < PARTS else item.mask
+    _, _, w, h = cv2.boundingRect(meant)
+    enlarged = min(6.0, item.mask.size / max(1, w * h))  # a part is to be as large as a whole one
+    loosely = random.random() < LOOSE
+    off, loose = loosely * random.normal(0, 0.03, 2), loosely * random.normal(0.03, 0.07, 2)
+    camera = Camera.any(random)
+    grounds = [photos[int(random.integers(len(photos)))]] * 2
+    if random.random() < 0.4:
+        grounds[1] = photos[int(random.integers(len(photos)))]
+    ground_at, ground_zoom, ground_turn = random.uniform(0.2, 0.8, 2), random.uniform(-0.9, 0.1), random.normal(0, 0.2)
+    other: CutOut | None = None
+    if random.random() < OTHERS:
+        other = item if random.random() < TWINS else objects[int(random.integers(len(objects)))]
+    other_at, other_turn = random.uniform(0, 2 * np.pi), random.normal(0, 0.3)
+    distance = random.uniform(0.75, 1.6)  # of the object's sides: next to each other, or apart
+    turn, stretch, light = random.normal(0, 0.25), random.normal(0, 0.1), Light().drifted(random, 1.0)
+    views = []
+    for view in range(VIEWS):
+        share = 1.0 if view <= 1 else 0.35
+        turn += random.normal(0, 0.3 * share)
+        stretch += random.normal(0, 0.25 * share)
+        light = light.drifted(random, share)
+        ground_at = ground_at + random.normal(0, 0.06, 2)
+        size = _size(random, side)
+        at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
+        ground = grounds[min(view, 1)]
+        centre = ground_at * ground.shape[1::-1]
+        picture = _warped(ground, _affine(ground_turn, np.exp(-ground_zoom), 0, side / 2, centre), side)
+        if other is not None:
+            angle = other_at + random.normal(0, 0.4)
+            height, width = item.mask.shape
+            sides = size * np.array([(width / height) ** 0.5, (height / width) ** 0.5])
+            place = at + distance * sides * (np.cos(angle), np.sin(angle))
+            other_pose = (turn + other_turn / 3, stretch, size) if other is item else (other_turn, 0.0, size)
+            seen, mask, _ = _placed(other, other.mask, *other_pose, place, None, side)
+            picture = _paste(picture, light.on(seen) if other is item else seen, mask)
+        bend = random.normal(0, 0.05 * random.random(), (4, 4, 2)).astype(np.float32)
+        pose = turn, stretch, size * enlarged**0.5
+        seen, mask, meant_mask = _placed(item, meant, *pose, at, bend, side)
+        if meant is not item.mask:  # it is the part that shall lie in the middle
+            px, py, pw, ph = cv2.boundingRect((meant_mask > 127).astype(np.uint8))
+            shift = np.array([[1, 0, at[0] - px - pw / 2], [0, 1, at[1] - py - ph / 2]], np.float32)
+            seen, mask, meant_mask = (_shifted(layer, shift) for layer in (seen, mask, meant_mask))
+        x, y, w, h = cv2.boundingRect((meant_mask > 127).astype(np.uint8))
+        if min(w, h) < SMALLEST_SIDE_PX or min(x, y) <= 1 or max(x + w, y + h) >= side - 1:
+            return None
+        picture = _paste(picture, light.on(seen), mask)
+        if view > 0 and random.random() < 0.2:
+            picture = _occluded(random, picture, (x, y, w, h), photos[int(random.integers(len(photos)))])
+        box_w, box_h = (np.array([w, h]) * np.exp(loose)).tolist()
+        cx, cy = x + w * (0.5 + off[0]), y + h * (0.5 + off[1])
+        views.append(View(camera.takes(_degraded(random, picture)), (cx - box_w / 2, cy - box_h / 2, box_w, box_h)))
+    return views
+
+
+def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[View]:
+    """A rectangle of a photograph in VIEWS views of it."""
+    height, width = photo.shape[:2]
+    edge, aspect = random.uniform(0.2, 0.5) * min(height, width), random.normal(0, 0.4)
+    w, h = edge * np.exp(aspect / 2), edge * np.exp(-aspect / 2)
+    centre = np.array([width, height]) * random.uniform(0.3, 0.7, 2)
+    mirrored = -1.0 if random.random() < 0.5 else 1.0
+    camera, light = Camera.any(random), Light()
+    turn, stretch = 0.0, random.normal(0, 0.05)
+    views = []
+    for view in range(VIEWS):
+        share = 1.0 if view <= 1 else 0.4
+        turn += random.normal(0, 0.1 * share)
+        stretch += random.normal(0, 0.08 * share)
+        light = light.drifted(random, share)
+        k = _size(random, side, 0.16) / edge
+        at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
+        picture = _warped(photo, _affine(turn, k, stretch, at, centre, mirrored), side, cv2.mean(photo))
+        box_w, box_h = w * k * np.exp(stretch / 2), h * k * np.exp(-stretch / 2)
+        box = (float(at[0] - box_w / 2), float(at[1] - box_h / 2), float(box_w), float(box_h))
+        views.append(View(camera.takes(_degraded(random, light.on(picture))), box))
+    return views
+
+
+def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: int) -> Iterator[list[View]]:
+    """A sequence's frames in their order, `scenes` times: first as they are, then mirrored, lit and blurred anew."""
+    frames = [
+        (read_image(path), box)
+        for path, box in zip(task.frames, task.boxes, strict=True)
+        if np.isfinite(box).all() and min(box[2:]) >= 4
+    ]
+    step = max(1, len(frames) // FRAMES)
+    for scene in range(scenes):
+        plain = scene == 0
+        mirrored = -1.0 if scene % 2 else 1.0
+        stretch = 0.0 if plain else random.normal(0, 0.12)
+        camera = Camera(1.0, False) if plain else Camera.any(random)
+        light = Light() if plain else Light().drifted(random, 1.0)
+        views = []
+        for image, box in frames[scene % step :: step]:
+            patch, on_patch = _framed(random, image, box, mirrored, stretch + random.normal(0, 0.04), side)
+            if not plain:
+                patch = light.on(patch)
+                patch = _degraded(random, patch) if random.random() < 0.15 else patch
+            views.append(View(camera.takes(patch), on_patch))
+        yield views
+
+
+def _framed(
+    random: np.random.Generator, image: Image, box: NDArray[np.float64], mirrored: float, stretch: float, side: int
+) -> View:
+    """The surroundings of `box` as the tracker would crop them around a box that is a little off."""
+    x, y, w, h = box.tolist()
+    k = _size(random, side) / (w * h) ** 0.5
+    centre, at = np.array([x + w / 2, y + h / 2]), side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
+    reach = 1.7 * max(w, h)
+    top, left = (max(0, int(v - reach)) for v in (centre[1], centre[0]))
+    around = image[top : int(centre[1] + reach), left : int(centre[0] + reach)]
+    warp, source = _affine(0, k, stretch, at, centre, mirrored), image
+    if k < 0.5:  # linear interpolation skips pixels
+        small = max(k * 1.5, 1e-2)
+        source = np.asarray(cv2.resize(image, None, fx=small, fy=small, interpolation=cv2.INTER_AREA), np.uint8)
+        warp[:, :2] /= small
+    patch = _warped(source, warp, side, cv2.mean(around))
+    box_w, box_h = w * k * np.exp(stretch / 2), h * k * np.exp(-stretch / 2)
+    return View(patch, (float(at[0] - box_w / 2), float(at[1] - box_h / 2), float(box_w), float(box_h)))
+
+
+def _size(random: np.random.Generator, side: int, spread: float = SIZE_SPREAD) -> float:
+    """Square root of a target's area in a crop, about what the tracker's ROI makes of it."""
+    return float(side / DcfConfig().roi_scale * np.exp(random.normal(0, spread)))
+
+
+def _affine(
+    turn: float,
+    zoom: float,
+    stretch: float,
+    at: float | NDArray[np.float64],
+    centre: NDArray[np.float64],
+    mirrored: float = 1.0,
+) -> NDArray[np.float32]:
+    """Zooms, mirrors and turns around `centre`, stretches, and brings `centre` to `at`: (2, 3)."""
+    c, s = np.cos(turn), np.sin(turn)
+    matrix = zoom * np.diag(np.exp([stretch / 2, -stretch / 2])) @ np.array([[c, -s], [s, c]])
+    matrix = matrix @ np.diag([mirrored, 1.0])
+    return np.column_stack([matrix, at - matrix @ centre]).astype(np.float32)
+
+
+def _warped(image: Image, affine: NDArray[np.float32], side: int, around: Sequence[float] | None = None) -> Image:
+    """(side, side, 3); beyond the image its mirror image, or the colour `around`."""
+    border = cv2.BORDER_REFLECT if around is None else cv2.BORDER_CONSTANT
+    return np.asarray(
+        cv2.warpAffine(image, affine, (side, side), borderMode=border, borderValue=around or (0,)), np.uint8
+    )
+
+
+def _placed(
+    item: CutOut,
+    meant: Image,
+    turn: float,
+    stretch: float,
+    size: float,
+    at: NDArray[np.float64],
+    bend: NDArray[np.float32] | None,
+    side: int,
+) -> tuple[Image, Image, Image]:
+    """The object's picture and mask, and the mask `meant`, in a crop; bent by (n, n, 2) shifts in shares of it."""
+    height, width = item.mask.shape
+    k = size / (height * width) ** 0.5
+    c, s = np.cos(turn), np.sin(turn)
+    back = np.linalg.inv(np.array([[c, -s], [s, c]]) @ np.diag([k * np.exp(stretch / 2), k * np.exp(-stretch / 2)]))
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
+    dx, dy = columns - at[0], rows - at[1]
+    maps = [(back[i, 0] * dx + back[i, 1] * dy + (width, height)[i] / 2).astype(np.float32) for i in (0, 1)]
+    if bend is not None:
+        shifts = cv2.resize(bend, (side, side), interpolation=cv2.INTER_CUBIC) * np.float32(size / k)
+        maps = [maps[i] + shifts[..., i] for i in (0, 1)]
+    image = cv2.remap(item.image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    masks = [
+        cv2.remap(m, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for m in (item.mask, meant)
+    ]
+    return np.asarray(image, np.uint8), np.asarray(masks[0], np.uint8), np.asarray(masks[1], np.uint8)
+
+
+def _part(random: np.random.Generator, mask: Image) -> Image:
+    """A slice of an object, across or along; all of it where that would be too little."""
+    axis = int(random.random() < 0.4)
+    first, last = np.sort(random.uniform(0, 1, 2))
+    if last - first < 0.35:
+        first, last = max(0, last - 0.4), min(1, first + 0.45)
+    length = mask.shape[axis]
+    part = mask.copy()
+    lines = np.arange(length)
+    outside = (lines < int(first * length)) | (lines >= int(last * length))
+    part[(slice(None),) * axis + (outside,)] = 0
+    return part if np.count_nonzero(part) >= 0.15 * np.count_nonzero(mask) else mask
+
+
+def _paste(picture: Image, layer: Image, mask: Image) -> Image:
+    share = np.asarray(cv2.GaussianBlur(mask, (3, 3), 0), np.float32)[..., None] / 255
+    return (picture * (1 - share) + layer * share).astype(np.uint8)
+
+
+def _occluded(random: np.random.Generator, picture: Image, box: tuple[int, int, int, int], photo: Image) -> Image:
+    """A bar of another photograph over some of the box."""
+    x, y, w, h = box
+    thin, long = random.uniform(0.15, 0.5), random.uniform(0.6, 1.5)
+    across, along = (thin, long) if random.random() < 0.5 else (long, thin)
+    bar_w, bar_h = max(4, int(w * across)), max(4, int(h * along))
+    left = max(0, int(x + random.uniform(-0.2, 1) * w - bar_w / 2))
+    top = max(0, int(y + random.uniform(-0.2, 1) * h - bar_h / 2))
+    area = slice(top, top + bar_h), slice(left, left + bar_w)
+    covered = picture.copy()
+    covered[area] = _resized(photo, len(picture), cv2.INTER_LINEAR)[area]
+    return covered
+
+
+def _degraded(random: np.random.Generator, picture: Image) -> Image:
+    """Out of focus, moved, or noisy; mostly none of it."""
+    kind = random.random()
+    if kind < 0.15:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.6, 2.2)), np.uint8)
+    elif kind < 0.3:
+        length = int(random.integers(3, 10))
+        line = np.zeros((length, length), np.float32)
+        line[length // 2] = 1
+        middle = (length - 1) / 2
+        turned = cv2.getRotationMatrix2D((middle, middle), random.uniform(0, 180), 1)
+        line = np.asarray(cv2.warpAffine(line, turned, (length, length)), np.float32)
+        picture = np.asarray(cv2.filter2D(picture, -1, line / max(float(line.sum()), 1e-6)), np.uint8)
+    elif kind < 0.4:
+        noise = random.normal(0, random.uniform(2, 10), picture.shape)
+        picture = (picture + noise).clip(0, 255).astype(np.uint8)
+    return picture
+
+
+def _shifted(layer: Image, shift: NDArray[np.float32]) -> Image:
+    return np.asarray(cv2.warpAffine(layer, shift, layer.shape[1::-1]), np.uint8)
+
+
+def _resized(image: Image, side: int, method: int) -> Image:
+    return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
