@@ -73,6 +73,7 @@ def test_boxes_of_objects_follow_what_was_pasted(monkeypatch: pytest.MonkeyPatch
     item = scenes.CutOut(np.full((60, 80, 3), (0, 255, 0), np.uint8), mask)
     ground = np.full((160, 240, 3), 128, np.uint8)
     monkeypatch.setattr(scenes, "_degraded", lambda _, picture: picture)
+    monkeypatch.setattr(scenes.Light, "drifted", lambda self, *_: self)
     monkeypatch.setattr(scenes, "_occluded", lambda _, picture, *__: picture)
     monkeypatch.setattr(scenes.Camera, "any", classmethod(lambda cls, _: cls(1.0, False)))
     overlaps = []
@@ -136,7 +137,7 @@ def test_the_exported_network_says_what_the_trained_one_does(looks: list[script.
     """From the same looks: samples, attention and convolutions are laid out alike."""
     torch.manual_seed(1)
     net = script.Net().eval()
-    torch.nn.init.normal_(net.head[1].weight, std=0.1)
+    torch.nn.init.normal_(net.head_1.weight, std=1.0)
     fine, coarse, _ = grids()
     refiner = Refiner(net.export(), coarse, fine)
     one, two = next(scene for scene in looks if len(scene.looks) > 3).looks[:2]
