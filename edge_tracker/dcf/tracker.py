@@ -1,4 +1,4 @@
-"""The closed-form tracker: two filters find the place, a regressor and a scale filter the size, and a comparison with
+"""The closed-form tracker: two filters find the place, a refiner and a scale filter the box, and a comparison with
 frame 1 tells whether it is still the target."""
 
 from __future__ import annotations
