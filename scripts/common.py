@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
-from edge_tracker.errors import ConfigError, ModelError, OutputError, first_line
+from edge_tracker.errors import ConfigError, DatasetError, ModelError, OutputError, first_line
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
 from edge_tracker.tracker import TRACKERS
+from edge_tracker.video.sources import IMAGE_SUFFIXES
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
 OTB2013 = frozenset(
@@ -89,6 +90,14 @@ def sequence_of(task: str) -> str:
 def held_out(tasks: Sequence[Task]) -> frozenset[str]:
     """Every other sequence: what is not trained on where the training is to be judged."""
     return frozenset(sorted({sequence_of(task.name) for task in tasks})[1::2])
+
+
+def pictures(folder: Path) -> list[Path]:
+    """All picture files under `folder`, by name. Raises DatasetError where there is none."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not paths:
+        raise DatasetError(f"no picture under {folder}")
+    return paths
 
 
 def check_output(path: Path, suffix: str) -> None:

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from common import check_output
+from common import check_output, pictures
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ from edge_tracker.dcf.basis import Basis, Projection, fit_projection, save_basis
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.roi import Window, crop
-from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+from edge_tracker.video.sources import read_image
 
 # Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
 UNCALIBRATED = np.array([[2.0, 3.0, 3.0, 2.0, -3.0], [2.5, 4.0, 4.0, 0.0, -4.0]])
@@ -48,10 +48,7 @@ def target_crops(data: Path, side: int, every: int, random: np.random.Generator)
 
 def photo_crops(photos: Path, side: int, random: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
     """A random square of every picture. Raises DatasetError where there is none."""
-    paths = sorted(p for p in photos.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    if not paths:
-        raise DatasetError(f"no picture under {photos}")
-    for path in paths:
+    for path in pictures(photos):
         image = read_image(path)
         height, width = image.shape[:2]
         edge = max(1, round(min(height, width) * random.uniform(0.3, 1)))

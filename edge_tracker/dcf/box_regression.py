@@ -21,10 +21,15 @@ SHAPE = 0.5  # how much width and height change together
 PER_VIEW, LATER, CAPACITY = 48, 8, 240  # samples of each view of frame 1, of each later frame, in all
 
 
+def bin_centres(bins: int, context: float) -> NDArray[np.float64]:
+    """Where samples lie along a side, in sides from the box's centre: (bins,)."""
+    return ((np.arange(bins) + 0.5) / bins - 0.5) * context
+
+
 def sample(features: NDArray[np.float32], boxes: NDArray[np.float64], bins: int, context: float) -> NDArray[np.float32]:
     """bins x bins bilinear samples over context x each box: features (n, n, D), boxes (m, 4) in cells, cell centres
     at whole numbers -> (m, bins bins D). OpenCV takes places to 1/32 of a cell."""
-    steps = ((np.arange(bins) + 0.5) / bins - 0.5) * context
+    steps = bin_centres(bins, context)
     x, y, w, h = boxes.T[..., None]
     shape = (len(boxes), bins, bins)
     across = np.empty(shape, np.float32)

@@ -1,9 +1,8 @@
 """Is it still the target? What one frame shows, turned into the probability that the box is right.
 
 The height of the response peak alone is fooled by whatever the filter has learned meanwhile, so what is under the box
-is compared with frame 1 too, by features, by colours and by the
-refinement network. The weights of the four are fitted on footage with known
-absences (scripts/calibrate.py).
+is compared with frame 1 too, by features, by colours and by the refinement network. The weights of the four are fitted
+on footage with known absences (scripts/calibrate.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
-from edge_tracker.dcf.box_regression import sample
+from edge_tracker.dcf.box_regression import bin_centres, sample
 from edge_tracker.dcf.grid import Grid
 
 BINS, CONTEXT = 12, 2.0  # samples along each side, over so many times the box
@@ -29,7 +29,7 @@ EDGE = 12.0  # how sharply a box ends
 
 
 def _places() -> NDArray[np.float32]:
-    line = ((np.arange(BINS) + 0.5) / BINS - 0.5) * CONTEXT
+    line = bin_centres(BINS, CONTEXT)
     x, y = np.meshgrid(line, line)
     inside = 1 / ((1 + np.exp(EDGE * (abs(x) - 0.5))) * (1 + np.exp(EDGE * (abs(y) - 0.5))))
     return np.stack([x, y, x * x, y * y, inside], axis=-1).reshape(-1, 5).astype(np.float32)
