@@ -230,12 +230,11 @@ def main() -> int:
         watched = replace(load_basis(args.unseen or args.basis, info), presence=UNCALIBRATED)
         tasks = read_tasks(args.data)
         clips = absence_clips(tasks, tasks, args.seed)[:: args.every]
+        kept_back = held_out(tasks)
+        unseen = [clip for clip in clips if sequence_of(clip.source.name) in kept_back]
         presence, found = [], {}
         for name, config in PRESETS.items():
-            if args.unseen and config.fine_weight:  # without the fine tap nothing is refined
-                own = [clip for clip in clips if sequence_of(clip.source.name) in held_out(tasks)]
-            else:
-                own = clips
+            own = unseen if args.unseen and config.fine_weight else clips  # without the fine tap nothing is refined
             rows = gather(model, watched, config, own)
             presence.append(fit(rows))
             text, found[name] = report(name, rows, presence[-1])

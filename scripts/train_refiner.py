@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import check_output, held_out, sequence_of, write_whole
+from common import check_output, held_out, pictures, sequence_of, write_whole
 from numpy.typing import NDArray
 from refinement_scenes import View, as_photo, cut_out, detail_scene, object_scene, sequence_scenes
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from edge_tracker.boxes import iou
 from edge_tracker.cli.options import positive_int
 from edge_tracker.config import DcfConfig
 from edge_tracker.dcf.basis import Basis, load_basis, save_basis
+from edge_tracker.dcf.box_regression import bin_centres
 from edge_tracker.dcf.grid import Grid
 from edge_tracker.dcf.refinement import (
     BINS,
@@ -51,7 +52,7 @@ from edge_tracker.dcf.refinement import (
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.loss import area_under_roc
 from edge_tracker.evaluation.otb import Task, read_tasks
-from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+from edge_tracker.video.sources import read_image
 
 SEQUENCE_SCENES, OBJECT_SCENES, DETAIL_SCENES = 4, 8, 3  # of each sequence, object, photograph
 PHOTOGRAPH = ""  # in place of a sequence's name
@@ -268,7 +269,7 @@ class Sampler:
 
     def _samples(self, looks: Sequence[Look], boxes: Boxes) -> Tensor:
         """As `Refiner` samples them: (n, BINS BINS, channels)."""
-        steps = ((torch.arange(BINS) + 0.5) / BINS - 0.5) * CONTEXT
+        steps = torch.from_numpy(bin_centres(BINS, CONTEXT)).float()
         x, y, w, h = torch.from_numpy(boxes).float().T
         across, down = (x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]
         parts = []
@@ -330,8 +331,12 @@ def judge(net: Net, sampler: Sampler) -> str:
     return "; ".join(texts)
 
 
-def train(sampler: Sampler, unseen: Sampler, steps: int, seed: int, checkpoint: Path) -> Net:
-    """Train for so many steps, from the checkpoint where there is one of the same training."""
+def train(sampler: Sampler, unseen: Sampler, steps: int, seed: int, kept_back: Sequence[str], checkpoint: Path) -> Net:
+    """Train for so many steps, from the checkpoint where there is one of the same training.
+
+    kept_back: the sequences that are not trained on. What was trained on them is no training of the same kind.
+    """
+    training = {"steps": steps, "seed": seed, "kept_back": list(kept_back)}
     torch.manual_seed(seed)
     net = Net()
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
@@ -340,7 +345,7 @@ def train(sampler: Sampler, unseen: Sampler, steps: int, seed: int, checkpoint: 
     done = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
-        if (state["steps"], state["seed"]) != (steps, seed):
+        if {name: state[name] for name in training} != training:
             raise EdgeTrackerError(f"{checkpoint} is of another training; delete it to begin anew")
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -360,7 +365,7 @@ def train(sampler: Sampler, unseen: Sampler, steps: int, seed: int, checkpoint: 
             tqdm.write(f"step {step}: loss {mean:.3f}; {judge(net, unseen)}")
             mean = 0.0
             state = {name: part.state_dict() for name, part in parts.items()}
-            write_whole(checkpoint, partial(torch.save, state | {"steps": steps, "seed": seed, "done": step}))
+            write_whole(checkpoint, partial(torch.save, state | training | {"done": step}))
     return net.eval()
 
 
@@ -383,10 +388,7 @@ def main(argv: list[str] | None = None) -> int:
         info = load().info
         basis = load_basis(args.basis, info)
         grids = [Grid.of(tap, info.input_side) for tap in reversed(info.taps)] + [colour_grid(info.input_side)]
-        paths = sorted(p for p in args.photos.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        if not paths:
-            raise DatasetError(f"no picture under {args.photos}")
-        photos = [as_photo(read_image(p)) for p in paths]
+        photos = [as_photo(read_image(p)) for p in pictures(args.photos)]
         tasks = read_tasks(args.data)
         todo = jobs(tasks, photos, info.input_side, args.seed, args.workers)
         scenes = look_at(todo, load, basis, args.workers)
@@ -399,7 +401,7 @@ def main(argv: list[str] | None = None) -> int:
         sampler = Sampler(learned, photographs[UNSEEN_SCENES:], grids, args.seed)
         unseen = Sampler(judged, photographs[:UNSEEN_SCENES], grids, args.seed)
         checkpoint = args.basis.with_name(args.basis.name + ".checkpoint")
-        net = train(sampler, unseen, args.steps, args.seed, checkpoint)
+        net = train(sampler, unseen, args.steps, args.seed, sorted(kept_back), checkpoint)
         save_basis(args.basis, info, replace(basis, refinement=net.export()))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:

@@ -194,10 +194,12 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
     with monkeypatch.context() as patch:
         patch.setattr(script, "write_whole", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            script.main([*options, "--steps", "60"])
+            script.main([*options, "--steps", "60", "--hold-out"])
     checkpoint = basis.with_name(basis.name + ".checkpoint")
     assert checkpoint.is_file()
     assert script.main([*options, "--steps", "45"]) == 2
+    assert "another training" in capsys.readouterr().err
+    assert script.main([*options, "--steps", "60"]) == 2  # it has not learned from all sequences
     assert "another training" in capsys.readouterr().err
     assert script.main([*options, "--steps", "60", "--hold-out"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
