@@ -49,7 +49,7 @@ from edge_tracker.dcf.refinement import (
     colour_grid,
     colours,
 )
-from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
 from edge_tracker.evaluation.loss import area_under_roc
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.video.sources import read_image
@@ -331,22 +331,34 @@ def judge(net: Net, sampler: Sampler) -> str:
     return "; ".join(texts)
 
 
-def train(sampler: Sampler, unseen: Sampler, steps: int, seed: int, kept_back: Sequence[str], checkpoint: Path) -> Net:
-    """Train for so many steps, from the checkpoint where there is one of the same training.
+def read_checkpoint(path: Path, training: dict[str, Any]) -> dict[str, Any] | None:
+    """What an interrupted training of this kind has left; None where there was none. Raises ModelError for a file that
+    is broken, or of a training with other steps, seed or sequences kept back."""
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        same = {name: state[name] for name in training} == training
+    except Exception as error:  # torch raises many kinds here
+        reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
+    if not same:
+        raise ModelError(f"{path} is of another training; delete it to begin anew")
+    return state
 
-    kept_back: the sequences that are not trained on. What was trained on them is no training of the same kind.
-    """
-    training = {"steps": steps, "seed": seed, "kept_back": list(kept_back)}
+
+def train(
+    sampler: Sampler, unseen: Sampler, training: dict[str, Any], state: dict[str, Any] | None, checkpoint: Path
+) -> Net:
+    """Train for training["steps"], on from `state` where there is one."""
+    steps, seed = training["steps"], training["seed"]
     torch.manual_seed(seed)
     net = Net()
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        if {name: state[name] for name in training} != training:
-            raise EdgeTrackerError(f"{checkpoint} is of another training; delete it to begin anew")
+    if state is not None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         done = state["done"]
@@ -390,18 +402,20 @@ def main(argv: list[str] | None = None) -> int:
         grids = [Grid.of(tap, info.input_side) for tap in reversed(info.taps)] + [colour_grid(info.input_side)]
         photos = [as_photo(read_image(p)) for p in pictures(args.photos)]
         tasks = read_tasks(args.data)
+        kept_back = held_out(tasks) if args.hold_out else frozenset()
+        training = {"steps": args.steps, "seed": args.seed, "kept_back": sorted(kept_back)}
+        checkpoint = args.basis.with_name(args.basis.name + ".checkpoint")
+        state = read_checkpoint(checkpoint, training)
         todo = jobs(tasks, photos, info.input_side, args.seed, args.workers)
         scenes = look_at(todo, load, basis, args.workers)
         sequences = [s for s in scenes if s.sequence != PHOTOGRAPH]
         photographs = [s for s in scenes if s.sequence == PHOTOGRAPH]
         np.random.default_rng(args.seed).shuffle(photographs)
-        kept_back = held_out(tasks) if args.hold_out else frozenset()
         learned = [s for s in sequences if s.sequence not in kept_back]
         judged = [s for s in sequences if s.sequence in kept_back] or sequences
         sampler = Sampler(learned, photographs[UNSEEN_SCENES:], grids, args.seed)
         unseen = Sampler(judged, photographs[:UNSEEN_SCENES], grids, args.seed)
-        checkpoint = args.basis.with_name(args.basis.name + ".checkpoint")
-        net = train(sampler, unseen, args.steps, args.seed, sorted(kept_back), checkpoint)
+        net = train(sampler, unseen, training, state, checkpoint)
         save_basis(args.basis, info, replace(basis, refinement=net.export()))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:

@@ -222,5 +222,11 @@ def test_bad_input_is_told_in_one_line(tmp_path: Path, otb_folder: Path, capsys:
     for given in (str(tmp_path / "none.npz"), str(basis)):
         assert script.main([*options, "--basis", given]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    basis.with_name(basis.name + ".checkpoint").write_bytes(b"no checkpoint")
+    cv2.imwrite(str(tmp_path / "photo.png"), shape_on_plain_ground())
+    assert script.main([*options, "--basis", str(basis)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "delete it to begin anew" in error
+    assert len(error.splitlines()) == 1
     with pytest.raises(EdgeTrackerError, match="scenes"):
         script.Sampler([], [], grids(), 0)
