@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +65,16 @@ def rescaled(box: Box, kx: float, ky: float, image_size: tuple[int, int]) -> Box
     """The same box in an image kx times as wide and ky times as high, `image_size` pixels; bounded to it."""
     x, y, w, h = box
     return keep_in_frame((x * kx, y * ky, w * kx, h * ky), image_size)
+
+
+def turned(box: Box, angle: float, stretch: float = 0.0) -> Box:
+    """The box around the ellipse in `box` once that is turned by `angle` (radians) about its centre, then stretched by
+    the log aspect `stretch`."""
+    x, y, w, h = box
+    c, s = math.cos(angle), math.sin(angle)
+    wide = math.hypot(w * c, h * s) * math.exp(stretch / 2)
+    high = math.hypot(w * s, h * c) * math.exp(-stretch / 2)
+    return x + (w - wide) / 2, y + (h - high) / 2, wide, high
 
 
 def keep_in_frame(box: Box, image_size: tuple[int, int], min_side: float = 1.0) -> Box:

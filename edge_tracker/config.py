@@ -24,10 +24,10 @@ class DcfConfig:
     target_sigma: float = 0.13  # of the target map, of the box's sides
     ridge: float = 0.03  # of the mean diagonal
     rate: float = 0.02
-    anchor: float = 0.2  # share of frame 1
+    anchor: float = 0.2  # share of frame 1, in the scale filter too
     solver_steps: int = 4
     learn_every: int = 3  # frames
-    views: int = 20  # shifted, zoomed and blurred views of frame 1 that are learned
+    views: int = 20  # of frame 1, shifted, zoomed, turned, stretched and blurred, that are learned
     fine_weight: float = 0.4  # of the correlation filter on the fine tap in the response; 0 leaves it out
     fine_channels: int = 48
     fine_sigma: float = 0.1  # of its Gaussian, of sqrt(w h)
@@ -40,8 +40,8 @@ class DcfConfig:
     box_ridge: float = 1.0
     box_gain: tuple[float, float, float] = (0.3, 0.2, 0.05)  # share of the error corrected: position, size, aspect
     box_learn_every: int = 20
-    refine_gain: tuple[float, float, float] = (0.5, 0.14, 0.35)  # likewise, by the refiner: needs the default channels
-    refine_every: int = 2  # frames
+    refine_gain: tuple[float, float, float] = (0.8, 0.14, 0.35)  # likewise, by the refiner: needs the default channels
+    refine_every: int = 2  # frames; in every frame while the confidence is low
     scale_levels: int = 13
     scale_step: float = 1.04
     scale_area_px: float = 512.0  # of the template
@@ -51,7 +51,7 @@ class DcfConfig:
     uncertain_below: float = 0.6  # of that average
     lost_below: float = 0.5
     lost_height: float = 0.5  # of the peak, averaged likewise: LOST needs both to be low
-    lost_after: int = 3  # frames in a row
+    lost_after: int = 6  # frames in a row
     found_above: float = 0.6  # average, likewise, that ends a search
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target
     new_view_height: float = 0.4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edge_tracker.boxes import Box, centre
 
@@ -64,6 +64,23 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
         edges = (y0, side - y1, x0, side - x1)
         patch = cv2.copyMakeBorder(patch, *edges, cv2.BORDER_CONSTANT, value=cv2.mean(patch))
     return np.asarray(patch, dtype=np.uint8)
+
+
+def affine(
+    turn: float,
+    zoom: float,
+    stretch: float,
+    at: ArrayLike,
+    centre: ArrayLike,
+    mirrored: bool = False,
+) -> NDArray[np.float32]:
+    """The matrix (2, 3) that mirrors and turns a picture around `centre` (x, y) by `turn` radians, zooms it, stretches
+    it by the log aspect `stretch`, and brings `centre` to `at`."""
+    c, s = math.cos(turn), math.sin(turn)
+    matrix = zoom * np.diag(np.exp([stretch / 2, -stretch / 2])) @ np.array([[c, -s], [s, c]])
+    if mirrored:
+        matrix[:, 0] *= -1
+    return np.column_stack([matrix, np.asarray(at) - matrix @ np.asarray(centre)]).astype(np.float32)
 
 
 def _scaled(first: int, last: int, k: float, side: int) -> tuple[int, int]:

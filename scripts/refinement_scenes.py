@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import Box
+from edge_tracker.boxes import Box, turned
 from edge_tracker.config import DcfConfig
 from edge_tracker.evaluation.otb import Task
+from edge_tracker.roi import affine
 from edge_tracker.video.sources import read_image
 
 Image = NDArray[np.uint8]
@@ -29,6 +30,7 @@ VIEWS = 4  # of objects and details: the first on a background of its own, the o
 FRAMES = 60  # of a sequence, at most
 PARTS, LOOSE = 0.12, 0.5  # share of the targets that are parts of objects; whose boxes are not tight
 OTHERS, TWINS = 0.5, 0.5  # share of the objects that are not alone; of those, beside one that looks the same
+CHANGING = 0.4  # share of the objects that turn over, away and about; of the sequences that turn
 SMALLEST_SIDE_PX = 14  # of an object's box in the crop
 SIZE_SPREAD, PLACE_SPREAD = 0.13, 0.05  # of a target in its crop: of log size, of the crop's side
 
@@ -45,6 +47,9 @@ class CutOut(NamedTuple):
 
     image: Image
     mask: Image
+
+    def mirrored(self) -> CutOut:
+        return CutOut(np.ascontiguousarray(self.image[:, ::-1]), np.ascontiguousarray(self.mask[:, ::-1]))
 
 
 class Light(NamedTuple):
@@ -115,8 +120,9 @@ def object_scene(
     """An object on one photograph, then on that or another in VIEWS - 1 more views; None where it left the crop."""
     item = objects[number]
     if random.random() < 0.5:
-        item = CutOut(np.ascontiguousarray(item.image[:, ::-1]), np.ascontiguousarray(item.mask[:, ::-1]))
+        item = item.mirrored()
     meant = _part(random, item.mask) if random.random() < PARTS else item.mask
+    whole = meant is item.mask
     _, _, w, h = cv2.boundingRect(meant)
     enlarged = min(6.0, item.mask.size / max(1, w * h))  # a part is to be as large as a whole one
     loosely = random.random() < LOOSE
@@ -126,36 +132,46 @@ def object_scene(
     if random.random() < 0.4:
         grounds[1] = photos[int(random.integers(len(photos)))]
     ground_at, ground_zoom, ground_turn = random.uniform(0.2, 0.8, 2), random.uniform(-0.9, 0.1), random.normal(0, 0.2)
-    other: CutOut | None = None
+    other, twin = None, False
     if random.random() < OTHERS:
-        other = item if random.random() < TWINS else objects[int(random.integers(len(objects)))]
+        twin = random.random() < TWINS
+        other = item if twin else objects[int(random.integers(len(objects)))]
     other_at, other_turn = random.uniform(0, 2 * np.pi), random.normal(0, 0.3)
     distance = random.uniform(0.75, 1.6)  # of the object's sides: next to each other, or apart
     turn, stretch, light = random.normal(0, 0.25), random.normal(0, 0.1), Light().drifted(random, 1.0)
+    changing = random.random() < CHANGING
+    about = changing and random.random() < 0.25  # shows its other side
+    tilt = np.zeros(2)
     views = []
     for view in range(VIEWS):
         share = 1.0 if view <= 1 else 0.35
-        turn += random.normal(0, 0.3 * share)
-        stretch += random.normal(0, 0.25 * share)
+        turn += random.normal(0, (0.9 if changing else 0.3) * share)
+        stretch += random.normal(0, (0.4 if changing else 0.25) * share)
+        if changing:
+            tilt = tilt + random.normal(0, 0.2 * share, 2)
+        if view == 1 and about:
+            item, meant = item.mirrored(), np.ascontiguousarray(meant[:, ::-1])
+            other = item if twin else other
         light = light.drifted(random, share)
         ground_at = ground_at + random.normal(0, 0.06, 2)
         size = _size(random, side)
         at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
         ground = grounds[min(view, 1)]
         centre = ground_at * ground.shape[1::-1]
-        picture = _warped(ground, _affine(ground_turn, np.exp(-ground_zoom), 0, side / 2, centre), side)
+        picture = _warped(ground, affine(ground_turn, np.exp(-ground_zoom), 0, side / 2, centre), side)
         if other is not None:
             angle = other_at + random.normal(0, 0.4)
             height, width = item.mask.shape
             sides = size * np.array([(width / height) ** 0.5, (height / width) ** 0.5])
             place = at + distance * sides * (np.cos(angle), np.sin(angle))
-            other_pose = (turn + other_turn / 3, stretch, size) if other is item else (other_turn, 0.0, size)
-            seen, mask, _ = _placed(other, other.mask, *other_pose, place, None, side)
-            picture = _paste(picture, light.on(seen) if other is item else seen, mask)
-        bend = random.normal(0, 0.05 * random.random(), (4, 4, 2)).astype(np.float32)
+            other_pose = (turn + other_turn / 3, stretch, size) if twin else (other_turn, 0.0, size)
+            seen, mask, _ = _placed(other, other.mask, *other_pose, place, tilt if twin else 0, None, side)
+            picture = _paste(picture, light.on(seen) if twin else seen, mask)
+        bent = (0.1 if changing else 0.05) * random.random()
+        bend = random.normal(0, bent, (4, 4, 2)).astype(np.float32)
         pose = turn, stretch, size * enlarged**0.5
-        seen, mask, meant_mask = _placed(item, meant, *pose, at, bend, side)
-        if meant is not item.mask:  # it is the part that shall lie in the middle
+        seen, mask, meant_mask = _placed(item, meant, *pose, at, tilt, bend, side)
+        if not whole:  # it is the part that shall lie in the middle
             px, py, pw, ph = cv2.boundingRect((meant_mask > 127).astype(np.uint8))
             shift = np.array([[1, 0, at[0] - px - pw / 2], [0, 1, at[1] - py - ph / 2]], np.float32)
             seen, mask, meant_mask = (_shifted(layer, shift) for layer in (seen, mask, meant_mask))
@@ -177,7 +193,7 @@ def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[V
     edge, aspect = random.uniform(0.2, 0.5) * min(height, width), random.normal(0, 0.4)
     w, h = edge * np.exp(aspect / 2), edge * np.exp(-aspect / 2)
     centre = np.array([width, height]) * random.uniform(0.3, 0.7, 2)
-    mirrored = -1.0 if random.random() < 0.5 else 1.0
+    mirrored = random.random() < 0.5
     camera, light = Camera.any(random), Light()
     turn, stretch = 0.0, random.normal(0, 0.05)
     views = []
@@ -188,7 +204,7 @@ def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[V
         light = light.drifted(random, share)
         k = _size(random, side, 0.16) / edge
         at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
-        picture = _warped(photo, _affine(turn, k, stretch, at, centre, mirrored), side, cv2.mean(photo))
+        picture = _warped(photo, affine(turn, k, stretch, at, centre, mirrored), side, cv2.mean(photo))
         box_w, box_h = w * k * np.exp(stretch / 2), h * k * np.exp(-stretch / 2)
         box = (float(at[0] - box_w / 2), float(at[1] - box_h / 2), float(box_w), float(box_h))
         views.append(View(camera.takes(_degraded(random, light.on(picture))), box))
@@ -205,13 +221,17 @@ def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: 
     step = max(1, len(frames) // FRAMES)
     for scene in range(scenes):
         plain = scene == 0
-        mirrored = -1.0 if scene % 2 else 1.0
+        mirrored = scene % 2 == 1
         stretch = 0.0 if plain else random.normal(0, 0.12)
         camera = Camera(1.0, False) if plain else Camera.any(random)
         light = Light() if plain else Light().drifted(random, 1.0)
+        turning = not plain and random.random() < CHANGING
+        turn = random.integers(4) * np.pi / 2 if turning else 0.0
         views = []
         for image, box in frames[scene % step :: step]:
-            patch, on_patch = _framed(random, image, box, mirrored, stretch + random.normal(0, 0.04), side)
+            turn += random.normal(0, 0.12) if turning else 0.0
+            change = stretch + random.normal(0, 0.04)
+            patch, on_patch = _framed(random, image, box, mirrored, turn, change, side)
             if not plain:
                 patch = light.on(patch)
                 patch = _degraded(random, patch) if random.random() < 0.15 else patch
@@ -220,23 +240,29 @@ def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: 
 
 
 def _framed(
-    random: np.random.Generator, image: Image, box: NDArray[np.float64], mirrored: float, stretch: float, side: int
+    random: np.random.Generator,
+    image: Image,
+    box: NDArray[np.float64],
+    mirrored: bool,
+    turn: float,
+    stretch: float,
+    side: int,
 ) -> View:
-    """The surroundings of `box` as the tracker would crop them around a box that is a little off."""
+    """The surroundings of `box` as the tracker would crop them around a box that is a little off. Turned, the box is
+    that of the ellipse in `box`."""
     x, y, w, h = box.tolist()
     k = _size(random, side) / (w * h) ** 0.5
     centre, at = np.array([x + w / 2, y + h / 2]), side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
     reach = 1.7 * max(w, h)
     top, left = (max(0, int(v - reach)) for v in (centre[1], centre[0]))
     around = image[top : int(centre[1] + reach), left : int(centre[0] + reach)]
-    warp, source = _affine(0, k, stretch, at, centre, mirrored), image
+    warp, source = affine(turn, k, stretch, at, centre, mirrored), image
     if k < 0.5:  # linear interpolation skips pixels
         small = max(k * 1.5, 1e-2)
         source = np.asarray(cv2.resize(image, None, fx=small, fy=small, interpolation=cv2.INTER_AREA), np.uint8)
         warp[:, :2] /= small
     patch = _warped(source, warp, side, cv2.mean(around))
-    box_w, box_h = w * k * np.exp(stretch / 2), h * k * np.exp(-stretch / 2)
-    return View(patch, (float(at[0] - box_w / 2), float(at[1] - box_h / 2), float(box_w), float(box_h)))
+    return View(patch, turned((at[0] - w * k / 2, at[1] - h * k / 2, w * k, h * k), turn, stretch))
 
 
 def _size(random: np.random.Generator, side: int, spread: float = SIZE_SPREAD) -> float:
@@ -244,26 +270,11 @@ def _size(random: np.random.Generator, side: int, spread: float = SIZE_SPREAD) -
     return float(side / DcfConfig().roi_scale * np.exp(random.normal(0, spread)))
 
 
-def _affine(
-    turn: float,
-    zoom: float,
-    stretch: float,
-    at: float | NDArray[np.float64],
-    centre: NDArray[np.float64],
-    mirrored: float = 1.0,
-) -> NDArray[np.float32]:
-    """Zooms, mirrors and turns around `centre`, stretches, and brings `centre` to `at`: (2, 3)."""
-    c, s = np.cos(turn), np.sin(turn)
-    matrix = zoom * np.diag(np.exp([stretch / 2, -stretch / 2])) @ np.array([[c, -s], [s, c]])
-    matrix = matrix @ np.diag([mirrored, 1.0])
-    return np.column_stack([matrix, at - matrix @ centre]).astype(np.float32)
-
-
-def _warped(image: Image, affine: NDArray[np.float32], side: int, around: Sequence[float] | None = None) -> Image:
+def _warped(image: Image, matrix: NDArray[np.float32], side: int, around: Sequence[float] | None = None) -> Image:
     """(side, side, 3); beyond the image its mirror image, or the colour `around`."""
     border = cv2.BORDER_REFLECT if around is None else cv2.BORDER_CONSTANT
     return np.asarray(
-        cv2.warpAffine(image, affine, (side, side), borderMode=border, borderValue=around or (0,)), np.uint8
+        cv2.warpAffine(image, matrix, (side, side), borderMode=border, borderValue=around or (0,)), np.uint8
     )
 
 
@@ -274,16 +285,21 @@ def _placed(
     stretch: float,
     size: float,
     at: NDArray[np.float64],
+    tilt: NDArray[np.float64] | float,
     bend: NDArray[np.float32] | None,
     side: int,
 ) -> tuple[Image, Image, Image]:
-    """The object's picture and mask, and the mask `meant`, in a crop; bent by (n, n, 2) shifts in shares of it."""
+    """The object's picture and mask, and the mask `meant`, in a crop: tilted by (2,), which is how much nearer its
+    right and lower ends are than its middle, and bent by (n, n, 2) shifts in shares of it."""
     height, width = item.mask.shape
     k = size / (height * width) ** 0.5
     c, s = np.cos(turn), np.sin(turn)
     back = np.linalg.inv(np.array([[c, -s], [s, c]]) @ np.diag([k * np.exp(stretch / 2), k * np.exp(-stretch / 2)]))
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
     dx, dy = columns - at[0], rows - at[1]
+    tilt_x, tilt_y = np.broadcast_to(tilt, 2) / size
+    nearer = (1 + tilt_x * dx + tilt_y * dy).clip(0.4, None)
+    dx, dy = dx / nearer, dy / nearer
     maps = [(back[i, 0] * dx + back[i, 1] * dy + (width, height)[i] / 2).astype(np.float32) for i in (0, 1)]
     if bend is not None:
         shifts = cv2.resize(bend, (side, side), interpolation=cv2.INTER_CUBIC) * np.float32(size / k)
@@ -338,8 +354,8 @@ def _degraded(random: np.random.Generator, picture: Image) -> Image:
         line = np.zeros((length, length), np.float32)
         line[length // 2] = 1
         middle = (length - 1) / 2
-        turned = cv2.getRotationMatrix2D((middle, middle), random.uniform(0, 180), 1)
-        line = np.asarray(cv2.warpAffine(line, turned, (length, length)), np.float32)
+        matrix = cv2.getRotationMatrix2D((middle, middle), random.uniform(0, 180), 1)
+        line = np.asarray(cv2.warpAffine(line, matrix, (length, length)), np.float32)
         picture = np.asarray(cv2.filter2D(picture, -1, line / max(float(line.sum()), 1e-6)), np.uint8)
     elif kind < 0.4:
         noise = random.normal(0, random.uniform(2, 10), picture.shape)

@@ -54,7 +54,7 @@ from edge_tracker.evaluation.loss import area_under_roc
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.video.sources import read_image
 
-SEQUENCE_SCENES, OBJECT_SCENES, DETAIL_SCENES = 4, 8, 3  # of each sequence, object, photograph
+SEQUENCE_SCENES, OBJECT_SCENES, DETAIL_SCENES = 8, 12, 4  # of each sequence, object, photograph
 PHOTOGRAPH = ""  # in place of a sequence's name
 UNSEEN_SCENES = 200  # of photographs, that are not trained on
 BATCH, SEQUENCES_SHARE = 48, 0.45

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tracker.boxes import as_box, from_one_based, iou, keep_in_frame, to_one_based
+from edge_tracker.boxes import as_box, from_one_based, iou, keep_in_frame, to_one_based, turned
 from edge_tracker.errors import BoxError, EdgeTrackerError
 
 FRAME = (320, 240)
@@ -73,3 +73,18 @@ def test_a_tracked_box_stays_usable(box: tuple[float, float, float, float]) -> N
 
 def test_a_box_inside_is_left_alone() -> None:
     assert keep_in_frame((10.5, 20.25, 30, 40), FRAME) == pytest.approx((10.5, 20.25, 30, 40))
+
+
+@given(st.floats(-4, 4), st.floats(-1, 1), sides, sides)
+def test_a_turned_box_holds_the_turned_ellipse(angle: float, stretch: float, w: float, h: float) -> None:
+    around = np.linspace(0, 2 * np.pi, 4001)
+    c, s = np.cos(angle), np.sin(angle)
+    points = np.array([[c, -s], [s, c]]) @ np.array([w / 2 * np.cos(around), h / 2 * np.sin(around)])
+    points *= np.exp([[stretch / 2], [-stretch / 2]])
+    x, y, wide, high = turned((10 - w / 2, 20 - h / 2, w, h), angle, stretch)
+    assert (x + wide / 2, y + high / 2) == pytest.approx((10, 20), abs=1e-6)
+    assert (wide, high) == pytest.approx(np.ptp(points, axis=1), rel=1e-4)
+
+
+def test_a_quarter_turn_exchanges_the_sides() -> None:
+    assert turned((0, 0, 40, 20), np.pi / 2) == pytest.approx((10, -10, 20, 40))

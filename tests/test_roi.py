@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_tracker.roi import Window, crop, is_plain, window_around
+from edge_tracker.roi import Window, affine, crop, is_plain, window_around
 
 
 def picture(width: int = 60, height: int = 50) -> np.ndarray:
@@ -72,3 +72,13 @@ def test_plain_is_one_colour_with_noise_and_nothing_else() -> None:
     assert is_plain(noisy)
     noisy[100:112, 100:112] = 255  # a small bright thing in the sky
     assert not is_plain(noisy)
+
+
+def test_an_affine_matrix_turns_zooms_and_stretches_about_a_point() -> None:
+    matrix = affine(np.pi / 2, 2.0, np.log(4.0), (50, 60), (10, 20))
+    np.testing.assert_allclose(matrix @ (10, 20, 1), (50, 60), atol=1e-4)
+    # A step to the right becomes one down, twice as long and, the height being half, as long as before.
+    np.testing.assert_allclose(matrix @ (11, 20, 1), (50, 61), atol=1e-4)
+    np.testing.assert_allclose(matrix @ (10, 21, 1), (46, 60), atol=1e-4)
+    mirrored = affine(0.0, 1.0, 0.0, (50, 60), (10, 20), mirrored=True)
+    np.testing.assert_allclose(mirrored @ (13, 24, 1), (47, 64), atol=1e-4)

@@ -60,16 +60,19 @@ class ScaleFilter:
     What all levels share speaks, under the window, for no change. Without it the estimate is nearly the whole change,
     and tracks worse (docs/dcf.md).
 
-    levels: of the pyramid, odd. step: factor between levels. area_px: of the template, pixels.
+    levels: of the pyramid, odd. step: factor between levels. area_px: of the template, pixels. anchor: share of frame 1
+    in what is compared with, however long ago that was.
     """
 
-    def __init__(self, size: tuple[float, float], levels: int, step: float, area_px: float, ridge: float = 1e-2):
+    def __init__(
+        self, size: tuple[float, float], levels: int, step: float, area_px: float, anchor: float, ridge: float = 1e-2
+    ):
         """size: (w, h) of the target in frame 1, whose shape the template takes."""
         shrink = math.sqrt(area_px / (size[0] * size[1]))
         self._template = tuple(max(2, round(side * shrink / CELL_PX)) * CELL_PX for side in size)
         exponents = np.arange(levels) - (levels - 1) / 2
         self._factors = step**exponents
-        self._step, self._ridge = step, ridge
+        self._step, self._anchor, self._ridge = step, anchor, ridge
         self._hann = np.hanning(levels + 2)[1:-1].astype(np.float32)[:, None]
         # The DFT over levels as a matrix, (half, levels): far quicker than an FFT of so few.
         self._dft = np.exp(-2j * np.pi * np.outer(np.arange(levels // 2 + 1), np.arange(levels)) / levels)
@@ -81,16 +84,21 @@ class ScaleFilter:
         self._seen = np.zeros((0, 0), np.complex64)  # the last pyramid, transformed
         self._numerator = np.zeros((0, 0), np.complex64)
         self._denominator = np.zeros(0, np.float32)
+        self._first = self._numerator, self._denominator  # of frame 1
 
     def start(self, grey: NDArray[np.uint8], box: Box) -> None:
         """Learn frame 1: `box` (x, y, w, h) holds the target in `grey` (H, W)."""
         self._seen = self._transform(grey, box)
-        self._numerator, self._denominator = self._moments(1.0)
+        self._first = self._moments(1.0)
+        self._numerator, self._denominator = (moment.copy() for moment in self._first)
 
     def estimate(self, grey: NDArray[np.uint8], box: Box) -> float:
         """The factor by which `box` (x, y, w, h) should be scaled to hold the target in `grey` (H, W)."""
         self._seen = self._transform(grey, box)
-        answer = np.einsum("fd,fd->f", self._numerator, self._seen) / (self._denominator + self._ridge)
+        new, old = np.float32(1 - self._anchor), np.float32(self._anchor)
+        numerator = new * self._numerator + old * self._first[0]
+        denominator = new * self._denominator + old * self._first[1]
+        answer = np.einsum("fd,fd->f", numerator, self._seen) / (denominator + self._ridge)
         response = (answer @ self._inverse).real
         return float(self._step ** (peak_of_parabola(response, int(response.argmax())) - (len(response) - 1) / 2))
 

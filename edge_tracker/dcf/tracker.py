@@ -4,6 +4,7 @@ frame 1 tells whether it is still the target."""
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import Backbone
-from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled
+from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled, turned
 from edge_tracker.config import DcfConfig
 from edge_tracker.dcf.basis import Basis, Projection
 from edge_tracker.dcf.box_regression import BoxRegressor
@@ -25,14 +26,17 @@ from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter
 from edge_tracker.dcf.search import Search
 from edge_tracker.images import size_of
-from edge_tracker.roi import Window, crop, is_plain
+from edge_tracker.roi import Window, affine, crop, is_plain
 from edge_tracker.track import Track, TrackState
 
 SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
 FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
 VIEW_SHIFT, VIEW_ZOOM, VIEW_BLUR_PX = 0.28, 1.08, 1.5  # of the ROI; factor; every fourth view is blurred
+VIEW_TURN, VIEW_STRETCH = 0.6, 0.4  # of the views, standard deviations: radians; of log aspect
 REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # shifted and zoomed views of frame 1 for the refiner, for the box regressor
 BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 0.15, 0.1  # of the sides; of log size
+TRUSTED = -0.4, 0.0  # `Correction.match` from which the refiner is wholly followed: in position; in size and aspect
+STEADY = 0.9  # confidence under which it is asked in every frame
 LARGEST_CORRECTION, LARGEST_REFINEMENT = 0.2, 0.5  # of a side, in one frame: by the box regressor, by the refiner
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While LOST, `Evidence.colour` of the target is nearly always above this (docs/dcf.md); what has less is believed
@@ -40,6 +44,7 @@ COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 OWN_COLOURS, DOUBT = 0.2, 0.65
 TRAIL_HEIGHT = 0.3  # of the peak: while LOST, what the tracker followed at last is followed on until it is lower
 SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
+_NORMAL = NormalDist()
 NOTHING = Evidence(0.0, 0.0, 0.0, 0.0)
 
 
@@ -96,7 +101,8 @@ class DcfTracker:
         on_crop = self._on_crop(box, window)
         self._ridge = RidgeFilter(c.ridge, c.anchor, c.solver_steps)
         samples = [(neighbourhoods(coarse), self._target_map(on_crop), FIRST_FRAME_WEIGHT)]
-        samples += [self._view(image, box, random, blurred=number % 4 == 3) for number in range(c.views)]
+        for number, chances in enumerate(latin_hypercube(random, c.views, 5)):
+            samples.append(self._view(image, box, chances, blurred=number % 4 == 3))
         self._ridge.start(samples)
         if fine is not None:
             middle = self._fine_grid.cell(self._middle_px)
@@ -115,7 +121,7 @@ class DcfTracker:
             self._regressor = BoxRegressor(on_grid, c.box_ridge, random)
         self._presence = Presence(coarse, self._coarse_grid.box(on_crop), patch, on_crop, self._presence_weights)
         self._view_of_it = patch, on_crop  # when last believed
-        self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px)
+        self._scale = ScaleFilter(box[2:], c.scale_levels, c.scale_step, c.scale_area_px, c.anchor)
         self._scale.start(*self._grey(image, box))
 
     def update(self, image: NDArray[np.uint8]) -> Track:
@@ -130,7 +136,7 @@ class DcfTracker:
             return Track(self.box, 0.0, TrackState.LOST)
         box, match, factor = look.box, self.evidence.match, None
         if look.peak.height > 0:
-            if self._refiner is None or self._frame % c.refine_every == 0:
+            if self._refiner is None or self._frame % c.refine_every == 0 or self._believed < STEADY:
                 box, match = self._refine(look)
             if self._frame % c.scale_every == 0:
                 factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
@@ -184,18 +190,21 @@ class DcfTracker:
     def _seek(self, image: NDArray[np.uint8], search: Search) -> Track:
         """While LOST: look in two places, learn nothing.
 
-        One is where the target was last believed or, every other frame, what was followed at last, for it may be the
-        target after all, much changed; until something better is found the box coasts with it. The other place is the
-        search's. What is most like the target is followed, and every other frame looked at in another size. It is the
-        target again once it was believed for a while.
+        One is what was followed at last, for it may be the target after all, much changed; until something better is
+        found the box coasts with it. The other is the search's, and every other frame where the target was last
+        believed; once the filter answers no more to what was followed, that place is looked at in every frame. What is
+        most like the target is followed, and every other frame looked at in another size. It is the target again once
+        it was believed for a while.
         """
         c = self.config
-        trailing = self._trail is not None and self._found is None and self._frame % 2 == 0
+        trailing = self._trail is not None and self._found is None
         probability, found = self._probe(image, (self._trail if trailing else self._found) or self._good)
         if trailing:
             self._trail = found if self.evidence.height >= TRAIL_HEIGHT else None
         if probability > c.lost_below and self._frame % 2:
             place = _scaled(found, SEEK_ZOOM if self._frame % 4 == 1 else 1 / SEEK_ZOOM)
+        elif trailing and self._frame % 2:
+            place = self._good
         else:
             place = search.next(image)
         elsewhere, other = self._probe(image, place)
@@ -260,8 +269,8 @@ class DcfTracker:
         c, on_crop = self.config, self._on_crop(look.box, look.window)
         if self._refiner is not None:
             errors, match = self._refiner.predict(View(look.coarse, look.fine, look.patch, on_crop))
-            trust = min(1.0, 2 / (1 + math.exp(-SURE * match)))  # all from even odds on
-            return _corrected(look.box, trust * errors, LARGEST_REFINEMENT, c.refine_gain), match
+            trust = [min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED for _ in range(2)]
+            return _corrected(look.box, np.float32(trust) * errors, LARGEST_REFINEMENT, c.refine_gain), match
         assert self._regressor is not None
         errors = self._regressor.predict(look.coarse, self._coarse_grid.box(on_crop))
         return _corrected(look.box, errors, LARGEST_CORRECTION, c.box_gain), 0.0
@@ -315,17 +324,24 @@ class DcfTracker:
         return np.outer(*lines).astype(np.float32).ravel()
 
     def _view(
-        self, image: NDArray[np.uint8], box: Box, random: np.random.Generator, blurred: bool
+        self, image: NDArray[np.uint8], box: Box, chances: NDArray[np.float64], blurred: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """A shifted and zoomed view of frame 1 as a sample for the ridge filter."""
-        base = self._window(box, VIEW_ZOOM ** random.uniform(-1, 1))
-        dx, dy = (random.uniform(-VIEW_SHIFT, VIEW_SHIFT, 2) * base.side).round().astype(int).tolist()
+        """A view of frame 1 as a sample for the ridge filter, by `chances` (5,) from 0 to 1 shifted, zoomed, turned and
+        stretched: a target that turns over or bends later is then not wholly new."""
+        base = self._window(box, VIEW_ZOOM ** (2 * chances[2] - 1))
+        dx, dy = (VIEW_SHIFT * base.side * (2 * chances[:2] - 1)).round().astype(int).tolist()
         window = Window(base.x + dx, base.y + dy, base.side)
+        turn, stretch = VIEW_TURN * _NORMAL.inv_cdf(chances[3]), VIEW_STRETCH * _NORMAL.inv_cdf(chances[4])
+        on_crop = self._on_crop(box, window)
+        middle = np.array(centre(on_crop)) - 0.5  # OpenCV counts from the middle of the first pixel
+        to_view = affine(turn, 1.0, stretch, middle, middle)
         patch = crop(image, window, self._side)
+        size = (self._side, self._side)
+        patch = np.asarray(cv2.warpAffine(patch, to_view, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
         if blurred:
             patch = np.asarray(cv2.GaussianBlur(patch, (0, 0), VIEW_BLUR_PX), np.uint8)
         coarse, _ = self._features(patch)
-        return neighbourhoods(coarse), self._target_map(self._on_crop(box, window)), VIEW_WEIGHT
+        return neighbourhoods(coarse), self._target_map(turned(on_crop, turn, stretch)), VIEW_WEIGHT
 
     def _box_view(self, image: NDArray[np.uint8], box: Box, random: np.random.Generator) -> View:
         """A slightly shifted and zoomed view of frame 1, for what corrects boxes."""
@@ -363,6 +379,14 @@ def _scaled(box: Box, factor: float) -> Box:
     cx, cy = centre(box)
     w, h = box[2] * factor, box[3] * factor
     return cx - w / 2, cy - h / 2, w, h
+
+
+def latin_hypercube(random: np.random.Generator, count: int, dimensions: int) -> NDArray[np.float64]:
+    """Random points (count, dimensions) between 0 and 1; in each dimension one lies in each of `count` equal parts, so
+    that few of them cover all there is whatever the seed (McKay et al. 1979)."""
+    parts = np.stack([random.permutation(count) for _ in range(dimensions)], axis=1)
+    points: NDArray[np.float64] = (parts + random.uniform(0.01, 0.99, parts.shape)) / max(1, count)
+    return points
 
 
 def _rate(rate: float, frames: int) -> float:

@@ -160,13 +160,28 @@ def test_scale_filter_goes_part_of_the_way(factor: float) -> None:
     scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
     matrix = np.array([[factor, 0, 100 - factor * 100], [0, factor, 100 - factor * 100]])
     grown = cv2.warpAffine(scene, matrix, (200, 200), borderMode=cv2.BORDER_REFLECT)
-    filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024)
+    filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024, anchor=0)
     filter_.start(scene, (76.0, 80.0, 48.0, 40.0))
     share = np.log(filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0))), np.log(factor)
     assert share[0] == pytest.approx(0, abs=0.003) if factor == 1 else 0.3 < share[0] / share[1] < 1.1
     # Told how large it really was, it knows it the next time.
     filter_.learn(factor, 1.0)
     assert filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0)) == pytest.approx(factor, rel=0.01)
+
+
+def test_scale_filter_keeps_a_share_of_frame_1() -> None:
+    scene = cv2.GaussianBlur(RANDOM.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
+    box = (76.0, 80.0, 48.0, 40.0)
+    found = []
+    for anchor in (0.0, 0.5, 1.0):
+        filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024, anchor)
+        filter_.start(scene, box)
+        before = filter_.estimate(scene, box)
+        filter_.learn(1.04, 1.0)  # that the target is 1.04 times what it was
+        found.append(filter_.estimate(scene, box))
+    assert found[0] == pytest.approx(1.04, rel=0.005)
+    assert 1.01 < found[1] < 1.03
+    assert found[2] == pytest.approx(before)
 
 
 def test_peak_of_parabola() -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_tracker import DcfConfig, FmstConfig, Tracker, TrackState
+from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.catalogue import BASIS, find_companion, find_model, load_backbone
 from edge_tracker.boxes import iou
+from edge_tracker.dcf import tracker as tracker_module
+from edge_tracker.dcf.basis import load_basis
+from edge_tracker.dcf.tracker import latin_hypercube
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
 from edge_tracker.presets import PRESETS
@@ -44,6 +50,35 @@ def test_the_same_seed_gives_the_same_boxes_bit_for_bit(preset: str, clip: Clip)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, two)
     assert not np.array_equal(first, run(Tracker(preset, MODEL, seed=4), images, clip.first_box)[0])
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_chances_of_the_views_cover_all_there_is(count: int) -> None:
+    points = latin_hypercube(np.random.default_rng(0), count, 5)
+    assert points.shape == (count, 5)
+    assert ((points > 0) & (points < 1)).all()
+    for line in points.T:
+        np.testing.assert_array_equal(np.sort((line * count).astype(int)), np.arange(count))
+
+
+def test_a_turned_target_is_recognised_by_its_turned_views(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, w, h = clip.first_box
+    image = clip.images[0]
+    path = find_model(MODEL)
+    backbone = load_backbone(path, purposes=PURPOSES[:1], side=PRESETS["fast"].input_side)
+    basis = load_basis(find_companion(MODEL, BASIS), backbone.info)
+    heights: list[list[float]] = []
+    for turn, stretch in ((tracker_module.VIEW_TURN, tracker_module.VIEW_STRETCH), (0.0, 0.0)):
+        monkeypatch.setattr(tracker_module, "VIEW_TURN", turn)
+        monkeypatch.setattr(tracker_module, "VIEW_STRETCH", stretch)
+        heights.append([])
+        for degrees in (-60, -40, 40, 60):
+            tracker = tracker_module.DcfTracker(backbone, basis, PRESETS["fast"])
+            tracker.init(image, clip.first_box)
+            matrix = cv2.getRotationMatrix2D((x + w / 2 - 0.5, y + h / 2 - 0.5), degrees, 1.0)
+            tracker.update(cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT))
+            heights[-1].append(tracker.evidence.height)
+    assert np.mean(heights[0]) > np.mean(heights[1]) + 0.05
 
 
 def covered(image: np.ndarray, box: np.ndarray) -> np.ndarray:
