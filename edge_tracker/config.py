@@ -51,7 +51,7 @@ class DcfConfig:
     uncertain_below: float = 0.6  # of that average
     lost_below: float = 0.5
     lost_height: float = 0.5  # of the peak, averaged likewise: LOST needs both to be low
-    lost_after: int = 6  # frames in a row
+    lost_after: int = 6  # such frames, less those between them that are not
     found_above: float = 0.6  # average, likewise, that ends a search
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target
     new_view_height: float = 0.4

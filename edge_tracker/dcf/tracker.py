@@ -90,7 +90,7 @@ class DcfTracker:
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._height = 1.0  # of the response peak, averaged over a few frames
         self._believed = 1.0  # probability that the box is right, averaged over a few frames
-        self._low = 0  # frames in a row in which both were low
+        self._low = 0  # frames in which both were low, less those in which they were not
         self._good = box  # the last box that was believed
         self._search: Search | None = None  # while LOST
         self._trail: Box | None = None  # while LOST: what the tracker followed at last
@@ -170,14 +170,13 @@ class DcfTracker:
         c = self.config
         self._believed += c.belief_rate * (probability - self._believed)
         self._height += c.belief_rate * (height - self._height)
+        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
+        low = self._believed < c.lost_below and self._height < c.lost_height
+        self._low = max(0, self._low + (1 if low else -1))
         if self._believed >= c.uncertain_below:
-            self._low = 0
             if probability >= c.uncertain_below:
                 self._good = self.box
             return Track(self.box, self._believed, TrackState.TRACKED)
-        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
-        low = self._believed < c.lost_below and self._height < c.lost_height
-        self._low = self._low + 1 if low else 0
         if self._low < c.lost_after:
             return Track(self.box, self._believed, TrackState.UNCERTAIN)
         # What came last was hardly the target: look where it was last seen too, in the size it had.
