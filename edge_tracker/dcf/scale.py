@@ -90,7 +90,7 @@ class ScaleFilter:
         """Learn frame 1: `box` (x, y, w, h) holds the target in `grey` (H, W)."""
         self._seen = self._transform(grey, box)
         self._first = self._moments(1.0)
-        self._numerator, self._denominator = (moment.copy() for moment in self._first)
+        self._numerator, self._denominator = self._first[0].copy(), self._first[1].copy()
 
     def estimate(self, grey: NDArray[np.uint8], box: Box) -> float:
         """The factor by which `box` (x, y, w, h) should be scaled to hold the target in `grey` (H, W)."""

@@ -269,7 +269,7 @@ class DcfTracker:
         if self._refiner is not None:
             errors, match = self._refiner.predict(View(look.coarse, look.fine, look.patch, on_crop))
             trust = [min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED for _ in range(2)]
-            return _corrected(look.box, np.float32(trust) * errors, LARGEST_REFINEMENT, c.refine_gain), match
+            return _corrected(look.box, np.array(trust, np.float32) * errors, LARGEST_REFINEMENT, c.refine_gain), match
         assert self._regressor is not None
         errors = self._regressor.predict(look.coarse, self._coarse_grid.box(on_crop))
         return _corrected(look.box, errors, LARGEST_CORRECTION, c.box_gain), 0.0
