@@ -189,7 +189,8 @@ def test_a_grey_look_alike_is_not_taken_for_the_target_while_that_is_away(preset
     away = np.flatnonzero(clip.visible == 0)
     away = away[away > 220]  # the second time
     assert len(away) > 20
-    assert {states[i] for i in away[3:]} == {TrackState.LOST}
+    assert TrackState.TRACKED not in {states[i] for i in away[3:]}
+    assert {states[i] for i in away[10:]} == {TrackState.LOST}
     assert min(overlaps[-5:]) > 0.5
 
 
