@@ -227,7 +227,7 @@ def main() -> int:
         model = find_model(args.model, args.models_dir)
         info = load_backbone(model, purposes=PURPOSES).info
         basis = load_basis(args.basis, info)
-        watched = replace(load_basis(args.unseen or args.basis, info), presence=UNCALIBRATED)
+        watched = replace(load_basis(args.unseen, info) if args.unseen else basis, presence=UNCALIBRATED)
         tasks = read_tasks(args.data)
         clips = absence_clips(tasks, tasks, args.seed)[:: args.every]
         kept_back = held_out(tasks)

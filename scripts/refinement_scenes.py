@@ -1,8 +1,8 @@
 """Scenes from which the refinement network learns: the same target in several views, its box known in each.
 
 Three kinds, all rendered as the tracker sees a target (the ROI scaled to the crop's side):
-    sequences  frames of real sequences, shifted, zoomed and stretched a little
-    objects    what GrabCut cuts out of a photograph, pasted on other photographs, turning, bending and stretching
+    sequences  frames of real sequences, shifted, zoomed and stretched a little, some of them turning over
+    objects    what GrabCut cuts out of a photograph, pasted on others, turning, tilting, bending and stretching
     details    any rectangle of a photograph, seen from nearer and farther
 A tight box of the target is not what annotators draw: objects' boxes are parts of them, or larger or smaller than
 tight, but the same in all views of a scene, so that the network must learn from the first view what is meant.
@@ -205,14 +205,13 @@ def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[V
         k = _size(random, side, 0.16) / edge
         at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
         picture = _warped(photo, affine(turn, k, stretch, at, centre, mirrored), side, cv2.mean(photo))
-        box_w, box_h = w * k * np.exp(stretch / 2), h * k * np.exp(-stretch / 2)
-        box = (float(at[0] - box_w / 2), float(at[1] - box_h / 2), float(box_w), float(box_h))
+        box = turned((at[0] - w * k / 2, at[1] - h * k / 2, w * k, h * k), 0.0, stretch)  # it hardly turns
         views.append(View(camera.takes(_degraded(random, light.on(picture))), box))
     return views
 
 
 def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: int) -> Iterator[list[View]]:
-    """A sequence's frames in their order, `scenes` times: first as they are, then mirrored, lit and blurred anew."""
+    """A sequence's frames in their order, `scenes` times: first as they are, then mirrored, turned and lit anew."""
     frames = [
         (read_image(path), box)
         for path, box in zip(task.frames, task.boxes, strict=True)

@@ -40,6 +40,7 @@ from converters.trunks import TRUNKS, MobileNetV3, TrunkSpec, load_trunk
 from edge_tracker.backbones.catalogue import sha256_of
 from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, DatasetError, EdgeTrackerError, ModelError, first_line
+from edge_tracker.roi import affine
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 LONGEST_SIDE_PX = 400  # images are kept in memory at most this large
@@ -123,15 +124,12 @@ class Crops(IterableDataset[Tensor]):
         image = scene.images[random.integers(len(scene.images))]
         height, width = image.shape[:2]
         side = min(height, width) * math.exp(random.uniform(math.log(0.25), math.log(1.1)))
-        aspect = math.exp(random.normal(0, 0.12))
-        kx, ky = self.side / (side * aspect), self.side / (side / aspect)
+        zoom, stretch = self.side / side, -2 * random.normal(0, 0.12)
         angle = random.normal(0, 0.15) if random.random() < 0.5 else 0.0
-        flip = -1 if random.random() < 0.5 else 1
-        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        linear = np.array([[flip * kx, 0], [0, ky]]) @ turn
-        centre = np.array([random.uniform(0.15, 0.85) * width, random.uniform(0.15, 0.85) * height])
-        matrix = np.column_stack([linear, self.side / 2 - linear @ centre])
-        method = cv2.INTER_AREA if max(kx, ky) < 0.5 else cv2.INTER_LINEAR
+        mirrored = random.random() < 0.5
+        centre = random.uniform(0.15, 0.85) * width, random.uniform(0.15, 0.85) * height
+        matrix = affine(-angle if mirrored else angle, zoom, stretch, self.side / 2, centre, mirrored)
+        method = cv2.INTER_AREA if zoom * math.exp(abs(stretch) / 2) < 0.5 else cv2.INTER_LINEAR
         mean = tuple(float(v) for v in image.mean(axis=(0, 1)))
         border = cv2.BORDER_REFLECT_101 if random.random() < 0.7 else cv2.BORDER_CONSTANT
         crop = cv2.warpAffine(image, matrix, (self.side,) * 2, flags=method, borderMode=border, borderValue=mean)

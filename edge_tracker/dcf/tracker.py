@@ -268,8 +268,9 @@ class DcfTracker:
         c, on_crop = self.config, self._on_crop(look.box, look.window)
         if self._refiner is not None:
             errors, match = self._refiner.predict(View(look.coarse, look.fine, look.patch, on_crop))
-            trust = [min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED for _ in range(2)]
-            return _corrected(look.box, np.array(trust, np.float32) * errors, LARGEST_REFINEMENT, c.refine_gain), match
+            place, shape = (min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED)
+            errors = errors * np.array([place, place, shape, shape], np.float32)
+            return _corrected(look.box, errors, LARGEST_REFINEMENT, c.refine_gain), match
         assert self._regressor is not None
         errors = self._regressor.predict(look.coarse, self._coarse_grid.box(on_crop))
         return _corrected(look.box, errors, LARGEST_CORRECTION, c.box_gain), 0.0
