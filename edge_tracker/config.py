@@ -51,7 +51,9 @@ class DcfConfig:
     uncertain_below: float = 0.6  # of that average
     lost_below: float = 0.5
     lost_height: float = 0.5  # of the peak, averaged likewise: LOST needs both to be low
-    lost_after: int = 6  # such frames, less those between them that are not
+    known_above: float = 0.35  # of what the refiner says of it, from -1 to 1: it is not LOST
+    denied_below: float = -0.1  # likewise: LOST whatever the height; in doubt, places beside the box are looked at
+    lost_after: int = 5  # such frames, less those between them that are not
     found_above: float = 0.6  # average, likewise, that ends a search
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target
     new_view_height: float = 0.4
@@ -106,6 +108,8 @@ class DcfConfig:
                 raise ConfigError(f"{name} lies between 0 and 1, not {getattr(self, name)!r}")
         if self.gate_low >= self.gate_high or self.lost_below > self.uncertain_below:
             raise ConfigError("gate_low is below gate_high, and lost_below no higher than uncertain_below")
+        if not -1 <= self.denied_below <= self.known_above <= 1:
+            raise ConfigError("denied_below and known_above lie between -1 and 1, in this order")
         if self.scale_levels < 3 or self.scale_levels % 2 == 0 or not 1 < self.scale_step < 1.5:
             raise ConfigError("scale_levels is odd and at least 3, scale_step above 1 and under 1.5")
         if self.views < 0 or self.seed < 0:

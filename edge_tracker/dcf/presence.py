@@ -8,6 +8,7 @@ on footage with known absences (scripts/calibrate.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,14 +52,15 @@ class Presence:
         self._mean = features.reshape(-1, features.shape[-1]).mean(axis=0)
         self._weights = [float(w) for w in weights]
         self.colours = Colours(patch, on_patch)
-        first = self._describe(features, box)
+        first = self._describe(features, [box])[0]
         self._views = np.zeros((MOST_VIEWS, len(first)), np.float32)  # of the target; that of frame 1 stays
         self._views[0] = first
         self._count = 1
 
-    def likeness(self, features: NDArray[np.float32], box: Box) -> float:
-        """Cosine between what is under `box` and the most similar known view of the target: [-1, 1]."""
-        return float((self._views[: self._count] @ self._describe(features, box)).max())
+    def likeness(self, features: NDArray[np.float32], boxes: Sequence[Box]) -> NDArray[np.float32]:
+        """Cosine between what is under each box and the most similar known view of the target: (m,), -1 to 1."""
+        best: NDArray[np.float32] = (self._describe(features, boxes) @ self._views[: self._count].T).max(axis=1)
+        return best
 
     def evidence(
         self,
@@ -70,7 +72,8 @@ class Presence:
         on_patch: Box,
     ) -> Evidence:
         """What speaks for a box at a response peak of this height."""
-        return Evidence(height, self.likeness(features, box), self.colours.likeness(patch, on_patch), match)
+        likeness = float(self.likeness(features, [box])[0])
+        return Evidence(height, likeness, self.colours.likeness(patch, on_patch), match)
 
     def remember(self, features: NDArray[np.float32], box: Box) -> None:
         """Keep what is under `box` as another view of the target; the oldest but frame 1 makes room."""
@@ -78,7 +81,7 @@ class Presence:
             self._count += 1
         else:
             self._views[1:-1] = self._views[2:]
-        self._views[self._count - 1] = self._describe(features, box)
+        self._views[self._count - 1] = self._describe(features, [box])[0]
 
     def probability(self, evidence: Evidence) -> float:
         """That the box is right (logistic regression)."""
@@ -86,7 +89,9 @@ class Presence:
         score += sum(w * e for w, e in zip(weights, evidence, strict=True))
         return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
-    def _describe(self, features: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-        parts = sample(features, np.array([box]), PARTS, 1.0).reshape(-1, len(self._mean)) - self._mean
-        flat = parts.ravel()
-        return flat / np.float32(max(math.sqrt(flat @ flat), 1e-12))
+    def _describe(self, features: NDArray[np.float32], boxes: Sequence[Box]) -> NDArray[np.float32]:
+        """Unit vectors: (m, PARTS PARTS D)."""
+        samples = sample(features, np.array(boxes), PARTS, 1.0)
+        parts = (samples.reshape(len(boxes), -1, len(self._mean)) - self._mean).reshape(len(boxes), -1)
+        parts /= np.maximum(np.sqrt(np.einsum("md,md->m", parts, parts)), np.float32(1e-12))[:, None]
+        return parts

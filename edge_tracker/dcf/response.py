@@ -43,3 +43,9 @@ def find_peak(response: NDArray[np.float32], prior: NDArray[np.float32]) -> Peak
     x = peak_of_parabola(weighted[row], column) * PITCH_PX
     y = peak_of_parabola(weighted[:, column], row) * PITCH_PX
     return Peak(x, y, float(response[row, column]))
+
+
+def height_at(response: NDArray[np.float32], x_px: float, y_px: float) -> float:
+    """The response (P, P) at the point next to a place in the crop."""
+    row, column = (min(max(round(place / PITCH_PX), 0), len(response) - 1) for place in (y_px, x_px))
+    return float(response[row, column])

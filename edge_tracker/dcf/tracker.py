@@ -4,6 +4,7 @@ frame 1 tells whether it is still the target."""
 from __future__ import annotations
 
 import math
+from itertools import product
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from edge_tracker.dcf.correlation import CorrelationFilter
 from edge_tracker.dcf.grid import Grid
 from edge_tracker.dcf.presence import Evidence, Presence
 from edge_tracker.dcf.refinement import COARSE, FINE, SURE, Refiner, View
-from edge_tracker.dcf.response import PITCH_PX, Peak, find_peak, motion_prior, resampling
+from edge_tracker.dcf.response import PITCH_PX, Peak, find_peak, height_at, motion_prior, resampling
 from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter
 from edge_tracker.dcf.search import Search
@@ -36,13 +37,17 @@ VIEW_TURN, VIEW_STRETCH = 0.6, 0.4  # of the views, standard deviations: radians
 REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # shifted and zoomed views of frame 1 for the refiner, for the box regressor
 BOX_VIEW_SHIFT, BOX_VIEW_ZOOM = 0.15, 0.1  # of the sides; of log size
 TRUSTED = -0.4, 0.0  # `Correction.match` from which the refiner is wholly followed: in position; in size and aspect
-STEADY = 0.9  # confidence under which it is asked in every frame
+STEADY = 0.8  # confidence under which it is asked in every frame
+# Filters that have slid off the target answer beside it: places so many sides away are looked at. Of these, the most
+# alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
+BESIDE, COMPARED = 0.7, 2
+LIKELY, LIKELIER = 0.3, 0.15
 LARGEST_CORRECTION, LARGEST_REFINEMENT = 0.2, 0.5  # of a side, in one frame: by the box regressor, by the refiner
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While LOST, `Evidence.colour` of the target is nearly always above this (docs/dcf.md); what has less is believed
 # less, but not never: the light may have changed.
 OWN_COLOURS, DOUBT = 0.2, 0.65
-TRAIL_HEIGHT = 0.3  # of the peak: while LOST, what the tracker followed at last is followed on until it is lower
+TRAIL_HEIGHT = 0.15  # of the peak: while LOST, what the tracker followed at last is followed on until it is lower
 SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
 _NORMAL = NormalDist()
 NOTHING = Evidence(0.0, 0.0, 0.0, 0.0)
@@ -56,6 +61,7 @@ class Look(NamedTuple):
     coarse: NDArray[np.float32]  # (n, n, D)
     fine: NDArray[np.float32] | None  # (m, m, E)
     spectrum: NDArray[np.float32] | None  # of the fine features
+    response: NDArray[np.float32]  # (P, P) of the filters
     peak: Peak
     box: Box  # of the size looked for, at the peak, image pixels
 
@@ -138,9 +144,13 @@ class DcfTracker:
         if look.peak.height > 0:
             if self._refiner is None or self._frame % c.refine_every == 0 or self._believed < STEADY:
                 box, match = self._refine(look)
+                if match < c.denied_below and self._believed < c.uncertain_below:
+                    look, box, match = self._look_beside(look, box, match)
             if self._frame % c.scale_every == 0:
                 factor = min(max(self._scale.estimate(*self._grey(image, box)), 0.5), 2.0)
                 box = _scaled(box, factor)
+        else:
+            match = min(match, 0.0)  # an old answer of the refiner says nothing where the filters find nothing
         self.box = keep_in_frame(box, size_of(image), self._smallest_px)
         self._learn(look, factor)
         probability = self._seen(look, self.box, match)
@@ -170,8 +180,11 @@ class DcfTracker:
         c = self.config
         self._believed += c.belief_rate * (probability - self._believed)
         self._height += c.belief_rate * (height - self._height)
-        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers.
-        low = self._believed < c.lost_below and self._height < c.lost_height
+        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers, or the
+        # refiner, which has learned what turns, still knows it.
+        match = self.evidence.match
+        unanswered = self._height < c.lost_height or match < c.denied_below
+        low = self._believed < c.lost_below and match <= c.known_above and unanswered
         self._low = max(0, self._low + (1 if low else -1))
         if self._believed >= c.uncertain_below:
             if probability >= c.uncertain_below:
@@ -249,7 +262,7 @@ class DcfTracker:
         peak = find_peak(response, prior)
         k = window.side / self._side
         x, y = window.x + peak.x_px * k - box[2] / 2, window.y + peak.y_px * k - box[3] / 2
-        return Look(window, patch, coarse, fine, spectrum, peak, (x, y, box[2], box[3]))
+        return Look(window, patch, coarse, fine, spectrum, response, peak, (x, y, box[2], box[3]))
 
     def _respond(self, coarse: NDArray[np.float32], spectrum: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """The filters' answers on one grid of PITCH_PX: (P, P)."""
@@ -274,6 +287,25 @@ class DcfTracker:
         assert self._regressor is not None
         errors = self._regressor.predict(look.coarse, self._coarse_grid.box(on_crop))
         return _corrected(look.box, errors, LARGEST_CORRECTION, c.box_gain), 0.0
+
+    def _look_beside(self, look: Look, box: Box, match: float) -> tuple[Look, Box, float]:
+        """The look, its refined box and what the refiner says of it; or those of a place beside it that is more likely
+        the target."""
+        x, y, w, h = look.box
+        steps = [(dx, dy) for dx, dy in product((-BESIDE, 0.0, BESIDE), repeat=2) if dx or dy]
+        places = [(x + dx * w, y + dy * h, w, h) for dx, dy in steps]
+        on_crop = [self._on_crop(place, look.window) for place in places]
+        alike = self._presence.likeness(look.coarse, [self._coarse_grid.box(b) for b in on_crop])
+        least = max(LIKELY, self._seen(look, box, match) + LIKELIER)
+        best = look, box, match
+        for k in np.argsort(-alike)[:COMPARED].tolist():
+            height = height_at(look.response, *centre(on_crop[k]))
+            beside = look._replace(box=places[k], peak=look.peak._replace(height=height))
+            refined, said = self._refine(beside)
+            probability = self._seen(beside, refined, said)
+            if probability > least:
+                least, best = probability, (beside, refined, said)
+        return best
 
     def _learn(self, look: Look, factor: float | None) -> None:
         """Learn the present box, the less the lower the peak.

@@ -18,7 +18,7 @@ from edge_tracker.dcf.colour import Colours, counts
 from edge_tracker.dcf.correlation import CorrelationFilter, inverse_spectrum, spectrum
 from edge_tracker.dcf.grid import Grid
 from edge_tracker.dcf.presence import MOST_VIEWS, WEIGHTS, Evidence, Presence
-from edge_tracker.dcf.response import PITCH_PX, find_peak, motion_prior, resampling
+from edge_tracker.dcf.response import PITCH_PX, find_peak, height_at, motion_prior, resampling
 from edge_tracker.dcf.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.dcf.scale import ScaleFilter, oriented_gradients, peak_of_parabola
 from edge_tracker.dcf.search import Search, looks
@@ -196,6 +196,8 @@ def test_the_peak_of_a_smooth_response_is_found_between_the_points() -> None:
     response = np.outer(np.exp(-(((points - 90.7) / 20) ** 2)), np.exp(-(((points - 121.2) / 20) ** 2)))
     peak = find_peak(response.astype(np.float32), np.ones((56, 56), np.float32))
     assert (peak.x_px, peak.y_px) == pytest.approx((121.2, 90.7), abs=0.1)
+    assert height_at(response.astype(np.float32), 121.2, 90.7) == pytest.approx(peak.height)
+    assert height_at(response.astype(np.float32), -50.0, 900.0) == pytest.approx(response[-1, 0])  # the next there is
     # Of two equal peaks the prior takes the one near its middle.
     two = response + response[::-1]
     assert find_peak(two.astype(np.float32), motion_prior(56, 90.0, 30.0)).y_px == pytest.approx(90.7, abs=1.5)
@@ -254,13 +256,16 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
     box, patch = (4.0, 4.0, 6.0, 6.0), plain((10, 20, 30))
     first, turned, other = noise(14, 14, 8), noise(14, 14, 8), noise(14, 14, 8)
     presence = Presence(first, box, patch, box, np.array([2.0, 6.0, 1.0, 2.0, -5.0]))
-    assert presence.likeness(first, box) == pytest.approx(1, abs=1e-5)
-    assert presence.likeness(turned, box) < 0.6
+    assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)
+    assert presence.likeness(turned, [box])[0] < 0.6
     presence.remember(turned, box)
-    assert presence.likeness(turned, box) == pytest.approx(1, abs=1e-5)
+    assert presence.likeness(turned, [box]) == pytest.approx([1], abs=1e-5)
     for _ in range(2 * MOST_VIEWS):
         presence.remember(other, box)
-    assert presence.likeness(first, box) == pytest.approx(1, abs=1e-5)  # never forgotten
+    assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)  # never forgotten
+    beside = (1.0, 4.0, 6.0, 6.0)
+    two = [presence.likeness(first, [b])[0] for b in (box, beside)]
+    assert presence.likeness(first, [box, beside]) == pytest.approx(two)
     assert presence.evidence(0.3, 0.7, first, box, patch, box)[:2] == pytest.approx((0.3, 1), abs=1e-5)
     assert presence.evidence(0.3, 0.7, first, box, patch, box).match == 0.7
     assert presence.probability(Evidence(0.5, 0.5, -1.0, 0.5)) == pytest.approx(1 / (1 + np.exp(1.0)), abs=1e-6)

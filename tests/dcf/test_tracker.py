@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,8 @@ from edge_tracker.backbones.catalogue import BASIS, find_companion, find_model, 
 from edge_tracker.boxes import iou
 from edge_tracker.dcf import tracker as tracker_module
 from edge_tracker.dcf.basis import load_basis
+from edge_tracker.dcf.refinement import Correction
+from edge_tracker.dcf.response import Peak, find_peak
 from edge_tracker.dcf.tracker import latin_hypercube
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
@@ -116,7 +120,7 @@ def test_lost_is_not_said_of_two_bad_frames(clip: Clip) -> None:
 
 def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip) -> None:
     """LOST from the start and never found: the target moves on, and the filter still answers where it is."""
-    never = DcfConfig(uncertain_below=1, lost_below=1, lost_height=1, lost_after=1, found_above=1)
+    never = DcfConfig(uncertain_below=1, lost_below=1, lost_height=1, known_above=1, lost_after=1, found_above=1)
     boxes, states, _ = run(Tracker("accurate", MODEL, config=never), clip.images[:22], clip.first_box)
     since = states.index(TrackState.LOST)
     assert since < 5
@@ -124,6 +128,58 @@ def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip) -> N
     overlaps = iou(boxes, clip.boxes[1:22])
     assert overlaps[-4:].max() > 0.4
     assert overlaps[-4:].max() > iou(boxes[since], clip.boxes[21])
+
+
+@pytest.mark.parametrize(("match", "since"), [(0.5, None), (0.0, None), (-0.5, 4)])
+def test_the_refiner_may_forbid_lost_or_hasten_it(
+    match: float, since: int | None, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filters answer throughout, while the confidence is low."""
+    correction = Correction(np.zeros(4, np.float32), match)
+    monkeypatch.setattr(tracker_module.Refiner, "predict", lambda *_: correction)
+    monkeypatch.setattr(tracker_module.Presence, "probability", lambda *_: 0.2)
+    _, states, _ = run(Tracker("accurate", MODEL), clip.images[:21], clip.first_box)
+    assert TrackState.LOST not in states if since is None else since <= states.index(TrackState.LOST) <= since + 2
+
+
+def test_without_an_answer_an_old_word_of_the_refiner_does_not_forbid_lost(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker("accurate", MODEL)
+    run(tracker, clip.images[:20], clip.first_box)
+    monkeypatch.setattr(tracker_module, "find_peak", lambda *_: Peak(96.0, 96.0, -0.1))
+    nothing = np.random.default_rng(0).integers(0, 255, clip.images[0].shape, np.uint8)
+    assert TrackState.LOST in [tracker.update(nothing).state for _ in range(12)]
+
+
+def test_where_the_filters_slid_off_the_target_is_seen_beside(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filters are made to answer most of a side away from the target, in a frame of doubt."""
+    backbone = load_backbone(find_model(MODEL), purposes=PURPOSES, side=PRESETS["accurate"].input_side)
+    basis = load_basis(find_companion(MODEL, BASIS), backbone.info)
+    overlaps = []
+    for compared in (tracker_module.COMPARED, 0):
+        monkeypatch.setattr(tracker_module, "COMPARED", compared)
+        tracker = tracker_module.DcfTracker(backbone, basis, PRESETS["accurate"])
+        tracker.init(clip.images[0], clip.first_box)
+        for image in clip.images[1:20]:
+            tracker.update(image)
+        tracker._believed = 0.5
+        with monkeypatch.context() as sliding:
+            sliding.setattr(tracker_module, "find_peak", slid(tracker.box))
+            tracker.update(clip.images[20])
+        overlaps.append(float(iou(np.array(tracker.box), clip.boxes[20])))
+    assert overlaps[0] > 0.5 > overlaps[1]
+
+
+def slid(box: tuple[float, float, float, float]) -> Callable[..., Peak]:
+    """A `find_peak` that is .7 of the box's sides too far right and down."""
+    scale = 192 / (PRESETS["accurate"].roi_scale * math.sqrt(box[2] * box[3]))
+
+    def find(response: np.ndarray, prior: np.ndarray) -> Peak:
+        peak = find_peak(response, prior)
+        return peak._replace(x_px=peak.x_px + 0.7 * box[2] * scale, y_px=peak.y_px + 0.7 * box[3] * scale)
+
+    return find
 
 
 def test_the_refiner_follows_a_target_that_becomes_wider(clip: Clip) -> None:
@@ -303,6 +359,8 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         {"scale_step": 1.0},
         {"lost_below": 0.9},
         {"lost_after": 0},
+        {"known_above": -0.5},
+        {"denied_below": float("nan")},
         {"seed": -1},
     ],
 )
