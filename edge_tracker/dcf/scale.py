@@ -8,12 +8,14 @@ angles, which needs no arc tangent.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
+from edge_tracker.dcf.box_regression import bin_centres
 
 CELL_PX = 4
 ORIENTATIONS = 9
@@ -34,12 +36,8 @@ def oriented_gradients(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     along = directions @ gradient
     np.abs(along, out=along)
     along -= np.float32(0.5) * np.sqrt(np.einsum("kp,kp->p", gradient, gradient))
-    np.maximum(along, 0, out=along)
-    lines = along.reshape(-1, CELL_PX, width)
-    pooled = lines[:, 0] + lines[:, 1]
-    for row in range(2, CELL_PX):
-        pooled += lines[:, row]
-    cells = (pooled.reshape(-1, CELL_PX) @ np.ones(CELL_PX, np.float32)).reshape(ORIENTATIONS, count, nh, nw)
+    cv2.threshold(along, 0, 0, cv2.THRESH_TOZERO, along)  # 20 us less than with NumPy
+    cells = (along.reshape(-1, CELL_PX * width) @ _pooling(nw)).reshape(ORIENTATIONS, count, nh, nw)
     energy = np.einsum("olyx,olyx->lyx", cells, cells)
     padded = np.empty((count, nh + 2, nw + 2), np.float32)  # the edge repeated
     padded[:, 1:-1, 1:-1] = energy
@@ -52,6 +50,13 @@ def oriented_gradients(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     cells /= np.sqrt(around)
     np.minimum(cells, np.float32(CLIP), out=cells)
     return cells.transpose(1, 2, 3, 0)
+
+
+@lru_cache(maxsize=16)
+def _pooling(cells: int) -> NDArray[np.float32]:
+    """CELL_PX rows of pixels -> a row of so many cells: (CELL_PX cells CELL_PX, cells)."""
+    row = np.repeat(np.eye(cells, dtype=np.float32), CELL_PX, axis=0)
+    return np.tile(row, (CELL_PX, 1))
 
 
 class ScaleFilter:
@@ -69,9 +74,12 @@ class ScaleFilter:
     ):
         """size: (w, h) of the target in frame 1, whose shape the template takes."""
         shrink = math.sqrt(area_px / (size[0] * size[1]))
-        self._template = tuple(max(2, round(side * shrink / CELL_PX)) * CELL_PX for side in size)
         exponents = np.arange(levels) - (levels - 1) / 2
-        self._factors = step**exponents
+        # Where the pixels of the template lie, and one beyond each end: (levels, pixels), in sides of the box.
+        self._across, self._down = (
+            step ** exponents[:, None] * bin_centres(n + 2, (n + 2) / n)
+            for n in (max(2, round(side * shrink / CELL_PX)) * CELL_PX for side in size)
+        )
         self._step, self._anchor, self._ridge = step, anchor, ridge
         self._hann = np.hanning(levels + 2)[1:-1].astype(np.float32)[:, None]
         # The DFT over levels as a matrix, (half, levels): far quicker than an FFT of so few.
@@ -119,13 +127,12 @@ class ScaleFilter:
     def _transform(self, grey: NDArray[np.uint8], box: Box) -> NDArray[np.complex64]:
         """Spectrum over levels of the windowed descriptions: (half, dimensions)."""
         x, y, w, h = box
-        cx, cy = x + w / 2, y + h / 2
-        tw, th = self._template
-        levels = np.empty((len(self._factors), th + 2, tw + 2), np.float32)
-        for level, factor in zip(levels, self._factors, strict=True):
-            kx, ky = tw / (w * factor), th / (h * factor)
-            matrix = np.array([[kx, 0, (tw + 1) / 2 - kx * (cx - 0.5)], [0, ky, (th + 1) / 2 - ky * (cy - 0.5)]])
-            level[:] = cv2.warpAffine(grey, matrix, (tw + 2, th + 2), borderMode=cv2.BORDER_REPLICATE)
+        places = np.empty((2, *self._down.shape, self._across.shape[1]), np.float32)
+        places[0] = (x + w / 2 - 0.5 + w * self._across)[:, None]  # OpenCV counts from the middle of the first pixel
+        places[1] = (y + h / 2 - 0.5 + h * self._down)[:, :, None]
+        across, down = places.reshape(2, -1, places.shape[-1])
+        taken = cv2.remap(grey, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        levels: NDArray[np.float32] = np.asarray(taken, np.float32).reshape(places.shape[1:])
         described = oriented_gradients(levels).reshape(len(levels), -1) * self._hann
         return self._dft @ described
 
