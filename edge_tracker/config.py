@@ -51,7 +51,7 @@ class DcfConfig:
     uncertain_below: float = 0.6  # of that average
     lost_below: float = 0.5
     lost_height: float = 0.5  # of the peak, averaged likewise: LOST needs both to be low
-    known_above: float = 0.35  # of what the refiner says of it, from -1 to 1: it is not LOST
+    known_above: float = 0.35  # of what the refiner says, from -1 to 1: not LOST, with a peak of half of that height
     denied_below: float = -0.1  # likewise: LOST whatever the height; in doubt, places beside the box are looked at
     lost_after: int = 5  # such frames, less those between them that are not
     found_above: float = 0.6  # average, likewise, that ends a search

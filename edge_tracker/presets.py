@@ -25,6 +25,7 @@ PRESETS = {
         scale_levels=11,
         gate_low=0.05,  # the response lacks what the fine tap adds
         gate_high=0.3,
+        lost_after=6,  # no refiner has a word
     ),
 }
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants

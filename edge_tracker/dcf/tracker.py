@@ -181,10 +181,11 @@ class DcfTracker:
         self._believed += c.belief_rate * (probability - self._believed)
         self._height += c.belief_rate * (height - self._height)
         # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers, or the
-        # refiner, which has learned what turns, still knows it.
+        # refiner, which has learned what turns, still knows it where the filter answers a little.
         match = self.evidence.match
-        unanswered = self._height < c.lost_height or match < c.denied_below
-        low = self._believed < c.lost_below and match <= c.known_above and unanswered
+        known = match > c.known_above and self._height >= c.lost_height / 2
+        answered = self._height >= c.lost_height and match >= c.denied_below
+        low = self._believed < c.lost_below and not known and not answered
         self._low = max(0, self._low + (1 if low else -1))
         if self._believed >= c.uncertain_below:
             if probability >= c.uncertain_below:
