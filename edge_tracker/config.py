@@ -54,6 +54,7 @@ class DcfConfig:
     known_above: float = 0.35  # of what the refiner says, from -1 to 1: not LOST, with a peak of half of that height
     denied_below: float = -0.1  # likewise: LOST whatever the height; in doubt, places beside the box are looked at
     lost_after: int = 5  # such frames, less those between them that are not
+    trail_height: float = 0.15  # of the peak: while LOST, what was followed at last is followed on until it is lower
     found_above: float = 0.6  # average, likewise, that ends a search
     new_view_below: float = 0.7  # likeness under which a believed box is remembered as another view of the target
     new_view_height: float = 0.4
@@ -100,6 +101,7 @@ class DcfConfig:
             "uncertain_below",
             "lost_below",
             "lost_height",
+            "trail_height",
             "found_above",
             "new_view_below",
             "new_view_height",

@@ -26,6 +26,7 @@ PRESETS = {
         gate_low=0.05,  # the response lacks what the fine tap adds
         gate_high=0.3,
         lost_after=6,  # no refiner has a word
+        trail_height=0.3,
     ),
 }
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants

@@ -47,7 +47,6 @@ COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While LOST, `Evidence.colour` of the target is nearly always above this (docs/dcf.md); what has less is believed
 # less, but not never: the light may have changed.
 OWN_COLOURS, DOUBT = 0.2, 0.65
-TRAIL_HEIGHT = 0.15  # of the peak: while LOST, what the tracker followed at last is followed on until it is lower
 SEEK_ZOOM = 1.25  # of a box that is looked at in another size while LOST
 _NORMAL = NormalDist()
 NOTHING = Evidence(0.0, 0.0, 0.0, 0.0)
@@ -213,7 +212,7 @@ class DcfTracker:
         trailing = self._trail is not None and self._found is None
         probability, found = self._probe(image, (self._trail if trailing else self._found) or self._good)
         if trailing:
-            self._trail = found if self.evidence.height >= TRAIL_HEIGHT else None
+            self._trail = found if self.evidence.height >= c.trail_height else None
         if probability > c.lost_below and self._frame % 2:
             place = _scaled(found, SEEK_ZOOM if self._frame % 4 == 1 else 1 / SEEK_ZOOM)
         elif trailing and self._frame % 2:
