@@ -19,7 +19,7 @@ from edge_tracker.dcf import tracker as tracker_module
 from edge_tracker.dcf.basis import load_basis
 from edge_tracker.dcf.refinement import Correction
 from edge_tracker.dcf.response import Peak, find_peak
-from edge_tracker.dcf.tracker import latin_hypercube
+from edge_tracker.dcf.tracker import DcfTracker, latin_hypercube
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
 from edge_tracker.presets import PRESETS
@@ -77,7 +77,7 @@ def test_a_turned_target_is_recognised_by_its_turned_views(clip: Clip, monkeypat
         monkeypatch.setattr(tracker_module, "VIEW_STRETCH", stretch)
         heights.append([])
         for degrees in (-60, -40, 40, 60):
-            tracker = tracker_module.DcfTracker(backbone, basis, PRESETS["fast"])
+            tracker = DcfTracker(backbone, basis, PRESETS["fast"])
             tracker.init(image, clip.first_box)
             matrix = cv2.getRotationMatrix2D((x + w / 2 - 0.5, y + h / 2 - 0.5), degrees, 1.0)
             tracker.update(cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT))
@@ -130,39 +130,53 @@ def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip) -> N
     assert overlaps[-4:].max() > iou(boxes[since], clip.boxes[21])
 
 
-@pytest.mark.parametrize(("match", "since"), [(0.5, None), (0.0, None), (-0.5, 4)])
+@pytest.mark.parametrize(
+    ("height", "match", "lost"),
+    [(0.8, 0.5, False), (0.8, 0.0, False), (0.8, -0.5, True), (0.4, 0.5, False), (0.4, 0.0, True), (0.1, 0.5, True)],
+)
 def test_the_refiner_may_forbid_lost_or_hasten_it(
-    match: float, since: int | None, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    height: float, match: float, lost: bool, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The filters answer throughout, while the confidence is low."""
+    """At a low confidence, by the height of the filters' answer and what the refiner says."""
     correction = Correction(np.zeros(4, np.float32), match)
     monkeypatch.setattr(tracker_module.Refiner, "predict", lambda *_: correction)
     monkeypatch.setattr(tracker_module.Presence, "probability", lambda *_: 0.2)
+    monkeypatch.setattr(tracker_module, "find_peak", lambda *maps: find_peak(*maps)._replace(height=height))
     _, states, _ = run(Tracker("accurate", MODEL), clip.images[:21], clip.first_box)
-    assert TrackState.LOST not in states if since is None else since <= states.index(TrackState.LOST) <= since + 2
+    assert states[3] is TrackState.UNCERTAIN
+    assert (TrackState.LOST in states[:9]) == (TrackState.LOST in states) == lost
 
 
-def test_without_an_answer_an_old_word_of_the_refiner_does_not_forbid_lost(
+def accurate_tracker(images: list[np.ndarray], box: object) -> DcfTracker:
+    """Has followed the target through the images."""
+    config = PRESETS["accurate"]
+    backbone = load_backbone(find_model(MODEL), purposes=PURPOSES, side=config.input_side)
+    tracker = DcfTracker(backbone, load_basis(find_companion(MODEL, BASIS), backbone.info), config)
+    tracker.init(images[0], box)
+    for image in images[1:]:
+        tracker.update(image)
+    return tracker
+
+
+def test_where_the_filters_find_nothing_an_old_word_of_the_refiner_does_not_count(
     clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = Tracker("accurate", MODEL)
-    run(tracker, clip.images[:20], clip.first_box)
+    tracker = accurate_tracker(clip.images[:20], clip.first_box)
+    assert tracker.evidence.match > 0.5
     monkeypatch.setattr(tracker_module, "find_peak", lambda *_: Peak(96.0, 96.0, -0.1))
     nothing = np.random.default_rng(0).integers(0, 255, clip.images[0].shape, np.uint8)
-    assert TrackState.LOST in [tracker.update(nothing).state for _ in range(12)]
+    first = tracker.update(nothing)
+    assert tracker.evidence.match == 0
+    assert first.confidence < 0.6
+    assert TrackState.LOST in [tracker.update(nothing).state for _ in range(6)]
 
 
 def test_where_the_filters_slid_off_the_target_is_seen_beside(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     """The filters are made to answer most of a side away from the target, in a frame of doubt."""
-    backbone = load_backbone(find_model(MODEL), purposes=PURPOSES, side=PRESETS["accurate"].input_side)
-    basis = load_basis(find_companion(MODEL, BASIS), backbone.info)
     overlaps = []
     for compared in (tracker_module.COMPARED, 0):
         monkeypatch.setattr(tracker_module, "COMPARED", compared)
-        tracker = tracker_module.DcfTracker(backbone, basis, PRESETS["accurate"])
-        tracker.init(clip.images[0], clip.first_box)
-        for image in clip.images[1:20]:
-            tracker.update(image)
+        tracker = accurate_tracker(clip.images[:20], clip.first_box)
         tracker._believed = 0.5
         with monkeypatch.context() as sliding:
             sliding.setattr(tracker_module, "find_peak", slid(tracker.box))
@@ -173,7 +187,8 @@ def test_where_the_filters_slid_off_the_target_is_seen_beside(clip: Clip, monkey
 
 def slid(box: tuple[float, float, float, float]) -> Callable[..., Peak]:
     """A `find_peak` that is .7 of the box's sides too far right and down."""
-    scale = 192 / (PRESETS["accurate"].roi_scale * math.sqrt(box[2] * box[3]))
+    config = PRESETS["accurate"]
+    scale = config.input_side / (config.roi_scale * math.sqrt(box[2] * box[3]))
 
     def find(response: np.ndarray, prior: np.ndarray) -> Peak:
         peak = find_peak(response, prior)
