@@ -24,6 +24,7 @@ BINS, CONTEXT = 12, 2.0  # samples along each side, over so many times the box
 COARSE, FINE = 32, 48  # channels of the taps
 COLOUR_PX = 4  # of the crop, of which a cell's colour is the mean
 EMBEDDING, KEY, VALUE = 48, 32, 16
+IDENTITY, INNER, PARTS = 64, 6, 3  # dimensions; samples along each side of the box itself; parts they are pooled into
 SURE = 8.0  # log odds that are not surpassed
 EDGE = 12.0  # how sharply a box ends
 
@@ -51,7 +52,8 @@ SHAPES = {
     "convolve.0": (9 * _MATCHED, 48),
     "convolve.1": (9 * 48, 64),
     "head.0": (64 * (BINS // 2) ** 2, 64),
-    "head.1": (64, 5),
+    "head.1": (64, 9),  # four errors, the log odds, four log scales of the errors that are left
+    "identity": (PARTS * PARTS * EMBEDDING, IDENTITY),
 }
 
 
