@@ -67,7 +67,7 @@ def _closed_form_head(backbone: Backbone, models_dir: str | Path | None, file: P
     return load_head(find_companion(backbone.info.model, HEAD, models_dir), backbone.info)
 
 
-def _no_head(backbone: Backbone, models_dir: str | Path | None, file: Path | None) -> None:
+def _no_head(_: Backbone, __: str | Path | None, file: Path | None) -> None:
     if file is not None:
         raise ConfigError("only fmst-net takes a weight network")
 
@@ -81,7 +81,7 @@ def _closed_form_taps(config: ClosedFormConfig) -> Sequence[str]:
     return PURPOSES if config.fine is not None else PURPOSES[:1]
 
 
-def _selection(config: FmstConfig) -> Sequence[str]:
+def _selection(_: FmstConfig) -> Sequence[str]:
     return PURPOSES[:1]
 
 
@@ -126,7 +126,7 @@ class Prepared:
     _build: Callable[[Backbone, Any, Any], Method]
 
     def new_target(self) -> Method:
-        """A fresh target on the shared session and head. Targets of one Prepared are not for several threads at once."""
+        """A fresh target on the shared session and head. All targets of one Prepared belong to one thread at a time."""
         return self._build(self.backbone, self._head, self.config)
 
 
@@ -158,10 +158,10 @@ def prepare(
         if config is not None:
             tracker = "accurate" if config.fine is not None else "fast"
         else:
-            remembered = recall(path, engine, threads, models_dir)
+            remembered = recall(path, engine, threads)
             if remembered is None:
                 accurate = _prepared("accurate", METHODS["accurate"].config, file, **choice)
-                tracker = _measured(accurate, path, engine, threads, models_dir)
+                tracker = _measured(accurate, path, engine, threads)
             else:
                 tracker = remembered
     recipe = METHODS[tracker]
@@ -192,22 +192,22 @@ def _prepared(
     return Prepared(tracker, backbone, config, head, recipe.build)
 
 
-def recall(path: Path, engine: str, threads: int, models_dir: str | Path | None = None) -> str | None:
+def recall(path: Path, engine: str, threads: int) -> str | None:
     """What "auto" has chosen on this machine before, None where that is to be measured (again)."""
     store = _store()
-    known = _read(store).get(_key(path, engine, threads, models_dir)) if store else None
+    known = _read(store).get(_key(path, engine, threads)) if store else None
     if known is None or (known[0] == AUTOMATIC[1] and time.time() - known[1] > MEASURED_AGAIN_S):
         return None
     return known[0]
 
 
-def _measured(accurate: Prepared, path: Path, engine: str, threads: int, models_dir: str | Path | None) -> str:
+def _measured(accurate: Prepared, path: Path, engine: str, threads: int) -> str:
     """The best of AUTOMATIC that reaches ENOUGH_FPS on this machine, measured and remembered."""
     milliseconds = update_ms(accurate.new_target())
     choice = AUTOMATIC[0] if milliseconds * ENOUGH_FPS <= 1000 else AUTOMATIC[1]
     if store := _store():
         known = _read(store)
-        known[_key(path, engine, threads, models_dir)] = choice, time.time()
+        known[_key(path, engine, threads)] = choice, time.time()
         try:
             store.parent.mkdir(parents=True, exist_ok=True)
             write_text(store, json.dumps(known, indent=2) + "\n")
@@ -221,7 +221,7 @@ def _store() -> Path | None:
     return cache / "auto.json" if cache else None
 
 
-def _key(path: Path, engine: str, threads: int, models_dir: str | Path | None) -> str:
+def _key(path: Path, engine: str, threads: int) -> str:
     """All that the speed depends on: machine, files, package and engine with their versions, threads."""
     name = next(iter(runners(path, engine)), engine)
     versions = [_version("edge-tracker"), *(_version(p.replace("_", "-")) for p in ENGINES[name].packages)]

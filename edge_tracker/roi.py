@@ -1,4 +1,4 @@
-"""The region of interest (ROI): a square window around the target, and the way between image, crop and feature cells."""
+"""The region of interest (ROI): a square window around the target, cut from the image and scaled to the crop."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ class Presence:
     """
 
     def __init__(self, view: View, box: Box, grid: Grid, weights: NDArray[np.float64]) -> None:
-        """`box` in `view` is the target in frame 1; grid: of the coarse tap; weights (WEIGHTS,): of the evidence, and the
-        constant."""
+        """`box` in `view` is the target in frame 1. grid: of the coarse tap. weights (WEIGHTS,): of the evidence, and
+        the constant."""
         self._grid = grid
         self._mean = view.coarse.reshape(-1, view.coarse.shape[-1]).mean(axis=0)
         self._weights = [float(w) for w in weights]

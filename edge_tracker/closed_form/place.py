@@ -1,4 +1,4 @@
-"""Where the target is: a ridge filter on the coarse tap and a correlation filter on the fine one, in one response map."""
+"""Where the target is: a ridge filter on the coarse tap and a correlation filter on the fine one, in one response."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class Place:
         samples += [(neighbourhoods(other.coarse), self._target_map(b), VIEW_WEIGHT) for other, b in changed]
         self._ridge.start(samples)
         if self._correlation is not None:
-            assert view.fine is not None and self._config.fine is not None and self._optics.fine_grid is not None
+            assert view.fine is not None
+            assert self._config.fine is not None
+            assert self._optics.fine_grid is not None
             grid = self._optics.fine_grid
             sigma = self._config.fine.sigma * math.sqrt(box[2] * box[3]) / grid.stride
             self._correlation.start(self._correlation.transform(view.fine), centre(grid.box(box)), sigma)
@@ -63,7 +65,9 @@ class Place:
         response = np.asarray(up @ self._ridge.respond(view.coarse) @ up.T, np.float32)
         spectrum = None
         if self._correlation is not None:
-            assert view.fine is not None and self._config.fine is not None and self._optics.fine_grid is not None
+            assert view.fine is not None
+            assert self._config.fine is not None
+            assert self._optics.fine_grid is not None
             spectrum = self._correlation.transform(view.fine)
             up = resampling(self._optics.fine_grid, points)
             narrow = np.asarray(up @ self._correlation.respond(spectrum) @ up.T, np.float32)
@@ -83,8 +87,9 @@ class Place:
         if frame % settings.learn_every == 0:
             rate = over_frames(settings.rate * gate, settings.learn_every)
             self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)
-        if self._correlation is not None and (frame + 1) % fine.learn_every == 0:  # not all in the same frame
-            assert spectrum is not None and fine is not None and self._optics.fine_grid is not None
+        if self._correlation is None or fine is None or spectrum is None or self._optics.fine_grid is None:
+            return
+        if (frame + 1) % fine.learn_every == 0:  # not all in the same frame
             rate = over_frames(fine.rate * gate, fine.learn_every)
             self._correlation.learn(spectrum, centre(self._optics.fine_grid.box(box)), rate)
 

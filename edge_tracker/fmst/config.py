@@ -30,7 +30,7 @@ class FmstConfig:
     fraction: Annotated[float, Between(0, 1, above=True), "share of channels that are selected (Eq. 5)"] = 0.10
     alpha: Annotated[
         Annotated[float, Between(0, 10)] | None,
-        "weight of the negative map (Eq. 13); none: 0, or the weight network's own",
+        "weight of the negative map (Eq. 13); none: the network's own, or 0",
     ] = None
     eta: Annotated[float, Between(0, 1), "smoothing of the channel scores (Eq. 6)"] = 0.99
     candidates: Annotated[int, Between(1, 1_000_000), "boxes drawn per frame (N_R)"] = 600
