@@ -27,19 +27,19 @@ import numpy as np
 from hard_clips import STATIC, hard_clips
 from numpy.typing import ArrayLike, NDArray
 
-from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import as_box
-from edge_tracker.dcf.basis import load_basis
-from edge_tracker.dcf.tracker import DcfTracker
+from edge_tracker.closed_form.head import load_head
+from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.errors import DatasetError, EdgeTrackerError
-from edge_tracker.evaluation.absences import absence_clips
+from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import Truth, truth_of
 from edge_tracker.images import size_of
-from edge_tracker.presets import PRESETS
+from edge_tracker.methods import METHODS
+from edge_tracker.settings import assign
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video.sources import read_image
 
@@ -104,7 +104,7 @@ def runs_of(tasks: Sequence[Task], seeds: int, kinds: Sequence[str]) -> Iterator
 class Closed:
     """The closed-form tracker with a given head."""
 
-    def __init__(self, make: Callable[[], DcfTracker]) -> None:
+    def __init__(self, make: Callable[[], ClosedFormTracker]) -> None:
         self._tracker = make()
 
     def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
@@ -121,22 +121,17 @@ def makers(args: argparse.Namespace) -> Callable[[str, int], Callable[[], Tracke
         if args.tracker not in found:
             raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
         return lambda sequence, seed: found[args.tracker]
-    config = PRESETS[args.tracker]
-    settings = {}
-    for text in args.set:
-        name, value = text.split("=")
-        settings[name] = type(getattr(config, name))(float(value))
-    config = replace(config, **settings)
-    purposes = PURPOSES if config.fine_weight else PURPOSES[:1]
+    config = assign(METHODS[args.tracker].config, args.set)
+    purposes = METHODS[args.tracker].purposes(config)
     backbone = load_backbone(find_model(args.model, args.models_dir), purposes=purposes, side=config.input_side)
     heads = {}
     for text in args.head:
         fold, _, path = text.partition("=")
-        heads[fold] = load_basis(Path(path), backbone.info)
+        heads[fold] = load_head(Path(path), backbone.info)
 
     def make(sequence: str, seed: int) -> Callable[[], TrackerLike]:
         head = heads[fold_of(sequence)] if "*" not in heads else heads["*"]
-        return partial(Closed, partial(DcfTracker, backbone, head, replace(config, seed=seed)))
+        return partial(Closed, partial(ClosedFormTracker, backbone, head, replace(config, seed=seed)))
 
     return make
 

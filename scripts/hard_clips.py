@@ -1,6 +1,6 @@
 """Hard footage made of real sequences, for the folds table: longer, shaken, with a look-alike, behind what stands still.
 
-Kinds of clips, all `absences.Clip`s, rendered when asked for and the same for the same seed:
+Kinds of clips, all `absence_clips.Clip`s, rendered when asked for and the same for the same seed:
     long    a sequence forwards, backwards, forwards: time enough to drift, to lose and to find
     shake   a shaking camera: frames shifted by an autoregressive path with kicks, borders mirrored
     twin    an older picture of the target, a little darker, swings past behind it
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.evaluation.absences import Clip, Occluder, to_and_fro, visible_share
+from edge_tracker.evaluation.absence_clips import Clip, Occluder, to_and_fro, visible_share
 from edge_tracker.evaluation.otb import Task
 from edge_tracker.images import size_of
 

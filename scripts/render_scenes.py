@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from refinement_scenes import View, as_photo, detail_scene, sequence_scenes
 from tqdm import tqdm
 
-from edge_tracker.config import DcfConfig
+from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.video.sources import read_image
@@ -42,7 +42,7 @@ class Rendered(NamedTuple):
 
 
 def scenes(args: argparse.Namespace) -> Iterator[Rendered]:
-    side = DcfConfig().input_side
+    side = ClosedFormConfig().input_side
 
     def chance(*key: int) -> np.random.Generator:
         return np.random.default_rng([args.seed, *key])
@@ -92,7 +92,7 @@ def main() -> int:
     cv2.setNumThreads(1)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
-        side = DcfConfig().input_side
+        side = ClosedFormConfig().input_side
         patches = open_memmap(args.output / "patches.npy", "w+", np.uint8, (args.limit, side, side, 3))
         boxes: list[NDArray[np.float64]] = []
         others: list[NDArray[np.float64]] = []

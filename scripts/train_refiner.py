@@ -1,12 +1,12 @@
-"""Train the network that refines boxes and tells targets apart (`dcf.refinement`) for a backbone, and put it into its
-basis file.
+"""Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into its
+head file.
 
-    python scripts/train_refiner.py --model edge-small --scenes FOLDER --basis FILE.npz [--without A,B ...]
+    python scripts/train_refiner.py --model edge-small --scenes FOLDER --head FILE.npz [--without A,B ...]
 
 FOLDER is what scripts/render_scenes.py wrote; what the backbone makes of it is kept in a folder of its own there. FILE
-is that of scripts/fit_basis.py; afterwards scripts/calibrate.py must measure the tracker anew. The sequences whose
+is that of scripts/fit_head.py; afterwards scripts/calibrate.py must measure the tracker anew. The sequences whose
 names begin as --without says are not trained on, and the figures printed are theirs. Interrupted, it goes on from
-`<basis>.checkpoint`.
+`<head>.checkpoint`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,11 @@ from tqdm import tqdm
 
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
-from edge_tracker.boxes import iou
+from edge_tracker.boxes import deltas, iou, moved
 from edge_tracker.cli.options import positive_int
-from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import Basis, load_basis, save_basis
-from edge_tracker.dcf.box_regression import bin_centres
-from edge_tracker.dcf.grid import Grid
-from edge_tracker.dcf.refinement import (
+from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.head import Head, load_head, save_head
+from edge_tracker.closed_form.refinement_network import (
     BINS,
     COARSE,
     CONTEXT,
@@ -47,11 +45,11 @@ from edge_tracker.dcf.refinement import (
     PLACES,
     SHAPES,
     RefinementNetwork,
-    colour_grid,
-    colours,
 )
+from edge_tracker.closed_form.refiner import colour_grid, colours
 from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
-from edge_tracker.evaluation.loss import area_under_roc
+from edge_tracker.evaluation.absence_metrics import area_under_roc
+from edge_tracker.grid import Grid, bin_centres
 
 GROUP, GROUPS = 4, 12  # scenes of one kind, which must be told apart; such groups in a batch
 BATCH = GROUP * GROUPS
@@ -76,7 +74,7 @@ Boxes = NDArray[np.float64]
 class Scenes:
     """What a backbone makes of the rendered scenes: float16 maps of each view, on disk; and what is true of them."""
 
-    def __init__(self, folder: Path, backbone: Backbone, basis: Basis) -> None:
+    def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
         """Raises DatasetError where nothing was rendered."""
         own = folder / backbone.info.model
         try:
@@ -93,7 +91,7 @@ class Scenes:
         sizes = [(grid.cells, channels) for grid, channels in zip(grids_of(backbone), (FINE, COARSE, 3), strict=True)]
         paths = [own / f"{name}.npy" for name in ("fine", "coarse", "colours")]
         if not all(path.is_file() for path in paths):
-            self._look(own, paths, patches, sizes, backbone, basis)
+            self._look(own, paths, patches, sizes, backbone, head)
         # Only read, whatever torch thinks.
         self.maps = [torch.from_numpy(np.load(path, mmap_mode="r+")) for path in paths]
 
@@ -104,10 +102,10 @@ class Scenes:
         patches: NDArray[np.uint8],
         sizes: Sequence[tuple[int, int]],
         backbone: Backbone,
-        basis: Basis,
+        head: Head,
     ) -> None:
         own.mkdir(exist_ok=True)
-        coarse, fine = basis.projections[0].first(COARSE), basis.projections[1].first(FINE)
+        coarse, fine = head.projections[0].first(COARSE), head.projections[1].first(FINE)
         count = len(self.box)
         partials = [path.with_suffix(".partial") for path in paths]
         maps = [
@@ -126,7 +124,7 @@ class Scenes:
 def grids_of(backbone: Backbone) -> list[Grid]:
     """Of the fine tap, of the coarse one, of colours."""
     side = backbone.info.input_side
-    return [Grid.of(tap, side) for tap in reversed(backbone.info.taps)] + [colour_grid(side)]
+    return [Grid.over(side, tap.stride, tap.receptive_offset_px) for tap in reversed(backbone.info.taps)] + [colour_grid(side)]
 
 
 class Net(nn.Module):
@@ -266,7 +264,7 @@ class Sampler:
                 self._samples(seen, rivals, INNER, 1.0),
             ),
             torch.from_numpy(names[:, None] == names),
-            torch.from_numpy(errors_of(boxes, truth)).float(),
+            torch.from_numpy(deltas(boxes, truth)).float(),
             torch.from_numpy(overlap).float(),
             boxes,
             truth,
@@ -325,19 +323,6 @@ class Sampler:
         return torch.cat(parts, 2)
 
 
-def errors_of(boxes: Boxes, truth: Boxes) -> Boxes:
-    """(dx / w, dy / h, dlog w, dlog h) that bring boxes (n, 4) onto the true ones."""
-    sides = boxes[:, 2:]
-    way = truth[:, :2] + truth[:, 2:] / 2 - boxes[:, :2] - sides / 2
-    return np.concatenate([way / sides, np.log(truth[:, 2:] / sides)], axis=1)
-
-
-def moved(boxes: Boxes, errors: Boxes) -> Boxes:
-    """Boxes corrected by `errors`."""
-    sides = boxes[:, 2:] * np.exp(errors[:, 2:])
-    return np.concatenate([boxes[:, :2] + boxes[:, 2:] * (0.5 + errors[:, :2]) - sides / 2, sides], axis=1)
-
-
 def loss_of(net: Net, batch: Batch) -> Tensor:
     """Of the corrections where the box was near, of what is said of their errors, of whether it was the target's where
     that is plain, and of telling targets apart."""
@@ -389,7 +374,7 @@ def judge(net: Net, sampler: Sampler) -> str:
         overlap = np.concatenate([b.overlap.numpy()[c] for b, c in zip(batches, chosen, strict=True)])
         near = overlap > NEAR
         after = iou(moved(boxes, said[:, :4].clip(-FARTHEST, FARTHEST)), truth)[near].mean()
-        off = errors_of(boxes, truth)[near]
+        off = deltas(boxes, truth)[near]
         left = abs(off - said[near, :4])
         sure = np.corrcoef(left.ravel(), np.exp(said[near, 5:]).ravel())[0, 1]
         area = area_under_roc(said[overlap > RIGHT, 4], said[overlap < WRONG, 4])
@@ -469,21 +454,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--scenes", type=Path, required=True, help="folder of scripts/render_scenes.py")
-    parser.add_argument("--basis", type=Path, required=True, help="the .npz file of scripts/fit_basis.py; is rewritten")
+    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        check_output(args.basis, ".npz")
+        check_output(args.head, ".npz")
         path = find_model(args.model, args.models_dir)
-        backbone = load_backbone(path, purposes=PURPOSES, side=DcfConfig().input_side)
+        backbone = load_backbone(path, purposes=PURPOSES, side=ClosedFormConfig().input_side)
         info = backbone.info
-        basis = load_basis(args.basis, info)
+        head = load_head(args.head, info)
         training = {"steps": args.steps, "seed": args.seed, "kept_back": args.without}
-        checkpoint = args.basis.with_name(args.basis.name + ".checkpoint")
+        checkpoint = args.head.with_name(args.head.name + ".checkpoint")
         state = read_checkpoint(checkpoint, training)
-        scenes = Scenes(args.scenes, backbone, basis)
+        scenes = Scenes(args.scenes, backbone, head)
         still = scenes.sequence == ""
         photographs = {name: number for number, name in enumerate(np.unique(scenes.name[still]).tolist())}
         kept = np.array([photographs.get(str(name), 1) % UNSEEN_NAMES == 0 for name in scenes.name]) & still
@@ -494,7 +479,7 @@ def main(argv: list[str] | None = None) -> int:
         grids = grids_of(backbone)
         sampler = Sampler(scenes, ~kept & ~back, grids, args.seed)
         net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint)
-        save_basis(args.basis, info, replace(basis, refinement=net.export()))
+        save_head(args.head, info, replace(head, refinement=net.export()))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:
         print(f"train_refiner: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import iou
-from edge_tracker.evaluation.loss import RIGHT, episodes
+from edge_tracker.evaluation.absence_metrics import RIGHT, episodes
 from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.track import TrackState
 
