@@ -17,7 +17,7 @@ from edge_tracker.errors import ConfigError, DatasetError, ModelError, OutputErr
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
-from edge_tracker.tracker import TRACKERS
+from edge_tracker.methods import TRACKERS
 from edge_tracker.video.sources import IMAGE_SUFFIXES
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
@@ -131,3 +131,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def spread(values: np.ndarray) -> str:
     """ "78.1 ± 0.6": mean and standard deviation over seeds."""
     return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+def positive_int(text: str) -> int:
+    """For argparse: a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"not at least 1: {number}")
+    return number

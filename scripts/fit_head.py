@@ -15,13 +15,12 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from common import check_output, pictures
+from common import check_output, pictures, positive_int
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
-from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, Projection, fit_projection, save_head
 from edge_tracker.errors import DatasetError, EdgeTrackerError
@@ -30,7 +29,12 @@ from edge_tracker.roi import Window, crop
 from edge_tracker.video.sources import read_image
 
 # Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
-UNCALIBRATED = np.array([[2.0, 3.0, 3.0, 2.0, -3.0], [2.5, 4.0, 4.0, 0.0, -4.0]])
+UNCALIBRATED = np.array(
+    [
+        [[2.0, 3.0, 3.0, 2.0, 1.0, -0.5, -3.0], [2.0, 3.0, 3.0, 2.0, 1.0, -1.0, -1.5]],
+        [[2.5, 4.0, 4.0, 0.0, 1.0, -0.5, -4.0], [2.5, 4.0, 4.0, 0.0, 1.0, -1.0, -2.5]],
+    ]
+)
 KEPT = 64  # directions in the file; the tracker takes the first it wants
 
 

@@ -33,6 +33,7 @@ from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
+from edge_tracker.evaluation.metrics import curves as scored
 from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import find_peers
@@ -163,6 +164,7 @@ def row_of(item: Run, result: TaskResult) -> dict[str, Any]:
         "name": item.footage.name,
         "precision": curves.precision_score,
         "success": curves.success_score,
+        "ideal": [_with_ideal(result, slice(0, 2)), _with_ideal(result, slice(2, 4))],
         "said": [truth.said[s] for s in STATES],
         "wrong": [truth.wrong[s] for s in STATES],
         "right": [truth.right[s] for s in STATES],
@@ -170,6 +172,18 @@ def row_of(item: Run, result: TaskResult) -> dict[str, Any]:
         "found": list(truth.found),
         "ms": 1e3 * float(np.median(result.update_s)),
     }
+
+
+def _with_ideal(result: TaskResult, columns: slice) -> float:
+    """AUC if the centres (0:2), or the sizes (2:4), were perfect."""
+    boxes, truth = result.boxes.copy(), result.task.boxes
+    boxes[:, :2] += boxes[:, 2:] / 2
+    true = truth.copy()
+    true[:, :2] += true[:, 2:] / 2
+    boxes[:, columns] = true[:, columns]
+    boxes[:, :2] -= boxes[:, 2:] / 2
+    known = np.isfinite(truth).all(axis=1)
+    return scored(boxes[known], truth[known]).success_score
 
 
 GROUPS: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -182,7 +196,7 @@ GROUPS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "stand": lambda r: r["kind"] == "stand",
     "absences": lambda r: r["kind"] in ABSENCES,
 }
-COLUMNS = ("P", "AUC", "wrong", "false LOST", "found", "drift")
+COLUMNS = ("P", "AUC", "wrong", "false LOST", "found", "drift", "AUC c", "AUC s")
 
 
 def figures(rows: Sequence[dict[str, Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -201,6 +215,7 @@ def figures(rows: Sequence[dict[str, Any]], weights: NDArray[np.float64]) -> NDA
     total[4] = 100 * (w @ found[:, 0]) / (w @ found[:, 1]) if w @ found[:, 1] > 0 else np.nan
     drift = [d for r, k in zip(rows, w, strict=True) if k > 0 for d in r["drift"]]
     total[5] = float(np.mean(drift)) if drift else np.nan
+    total[6:] = 100 * (w @ np.array([r["ideal"] for r in rows])) / w.sum()
     return total
 
 
@@ -223,7 +238,7 @@ def table(args: argparse.Namespace) -> None:
         if not all(parts):
             continue
         print(f"{group}: {len({r['sequence'] for r in parts[0]})} sequences, {len(parts[0])} runs")
-        print(" " * wide + "".join(c.rjust(20) for c in COLUMNS) + "   ms")
+        print(" " * wide + "".join(c.rjust(19) for c in COLUMNS) + "   ms")
         random = np.random.default_rng(0)
         scenes = sorted({scene_of(r["sequence"]) for r in parts[0]})
         draws = [np.bincount(random.integers(len(scenes), size=len(scenes)), minlength=len(scenes)) for _ in range(args.resampled)]
@@ -236,13 +251,13 @@ def table(args: argparse.Namespace) -> None:
             low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
             cells = [f"{p:.1f} [{a:.1f}, {b:.1f}]" for p, a, b in zip(point, low, high, strict=True)]
             ms = float(np.median([r["ms"] for r in rows]))
-            print(label.ljust(wide) + "".join(c.rjust(20) for c in cells) + f"  {ms:.2f}")
+            print(label.ljust(wide) + "".join(c.rjust(19) for c in cells) + f"  {ms:.2f}")
             if base is None:
                 base, first = spread, point
             else:
                 low, high = np.nanpercentile(spread - base, [2.5, 97.5], axis=0)
                 cells = [f"{p:+.1f} [{a:+.1f}, {b:+.1f}]" for p, a, b in zip(point - first, low, high, strict=True)]
-                print("  difference".ljust(wide) + "".join(c.rjust(20) for c in cells))
+                print("  difference".ljust(wide) + "".join(c.rjust(19) for c in cells))
 
 
 def main() -> int:

@@ -16,14 +16,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from common import OTB2013, over_seeds
+from common import OTB2013, over_seeds, positive_int
 from tqdm import tqdm
 
 from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.catalogue import Accuracy, ModelCard, Training, find_model, load_backbone
 from edge_tracker.cli.models import print_card
-from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, EdgeTrackerError, ModelError, first_line
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.tracker import TRACKERS

@@ -38,7 +38,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from converters.trunks import TRUNKS, MobileNetV3, TrunkSpec, load_trunk
 from edge_tracker.backbones.catalogue import sha256_of
-from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, DatasetError, EdgeTrackerError, ModelError, first_line
 from edge_tracker.roi import affine
 from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import check_output, write_whole
+from common import check_output, positive_int, write_whole
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ from tqdm import tqdm
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import deltas, iou, moved
-from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head, save_head
 from edge_tracker.closed_form.refinement_network import (
@@ -54,6 +53,7 @@ from edge_tracker.grid import Grid, bin_centres
 GROUP, GROUPS = 4, 12  # scenes of one kind, which must be told apart; such groups in a batch
 BATCH = GROUP * GROUPS
 SEQUENCES_SHARE = 0.5  # of the groups, from sequences and videos
+RATE_ON = 1e-3  # learning rate of a network that was trained before
 RATE, DECAY, DROPOUT, LARGEST_GRADIENT = 2e-3, 1e-2, 0.15, 5.0
 MATCH_WEIGHT, SCALE_WEIGHT, IDENTITY_WEIGHT = 0.3, 0.05, 0.2  # of the losses, against that of the box
 TEMPERATURE = 0.1  # of the identity
@@ -173,6 +173,23 @@ class Net(nn.Module):
     def _embed(self, samples: Tensor) -> Tensor:
         embedded: Tensor = self.embed_1(functional.relu(self.embed_0(samples)))
         return embedded
+
+    @torch.no_grad()
+    def take(self, network: RefinementNetwork) -> None:
+        """Go on from what was exported; what is all zero there begins anew."""
+        self.log_sharpness.fill_(float(np.log(network.sharpness)))
+        for name in SHAPES:
+            layer = getattr(self, name.replace(".", "_"))
+            weight, bias = (torch.from_numpy(network.tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
+            if not weight.any():
+                continue
+            if layer.weight.ndim == 4:
+                out, inputs, rows, columns = layer.weight.shape
+                weight = weight.reshape(rows, columns, inputs, out).permute(3, 2, 0, 1)
+            else:
+                weight = weight.T
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
 
     def export(self) -> RefinementNetwork:
         tensors = {"sharpness": self.log_sharpness.exp()}
@@ -308,18 +325,15 @@ class Sampler:
         steps = bin_centres(bins, context)
         x, y, w, h = boxes.T
         px = np.stack([(x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]])
-        rows = torch.from_numpy(views)[:, None, None]
+        rows = torch.from_numpy(views)
         parts = []
-        for maps, grid in zip(self._scenes.maps, self._grids, strict=True):
-            places = torch.from_numpy(((px - grid.offset_px) / grid.stride).clip(0, grid.cells - 1)).float()
-            low = places.floor().clamp_max(grid.cells - 2).long()
-            share = places - low
-            (left, top), (right, below) = low, share
-            left, top = left[:, None, :], top[:, :, None]
-            sx, sy = right[:, None, :, None], below[:, :, None, None]
-            corners = [[maps[rows, top + i, left + j].float() for j in (0, 1)] for i in (0, 1)]
-            upper, lower = (a + sx * (b - a) for a, b in corners)
-            parts.append((upper + sy * (lower - upper)).flatten(1, 2))
+        for stored, grid in zip(self._scenes.maps, self._grids, strict=True):
+            maps = stored[rows].float().permute(0, 3, 1, 2)
+            places = torch.from_numpy((px - grid.offset_px) / grid.stride / (grid.cells - 1) * 2 - 1).float()
+            across, down = places[0][:, None].expand(-1, bins, -1), places[1][:, :, None].expand(-1, -1, bins)
+            where = torch.stack([across, down], 3)
+            taken = functional.grid_sample(maps, where, padding_mode="border", align_corners=True)
+            parts.append(taken.flatten(2).transpose(1, 2))
         return torch.cat(parts, 2)
 
 
@@ -415,14 +429,23 @@ def read_checkpoint(path: Path, training: dict[str, Any]) -> dict[str, Any] | No
 
 
 def train(
-    sampler: Sampler, unseen: Sampler, training: dict[str, Any], state: dict[str, Any] | None, checkpoint: Path
+    sampler: Sampler,
+    unseen: Sampler,
+    training: dict[str, Any],
+    state: dict[str, Any] | None,
+    checkpoint: Path,
+    begun: RefinementNetwork | None = None,
 ) -> Net:
-    """Train for training["steps"], on from `state` where there is one."""
+    """Train for training["steps"], on from `state` where there is one; from the weights of `begun` where that is."""
     steps, seed = training["steps"], training["seed"]
     torch.manual_seed(seed)
     net = Net()
-    optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    rate = RATE
+    if begun is not None:
+        net.take(begun)
+        rate = RATE_ON
+    optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = 0
     if state is not None:
@@ -456,6 +479,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scenes", type=Path, required=True, help="folder of scripts/render_scenes.py")
     parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
+    parser.add_argument("--begun", type=Path, help="go on from the network of this file")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
@@ -478,7 +502,8 @@ def main(argv: list[str] | None = None) -> int:
         judged = kept | ((back & own_scenes) if back.any() else own_scenes)
         grids = grids_of(backbone)
         sampler = Sampler(scenes, ~kept & ~back, grids, args.seed)
-        net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint)
+        begun = load_head(args.begun, info).refinement if args.begun else None
+        net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
         save_head(args.head, info, replace(head, refinement=net.export()))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:

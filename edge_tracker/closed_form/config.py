@@ -54,10 +54,10 @@ class FineSettings:
 class BoxSettings:
     """How the box is corrected: by the refiner where the head has one, else by a regressor learned in frame 1."""
 
-    refiner_gain: Annotated[Gain, "share of the refiner's correction that is applied: position, size, aspect"] = (
-        0.8,
-        0.14,
-        0.35,
+    refiner_trust: Annotated[Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"] = (
+        0.1,
+        0.032,
+        0.1,
     )
     refine_every: Annotated[int, Between(1, 10_000), "frames between two refinements while the target is believed"] = 2
     regressor_ridge: Annotated[float, Above(0), "regularisation of the regressor"] = 1.0
@@ -82,6 +82,25 @@ class ScaleSettings:
         check(self)
         if self.levels % 2 == 0:
             raise ConfigError(f"levels is odd, not {self.levels}")
+
+
+@dataclass(frozen=True)
+class IdentitySettings:
+    """How the target is kept apart from what is like it (`identity`, `camera`)."""
+
+    jerk: Annotated[float, Above(0), "jerk of the camera from which it is compensated, of sqrt(w h)"] = 0.25
+    least_margin: Annotated[float, Between(-9, 9), "margin below which nothing is learned"] = 0.3
+    rate: Annotated[float, Share, "weight of the newest frame in the mean margin"] = 0.4
+    own_every: Annotated[int, Between(1, 10_000), "frames between two descriptions of the target that are kept"] = 4
+    others_every: Annotated[int, Between(1, 10_000), "frames between two collections of what is beside it"] = 3
+    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 8
+    other_height: Annotated[float, Share, "response peak from which something beside the target is collected"] = 0.12
+    surely: Annotated[float, Share, "confidence from which the target's and others' looks are collected"] = 0.7
+    jump: Annotated[float, Above(0), "of the sides in one frame, from which a box is compared with the last"] = 0.5
+    swap_free: Annotated[float, Between(0, 9), "unlikeness to the frame before that says nothing"] = 2.5
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,7 @@ class ClosedFormConfig:
     fine: FineSettings | None = field(default_factory=FineSettings)  # None: the coarse tap alone, no refiner
     box: BoxSettings = field(default_factory=BoxSettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
     belief: BeliefSettings = field(default_factory=BeliefSettings)
     seed: Annotated[int, Between(0, 2**63 - 1), "random seed"] = 0
 

@@ -31,8 +31,11 @@ class Evidence(NamedTuple):
     likeness: float  # cosine to the most similar known view of the target: [-1, 1]
     colour: float  # `Colours.likeness`: (-5, 1)
     match: float  # what the refinement network says, see `Correction.match`: [-1, 1]; 0 where there is none
+    margin: float  # how much more like the target than like what was seen beside it, `Identity.margin`: [-2 MOST, 0]
+    swap: float  # how unlike the frame before a box is that has jumped: [0, MOST]; while LOST, how far away it is: [0, 1]
 
 
+MOST = 3.0  # of `margin` and `swap`: more says no more
 WEIGHTS = len(Evidence._fields) + 1  # one for each, and the constant
 
 
@@ -43,11 +46,11 @@ class Presence:
     """
 
     def __init__(self, view: View, box: Box, grid: Grid, weights: NDArray[np.float64]) -> None:
-        """`box` in `view` is the target in frame 1. grid: of the coarse tap. weights (WEIGHTS,): of the evidence, and
-        the constant."""
+        """`box` in `view` is the target in frame 1. grid: of the coarse tap. weights (2, WEIGHTS): of the evidence, and
+        the constant, while following and while seeking."""
         self._grid = grid
         self._mean = view.coarse.reshape(-1, view.coarse.shape[-1]).mean(axis=0)
-        self._weights = [float(w) for w in weights]
+        self._weights = weights.tolist()
         self.colours = Colours(view.patch, box)
         first = self._describe(view, [box])[0]
         self._views = np.zeros((MOST_VIEWS, len(first)), np.float32)  # of the target; that of frame 1 stays
@@ -59,10 +62,13 @@ class Presence:
         best: NDArray[np.float32] = (self._describe(view, boxes) @ self._views[: self._count].T).max(axis=1)
         return best
 
-    def evidence(self, view: View, box: Box, height: float, match: float) -> Evidence:
-        """What speaks for a box at a response peak of this height and with this match of the refiner."""
+    def evidence(
+        self, view: View, box: Box, height: float, match: float, margin: float, swap: float
+    ) -> Evidence:
+        """What speaks for a box at a response peak of this height, see `Evidence`."""
         likeness = float(self.likeness(view, [box])[0])
-        return Evidence(height, likeness, self.colours.likeness(view.patch, box), match)
+        margin = min(max(margin, -MOST), MOST) - MOST
+        return Evidence(height, likeness, self.colours.likeness(view.patch, box), match, margin, min(swap, MOST))
 
     def remember(self, view: View, box: Box) -> None:
         """Keep what is under `box` as another view of the target; the oldest but frame 1 makes room."""
@@ -72,9 +78,9 @@ class Presence:
             self._views[1:-1] = self._views[2:]
         self._views[self._count - 1] = self._describe(view, [box])[0]
 
-    def probability(self, evidence: Evidence) -> float:
-        """That the box is right (logistic regression)."""
-        *weights, score = self._weights
+    def probability(self, evidence: Evidence, seeking: bool = False) -> float:
+        """That the box is right (logistic regression), while following or seeking."""
+        *weights, score = self._weights[int(seeking)]
         score += sum(w * e for w, e in zip(weights, evidence, strict=True))
         return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 

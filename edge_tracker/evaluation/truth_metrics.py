@@ -96,7 +96,7 @@ def summarise_truth(results: Sequence[TaskResult]) -> dict[str, object]:
         "wrong_by_state": {s.value: _share(total["wrong"][s], total["said"][s]) for s in TrackState},
         "wrong_by_confidence": {
             f"{low:g}-{high:g}": _share(int(bad), int(all_))
-            for low, high, bad, all_ in zip(CONFIDENCES, CONFIDENCES[1:], wrong, tracked, strict=True)
+            for low, high, bad, all_ in zip(CONFIDENCES[:-1], CONFIDENCES[1:], wrong, tracked, strict=True)
         },
         "false_lost": _share(total["right"][TrackState.LOST], sum(total["right"].values())),
         "drift_frames": {"times": len(drift), "median": float(np.median(drift)) if drift else None},
