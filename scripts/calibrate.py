@@ -53,6 +53,7 @@ PATIENT = ("belief.lost_below=0.3", "belief.lost_height=0.6", "belief.found_abov
 # A row is Evidence, 1 if right or 0 if wrong, 1 while seeking, fold, clip, frame.
 COLUMNS = len(Evidence._fields)
 RIGHT_COLUMN, SEEKING, FOLD, CLIP, FRAME = (COLUMNS + i for i in range(5))
+MARGIN = Evidence._fields.index("margin")  # says nothing while following (docs/closed-form.md)
 
 
 class Watched(Presence):
@@ -124,6 +125,8 @@ def fit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def fit_both(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """While following, and while seeking: (2, WEIGHTS)."""
+    rows = rows.copy()
+    rows[rows[:, SEEKING] == 0, MARGIN] = 0
     return np.stack([fit(rows[rows[:, SEEKING] == seeking]) for seeking in (0, 1)])
 
 
@@ -161,17 +164,17 @@ def main() -> int:
         model = find_model(args.model, args.models_dir)
         info = load_backbone(model, purposes=PURPOSES).info
         unseen = dict(text.partition("=")[::2] for text in args.unseen)
-        paths = {fold: Path(unseen.get(fold, args.head)) for fold in FOLDS}
+        paths = {fold: Path(unseen.get(fold, args.head)) for fold in (unseen or FOLDS)}
         heads = {fold: load_head(path, info) for fold, path in paths.items()}
         rows = watch(args, model, heads)
         fitted = {}
-        for fold_number, fold in enumerate((*FOLDS, "all")):
+        for fold_number, fold in enumerate((*heads, "all")):
             presence = []
             for name in AUTOMATIC:
                 own = rows[name]
-                others = own[own[:, FOLD] != fold_number] if fold in FOLDS else own
+                others = own[own[:, FOLD] != fold_number] if fold in heads else own
                 presence.append(fit_both(others))
-                if fold in FOLDS:
+                if fold in heads:
                     print(report(f"{name}, fold {fold}", own[own[:, FOLD] == fold_number], presence[-1]), flush=True)
             fitted[fold] = np.array(presence)
         for preset, weights in zip(AUTOMATIC, fitted["all"], strict=True):
@@ -197,7 +200,7 @@ def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict
         config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
         backbone = load_backbone(model, purposes=METHODS[name].purposes(config), side=config.input_side)
         parts = []
-        for number, fold in enumerate(FOLDS):
+        for number, fold in enumerate(heads):
             own = [c for c in clips if fold_of(sequence_of(c.source.name)) == fold][:: args.every]
             watched = replace(heads[fold], presence=UNCALIBRATED)
             with one_thread():

@@ -31,8 +31,8 @@ from edge_tracker.video.sources import read_image
 # Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
 UNCALIBRATED = np.array(
     [
-        [[2.0, 3.0, 3.0, 2.0, 1.0, -0.5, -3.0], [2.0, 3.0, 3.0, 2.0, 1.0, -1.0, -1.5]],
-        [[2.5, 4.0, 4.0, 0.0, 1.0, -0.5, -4.0], [2.5, 4.0, 4.0, 0.0, 1.0, -1.0, -2.5]],
+        [[2.5, 3.0, 1.0, 2.0, 0.0, -2.5], [2.5, 3.0, 1.0, 2.0, 2.0, -3.0]],
+        [[2.5, 4.0, 4.0, 0.0, 0.0, -4.0], [2.5, 4.0, 4.0, 0.0, 0.0, -4.0]],
     ]
 )
 KEPT = 64  # directions in the file; the tracker takes the first it wants

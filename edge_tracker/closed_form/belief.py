@@ -47,7 +47,7 @@ class Belief:
 
     def trusts(self, probability: float) -> bool:
         """One frame's probability is enough to remember its box as the last good one."""
-        return self.state is TrackState.TRACKED and probability >= self._settings.uncertain_below
+        return not self.doubtful and probability >= self._settings.uncertain_below
 
     def likely(self, probability: float) -> bool:
         """While LOST: a place of this probability is followed."""
@@ -72,17 +72,19 @@ class Belief:
         answered = self._height >= s.lost_height and not self.denied(match)
         low = self.confidence < s.lost_below and not known and not answered
         self._low = max(0, self._low + (1 if low else -1))
-        if not self.doubtful:
-            self.state = TrackState.TRACKED
+        if self.doubtful and self._low >= s.lost_after:
+            self.state = TrackState.LOST
         else:
-            self.state = TrackState.UNCERTAIN if self._low < s.lost_after else TrackState.LOST
+            self.state = TrackState.TRACKED if self.confidence >= s.tracked_above else TrackState.UNCERTAIN
         return self.state
 
     def seek(self, probability: float) -> TrackState:
-        """Take in a frame while LOST: `probability` of the best place looked at. TRACKED once it is found again."""
+        """Take in a frame while LOST: `probability` of the best place looked at. Not LOST any more once it is found again."""
         self._average(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
-            self._height, self._low, self.state = 1.0, 0, TrackState.TRACKED
+            self._height, self._low = 1.0, 0
+            tracked = self.confidence >= self._settings.tracked_above
+            self.state = TrackState.TRACKED if tracked else TrackState.UNCERTAIN
         return self.state
 
     def _average(self, probability: float) -> None:

@@ -86,18 +86,13 @@ class ScaleSettings:
 
 @dataclass(frozen=True)
 class IdentitySettings:
-    """How the target is kept apart from what is like it (`identity`, `camera`)."""
+    """What the target looks like, and what is seen beside it (`likeness`)."""
 
-    jerk: Annotated[float, Above(0), "jerk of the camera from which it is compensated, of sqrt(w h)"] = 0.25
-    least_margin: Annotated[float, Between(-9, 9), "margin below which nothing is learned"] = 0.3
-    rate: Annotated[float, Share, "weight of the newest frame in the mean margin"] = 0.4
-    own_every: Annotated[int, Between(1, 10_000), "frames between two descriptions of the target that are kept"] = 4
+    surely: Annotated[float, Share, "confidence from which looks are collected"] = 0.7
+    own_every: Annotated[int, Between(1, 10_000), "frames between two looks of the target"] = 4
     others_every: Annotated[int, Between(1, 10_000), "frames between two collections of what is beside it"] = 3
-    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 8
     other_height: Annotated[float, Share, "response peak from which something beside the target is collected"] = 0.12
-    surely: Annotated[float, Share, "confidence from which the target's and others' looks are collected"] = 0.7
-    jump: Annotated[float, Above(0), "of the sides in one frame, from which a box is compared with the last"] = 0.5
-    swap_free: Annotated[float, Between(0, 9), "unlikeness to the frame before that says nothing"] = 2.5
+    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 8
 
     def __post_init__(self) -> None:
         check(self)
@@ -108,7 +103,8 @@ class BeliefSettings:
     """When a box is believed, doubted, given up and believed again (`belief`)."""
 
     rate: Annotated[float, Share, "weight of the newest frame in confidence and mean peak height"] = 0.7
-    uncertain_below: Annotated[float, Share, "confidence below which the state is UNCERTAIN"] = 0.6
+    tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.8
+    uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
     lost_below: Annotated[float, Share, "confidence below which LOST is possible"] = 0.5
     lost_height: Annotated[float, Share, "mean peak height below which a low confidence may become LOST"] = 0.5
     known_above: Annotated[
@@ -120,8 +116,6 @@ class BeliefSettings:
     lost_after: Annotated[int, Between(1, 10_000), "frames of low confidence, less better ones, until LOST"] = 5
     trail_height: Annotated[float, Share, "while LOST, peak height down to which the last box is still followed"] = 0.15
     found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
-    new_view_below: Annotated[float, Share, "likeness below which a believed box is stored as a new view"] = 0.7
-    new_view_height: Annotated[float, Share, "peak height above which new views are stored"] = 0.4
 
     def __post_init__(self) -> None:
         check(self)

@@ -19,8 +19,6 @@ from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
 from edge_tracker.errors import ModelError
 
-import os
-TRIAL = [float(v) for v in os.environ.get("TRIAL", "1,0.5,1,1,1.5").split(",")]
 REFINEMENT = "refinement."  # before the names of its tensors
 
 
@@ -98,11 +96,6 @@ def load_head(path: Path, info: BackboneInfo) -> Head:
             if model != info.model:
                 raise ModelError(f"the head {path} belongs to the model '{model}', not to '{info.model}'")
             presence = arrays["presence"].astype(np.float64)
-            if presence.shape == (2, 5):  # TRIAL
-                first = np.array([-3.6, 1.0, 0.0]) * 0
-                follow = np.concatenate([presence[:, :4], np.tile([TRIAL[0], -TRIAL[1]], (2, 1)), presence[:, 4:]], 1)
-                seek = np.concatenate([presence[:, :4], np.tile([TRIAL[2], -TRIAL[3]], (2, 1)), presence[:, 4:] + TRIAL[4]], 1)
-                presence = np.stack([follow, seek], 1)
             if presence.shape != (2, 2, WEIGHTS) or not np.isfinite(presence).all():
                 raise ModelError(f"the head {path} has no usable calibration of presence")
             projections = tuple(_read_projection(arrays, tap, path) for tap in info.taps)

@@ -35,6 +35,10 @@ class Peak(NamedTuple):
     y_px: float
     height: float  # of the response itself, without the prior
 
+    def box(self, size: tuple[float, float]) -> Box:
+        """A box of this size (w, h) around it, crop pixels."""
+        return self.x_px - size[0] / 2, self.y_px - size[1] / 2, *size
+
 
 def find_peak(response: NDArray[np.float32], prior: NDArray[np.float32]) -> Peak:
     """Find the peak of `response` x `prior`, (P, P) each."""

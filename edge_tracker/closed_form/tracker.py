@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled, scaled
 from edge_tracker.closed_form.belief import Belief
-from edge_tracker.closed_form.camera import Camera
+from edge_tracker.closed_form.camera import LEAST_JERK, Camera
 from edge_tracker.closed_form.colour import region
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.extent import Extent
 from edge_tracker.closed_form.first_frame import box_views, changed_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.identity import Identity
-from edge_tracker.closed_form.likeness import MOST, Presence
+from edge_tracker.closed_form.likeness import CoarseParts, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
@@ -33,6 +32,7 @@ SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become s
 # alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
 BESIDE, COMPARED = 0.7, 2
 LIKELY, LIKELIER = 0.3, 0.15
+APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 
 
@@ -72,10 +72,9 @@ class ClosedFormTracker:
         self._extent = Extent(optics, self._head, self._config, random)
         views = [(view, on_crop), *box_views(optics, image, box, self._extent.views, random)]
         self._extent.start(views, image, box)
-        self._presence = Presence(view, on_crop, optics.coarse_grid, self._weights)
-        self._identity = Identity(view, on_crop, optics, self._extent.refiner)
-        self._last = self._identity.describe(view, [on_crop])[0]  # of the target, a mean over the last frames
-        self._margin = MOST  # likewise
+        refiner = self._extent.refiner
+        describe = CoarseParts(view, optics.coarse_grid) if refiner is None else refiner.identify
+        self._presence = Presence(view, on_crop, describe, self._weights)
         self._camera = Camera()
         self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
@@ -86,8 +85,7 @@ class ClosedFormTracker:
         self._jerk(image)
         if self._redetection is not None:
             return self._seek(image, self._redetection)
-        before = self.box
-        view = self._see(image, before)
+        view = self._see(image, self.box)
         if view is None:  # a black frame, a covered lens: keep all that is known
             self._match = 0.0
             return Track(self.box, 0.0, TrackState.LOST)
@@ -98,55 +96,32 @@ class ClosedFormTracker:
         self.box = keep_in_frame(scaled(box, factor or 1.0), size_of(image), self._smallest_px)
         on_crop = view.on_crop(self.box)
         gate = self._place.gate(candidate.height)
-        description = self._identity.describe(view, [on_crop])[0]
-        margin = self._identity.margin(description)
-        swap = self._swap(description, before)
-        self._margin += self._config.identity.rate * (min(margin, MOST) - self._margin)
-        if gate > 0 and self._margin >= self._config.identity.least_margin:
+        if gate > 0:
             self._place.learn(view, found.spectrum, on_crop, gate, self._frame)
             self._extent.learn(view, on_crop, factor, gate, self._frame)
-        track = self._judge(image, view, candidate._replace(box=on_crop), self._margin, swap)
-        self._keep_apart(image, view, found, on_crop, description, track)
+        track = self._judge(image, view, candidate._replace(box=on_crop))
+        if track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely:
+            self._keep_apart(image, view, found, on_crop)
         return track
 
     def _jerk(self, image: NDArray[np.uint8]) -> None:
         """Follow a jerk of the camera."""
         dx, dy = self._camera.jerk(image)
         x, y, w, h = self.box
-        if dx * dx + dy * dy > self._config.identity.jerk**2 * w * h and self._redetection is None:
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
             self.box = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
 
-    def _swap(self, description: NDArray[np.float32], before: Box) -> float:
-        """How unlike the frame before the present box is, where it has jumped."""
-        (ax, ay), (bx, by) = centre(self.box), centre(before)
-        jump = max(abs(ax - bx) / before[2], abs(ay - by) / before[3])
-        if jump < self._config.identity.jump:
-            return 0.0
-        return max(0.0, self._identity.unlikeness(self._last, description) - self._config.identity.swap_free)
-
-    def _keep_apart(
-        self,
-        image: NDArray[np.uint8],
-        view: View,
-        found: Found,
-        box: Box,
-        description: NDArray[np.float32],
-        track: Track,
-    ) -> None:
-        """Collect how the target looks, and what is seen beside it, while it is surely tracked."""
+    def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
+        """Collect how the target looks, and what is seen beside it: `box` (crop pixels) is surely the target."""
         settings, frame = self._config.identity, self._frame
-        self._last = self._last + settings.rate * (description - self._last)
-        if track.state is not TrackState.TRACKED or track.confidence < settings.surely:
-            return
-        if frame % settings.own_every == 0 and self._margin >= settings.least_margin:
-            self._identity.is_target(description)
+        if frame % settings.own_every == 0:
+            self._presence.remember(view, box)
         if frame % settings.others_every == 0:
-            size = box[2:]
-            peaks = other_peaks(found.response, settings.other_height, box, 0.9, 4)
-            boxes = [(p.x_px - size[0] / 2, p.y_px - size[1] / 2, *size) for p in peaks]
-            inside = [b for b in boxes if _in_frame(view.on_image(b), size_of(image))]
-            if inside:
-                self._identity.is_other(self._identity.describe(view, inside))
+            peaks = other_peaks(found.response, settings.other_height, box, APART, MOST_BESIDE)
+            boxes = [peak.box(box[2:]) for peak in peaks]
+            boxes = [other for other in boxes if _in_frame(view.on_image(other), size_of(image))]
+            if boxes:
+                self._presence.beside(view, boxes)
         if frame % settings.look_out_every == 0:
             self._look_out(image)
 
@@ -162,9 +137,9 @@ class ClosedFormTracker:
         found = self._place.find(view)
         box = found.box(view.on_crop(place)[2:])
         (ax, ay), (bx, by) = centre(view.on_image(box)), centre(self.box)
-        apart = max(abs(ax - bx) / self.box[2], abs(ay - by) / self.box[3]) > 0.9
-        if found.peak.height > 0.1 and apart:
-            self._identity.is_other(self._identity.describe(view, [box]))
+        apart = max(abs(ax - bx) / self.box[2], abs(ay - by) / self.box[3]) > APART
+        if apart and found.peak.height > self._config.identity.other_height:
+            self._presence.beside(view, [box])
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
         """Go on in images kx times as wide and ky times as high."""
@@ -209,17 +184,16 @@ class ClosedFormTracker:
         return best
 
     def _probability(self, view: View, candidate: Candidate) -> float:
-        margin = self._identity.margin(self._identity.describe(view, [candidate.box])[0])
-        return self._presence.probability(self._presence.evidence(view, *candidate, margin, 0.0))
+        return self._presence.probability(self._presence.evidence(view, *candidate))
 
-    def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate, margin: float, swap: float) -> Track:
+    def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
-        evidence = self._presence.evidence(view, *candidate, margin, swap)
+        evidence = self._presence.evidence(view, *candidate)
         probability = self._presence.probability(evidence)
         self._match = candidate.match
         if belief.believed:
-            self._remember(view, candidate, evidence.likeness)
+            self._remember(view, candidate)
         state = belief.follow(probability, candidate.height, candidate.match)
         if belief.trusts(probability):
             self._good = self.box
@@ -231,13 +205,11 @@ class ClosedFormTracker:
             self._redetection = Redetection(self._good, self.box, search)
         return Track(self.box, belief.confidence, state)
 
-    def _remember(self, view: View, candidate: Candidate, likeness: float) -> None:
+    def _remember(self, view: View, candidate: Candidate) -> None:
         """Keep how the target looks now."""
         self._look = view.patch, candidate.box
         if self._frame % COLOUR_EVERY == 0 and candidate.height > self._config.place.gate_high:
             self._presence.colours.learn(view.patch, candidate.box, over_frames(COLOUR_RATE, COLOUR_EVERY))
-        if likeness < self._config.belief.new_view_below and candidate.height > self._config.belief.new_view_height:
-            self._presence.remember(view, candidate.box)
 
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
         """While LOST: look in two places, learn nothing."""
@@ -246,8 +218,6 @@ class ClosedFormTracker:
         state = self._belief.seek(best.probability)
         if state is TrackState.TRACKED:
             self._good, self._match, self._redetection = self.box, best.match, None
-            self._margin = MOST
-            self._last = self._found_description
         return Track(self.box, self._belief.confidence, state)
 
     def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
@@ -258,14 +228,8 @@ class ClosedFormTracker:
         found = self._place.find(view)
         corrected = self._extent.correct(view, found.box(view.on_crop(place)[2:]))
         box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
-        on_crop = view.on_crop(box)
-        description = self._identity.describe(view, [on_crop])[0]
-        margin = self._identity.margin(description)
-        (ax, ay), (bx, by) = centre(box), centre(self._good)
-        far = min(max(np.hypot((ax - bx) / self._good[2], (ay - by) / self._good[3]) - 0.7, 0.0), 1.0)
-        evidence = self._presence.evidence(view, on_crop, found.peak.height, corrected.match, margin, far)
+        evidence = self._presence.evidence(view, view.on_crop(box), found.peak.height, corrected.match)
         probability = self._presence.probability(evidence, seeking=True)
-        self._found_description = description
         return Sighting(box, probability, found.peak.height, corrected.match)
 
 
