@@ -10,18 +10,9 @@ from pathlib import Path
 import pytest
 
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import (
-    CATALOGUE,
-    PACKAGED,
-    Accuracy,
-    ModelCard,
-    Training,
-    entry_of,
-    find_model,
-    load_backbone,
-    locate,
-    user_cache,
-)
+from edge_tracker.backbones.cards import Accuracy, ModelCard, Training
+from edge_tracker.backbones.catalogue import CATALOGUE, PACKAGED, entry_of, find_model, locate, user_cache
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError, OutputError
 
 

@@ -14,19 +14,9 @@ import pytest
 from edge_tracker import Tracker
 from edge_tracker.backbones import catalogue
 from edge_tracker.backbones.base import METADATA_KEY, PRECISIONS, BackboneInfo, Layer, Tap
-from edge_tracker.backbones.catalogue import (
-    ENGINES,
-    PACKAGED,
-    Measured,
-    ModelCard,
-    entry_of,
-    files_of,
-    find_model,
-    load_backbone,
-    locate,
-    runners,
-    variants,
-)
+from edge_tracker.backbones.cards import Measured, ModelCard, files_of
+from edge_tracker.backbones.catalogue import PACKAGED, entry_of, find_model, locate, variants
+from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.backbones.timing import time_backbones

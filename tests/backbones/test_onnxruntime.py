@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edge_tracker.backbones.base import METADATA_KEY, PURPOSES, BackboneInfo, Layer, Tap
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.errors import ModelError
 
