@@ -69,7 +69,7 @@ class Crops:
         except (OSError, SafetensorError, ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise DatasetError(f"{path} is no file of calibration crops: {first_line(error)}") from error
         if crops.ndim != 4 or len(source) != len(crops):
-            raise DatasetError(f"{path} holds no uint8 crops (N, S, S, 3) with a mark and a name each")
+            raise DatasetError(f"{path} holds no crops (N, S, S, 3) with a name each")
         found = cls(crops, held_out, np.array(source, np.str_))
         found.check(path)
         return found
