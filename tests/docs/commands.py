@@ -127,7 +127,7 @@ def used_options(arguments: Sequence[str]) -> list[str]:
     return [match[0] for argument in arguments if (match := OPTION.match(argument))]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def help_of(script: str) -> str | None:
     """What `--help` prints, or FAILED and why; None where it needs a package that is not here."""
     start = ["-m", script.split("/")[0]] if script.endswith("__main__.py") else [script]
