@@ -220,4 +220,4 @@ def test_the_table_says_never_and_nothing() -> None:
     row = dict(zip(header, first, strict=True))
     assert row["frames until LOST, median"] == "never"
     assert row[loss.LOST_WITHIN] == "0.0"
-    assert dict(zip(header, second, strict=True))["p95"] == "-"
+    assert dict(zip(header, second, strict=True))["frames until LOST, 95th percentile"] == "-"
