@@ -87,7 +87,7 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
             xlim=(0, 1),
             ylim=(0, 1.02),
         )
-    for kind, title in (("noticed", "Absences noticed (LOST)"), ("found", "Targets re-found")):
+    for kind, title in (("noticed", "Disappearances called LOST"), ("found", "Targets found again")):
         within = absence_metrics.NOTICED_WITHIN if kind == "noticed" else absence_metrics.FOUND_WITHIN
         with _axes(folder / f"{'lost' if kind == 'noticed' else 'found'}_after.png") as axes:
             axes.axvline(within, color="0.6", linewidth=1, linestyle="--")
