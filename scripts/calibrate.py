@@ -20,16 +20,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import positive_int, sequence_of
 from fit_head import UNCALIBRATED
 from folds import FOLDS, CachedTask, fold_of
 from hard_clips import hard_clips
 from numpy.typing import NDArray
 from tqdm import tqdm
+from training import sequence_of
 
-from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box, as_box, iou
+from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head, save_head
 from edge_tracker.closed_form.likeness import Evidence, Presence
@@ -161,8 +163,8 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, help="keep the rows here (.npz), or take them from here")
     args = parser.parse_args()
     try:
-        model = find_model(args.model, args.models_dir)
-        info = load_backbone(model, purposes=PURPOSES).info
+        model = find_model(args.model, args.models_dir).path
+        info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
         unseen = dict(text.partition("=")[::2] for text in args.unseen)
         paths = {fold: Path(unseen.get(fold, args.head)) for fold in (unseen or FOLDS)}
         heads = {fold: load_head(path, info) for fold, path in paths.items()}
@@ -198,7 +200,8 @@ def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict
     rows = {}
     for name in AUTOMATIC:
         config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
-        backbone = load_backbone(model, purposes=METHODS[name].purposes(config), side=config.input_side)
+        options = EngineOptions(taps=METHODS[name].taps(config), height=config.input_side, width=config.input_side)
+        backbone = load_backbone(model, options)
         parts = []
         for number, fold in enumerate(heads):
             own = [c for c in clips if fold_of(sequence_of(c.source.name)) == fold][:: args.every]

@@ -27,7 +27,9 @@ import numpy as np
 from hard_clips import STATIC, hard_clips
 from numpy.typing import ArrayLike, NDArray
 
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import as_box
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.tracker import ClosedFormTracker
@@ -128,8 +130,9 @@ def makers(args: argparse.Namespace) -> Callable[[str, int], Callable[[], Tracke
             raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
         return lambda sequence, seed: found[args.tracker]
     config = assign(METHODS[args.tracker].config, args.set)
-    purposes = METHODS[args.tracker].purposes(config)
-    backbone = load_backbone(find_model(args.model, args.models_dir), purposes=purposes, side=config.input_side)
+    side = config.input_side
+    options = EngineOptions(taps=METHODS[args.tracker].taps(config), height=side, width=side)
+    backbone = load_backbone(find_model(args.model, args.models_dir).path, options)
     heads = {}
     for text in args.head:
         fold, _, path = text.partition("=")

@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import pictures, sequence_of
+from common import pictures
 from mask_scenes import in_place_scene, pasted_scene, read_objects, read_video, video_scenes
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from refinement_scenes import View, as_photo, detail_scene, sequence_scenes
 from tqdm import tqdm
+from training import sequence_of
 
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError

@@ -1,7 +1,7 @@
 """Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into its
 head file.
 
-    python scripts/train_refiner.py --model edge-small --scenes FOLDER --head FILE.npz [--without A,B ...]
+    python scripts/train_refiner.py --model edge-small --scenes FOLDER --head FILE [--without A,B ...]
 
 FOLDER is what scripts/render_scenes.py wrote; what the backbone makes of it is kept in a folder of its own there. FILE
 is that of scripts/fit_head.py; afterwards scripts/calibrate.py must measure the tracker anew. The sequences whose
@@ -15,22 +15,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import check_output, positive_int, write_whole
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
+from training import check_output, checkpoint_path, read_checkpoint, restoring, write_checkpoint
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import deltas, iou, moved
+from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head, save_head
 from edge_tracker.closed_form.refinement_network import (
@@ -38,6 +39,7 @@ from edge_tracker.closed_form.refinement_network import (
     COARSE,
     CONTEXT,
     FINE,
+    IDENTITY_SHAPES,
     INNER,
     MASKS,
     PARTS,
@@ -46,7 +48,7 @@ from edge_tracker.closed_form.refinement_network import (
     RefinementNetwork,
 )
 from edge_tracker.closed_form.refiner import colour_grid, colours
-from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
+from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_metrics import area_under_roc
 from edge_tracker.grid import Grid, bin_centres
 
@@ -76,7 +78,7 @@ class Scenes:
 
     def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
         """Raises DatasetError where nothing was rendered."""
-        own = folder / backbone.info.model
+        own = folder / backbone.info.fingerprint[:16]
         try:
             with np.load(folder / "scenes.npz") as truth:
                 self.box = truth["box"].astype(np.float64)
@@ -105,7 +107,10 @@ class Scenes:
         head: Head,
     ) -> None:
         own.mkdir(exist_ok=True)
-        coarse, fine = head.projections[0].first(COARSE), head.projections[1].first(FINE)
+        info = backbone.info
+        coarse_tap, fine_tap = info.tap("selection"), info.tap("localisation")
+        coarse, fine = head.projections[coarse_tap.name].first(COARSE), head.projections[fine_tap.name].first(FINE)
+        coarse_at, fine_at = info.place_of("selection"), info.place_of("localisation")
         count = len(self.box)
         partials = [path.with_suffix(".partial") for path in paths]
         maps = [
@@ -115,7 +120,7 @@ class Scenes:
         for i in tqdm(range(count), "looking", mininterval=20):
             patch = np.ascontiguousarray(patches[i])
             taps = backbone(patch)
-            maps[0][i], maps[1][i], maps[2][i] = fine(taps[1]), coarse(taps[0]), colours(patch)
+            maps[0][i], maps[1][i], maps[2][i] = fine(taps[fine_at]), coarse(taps[coarse_at]), colours(patch)
         for path, partial_path, array in zip(paths, partials, maps, strict=True):
             array.flush()
             partial_path.replace(path)
@@ -123,8 +128,9 @@ class Scenes:
 
 def grids_of(backbone: Backbone) -> list[Grid]:
     """Of the fine tap, of the coarse one, of colours."""
-    side = backbone.info.input_side
-    return [Grid.over(side, tap.stride, tap.receptive_offset_px) for tap in reversed(backbone.info.taps)] + [colour_grid(side)]
+    side, info = ClosedFormConfig().input_side, backbone.info
+    taps = info.tap("localisation"), info.tap("selection")
+    return [Grid.over(side, tap.stride, tap.receptive_offset_px) for tap in taps] + [colour_grid(side)]
 
 
 class Net(nn.Module):
@@ -176,13 +182,13 @@ class Net(nn.Module):
 
     @torch.no_grad()
     def take(self, network: RefinementNetwork) -> None:
-        """Go on from what was exported; what is all zero there begins anew."""
+        """Go on from what was exported; what is not there begins anew."""
         self.log_sharpness.fill_(float(np.log(network.sharpness)))
-        for name in SHAPES:
+        for name in ALL_SHAPES:
             layer = getattr(self, name.replace(".", "_"))
-            weight, bias = (torch.from_numpy(network.tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
-            if not weight.any():
+            if f"{name}.weight" not in network.tensors:
                 continue
+            weight, bias = (torch.from_numpy(network.tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
             if layer.weight.ndim == 4:
                 out, inputs, rows, columns = layer.weight.shape
                 weight = weight.reshape(rows, columns, inputs, out).permute(3, 2, 0, 1)
@@ -193,7 +199,7 @@ class Net(nn.Module):
 
     def export(self) -> RefinementNetwork:
         tensors = {"sharpness": self.log_sharpness.exp()}
-        for name in SHAPES:
+        for name in ALL_SHAPES:
             layer = getattr(self, name.replace(".", "_"))
             weight = layer.weight
             # (out, in, row, column) -> (row column in, out), (out, in) -> (in, out)
@@ -205,8 +211,11 @@ class Net(nn.Module):
         )
 
 
+ALL_SHAPES = SHAPES | IDENTITY_SHAPES
+
+
 def _linear(name: str) -> nn.Linear:
-    return nn.Linear(*SHAPES[name])
+    return nn.Linear(*ALL_SHAPES[name])
 
 
 def _convolution(name: str, step: int) -> nn.Conv2d:
@@ -412,22 +421,6 @@ def equal_error(positive: NDArray[np.floating], negative: NDArray[np.floating]) 
     return float((missed[k] + taken[k]) / 2)
 
 
-def read_checkpoint(path: Path, training: dict[str, Any]) -> dict[str, Any] | None:
-    """What an interrupted training of this kind has left; None where there was none. Raises ModelError for a file that
-    is broken, or of a training with other steps, seed or sequences kept back."""
-    if not path.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        same = {name: state[name] for name in training} == training
-    except Exception as error:  # torch raises many kinds here
-        reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
-        raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
-    if not same:
-        raise ModelError(f"{path} is of another training; delete it to begin anew")
-    return state
-
-
 def train(
     sampler: Sampler,
     unseen: Sampler,
@@ -449,9 +442,13 @@ def train(
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = 0
     if state is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        done = state["done"]
+
+        def restore() -> None:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+
+        restoring(checkpoint, restore)
+        done = int(state["done"])
         sampler.random = np.random.default_rng([seed, done])
     mean = 0.0
     for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, mininterval=20):
@@ -467,8 +464,8 @@ def train(
         if step % REPORT == 0 or step == steps:
             tqdm.write(f"step {step}: loss {mean:.3f}; {judge(net, unseen)}")
             mean = 0.0
-            state = {name: part.state_dict() for name, part in parts.items()}
-            write_whole(checkpoint, partial(torch.save, state | training | {"done": step}))
+            now = {name: part.state_dict() for name, part in parts.items()}
+            write_checkpoint(checkpoint, training, now | {"done": step})
     return net.eval()
 
 
@@ -477,20 +474,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--scenes", type=Path, required=True, help="folder of scripts/render_scenes.py")
-    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
+    parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
     parser.add_argument("--begun", type=Path, help="go on from the network of this file")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        check_output(args.head, ".npz")
-        path = find_model(args.model, args.models_dir)
-        backbone = load_backbone(path, purposes=PURPOSES, side=ClosedFormConfig().input_side)
+        check_output(args.head, ".safetensors")
+        side = ClosedFormConfig().input_side
+        options = EngineOptions(taps=PURPOSES, height=side, width=side)
+        backbone = load_backbone(find_model(args.model, args.models_dir).path, options)
         info = backbone.info
         head = load_head(args.head, info)
-        training = {"steps": args.steps, "seed": args.seed, "kept_back": args.without}
-        checkpoint = args.head.with_name(args.head.name + ".checkpoint")
+        training = {"steps": args.steps, "seed": args.seed, "kept_back": args.without, "fingerprint": info.fingerprint}
+        checkpoint = checkpoint_path(args.head)
         state = read_checkpoint(checkpoint, training)
         scenes = Scenes(args.scenes, backbone, head)
         still = scenes.sequence == ""

@@ -50,6 +50,11 @@ class Refiner:
         self._values = np.zeros((BINS * BINS, VALUE + 1), np.float32)
         self._bias = np.zeros(4, np.float32)
 
+    @property
+    def identifies(self) -> bool:
+        """Whether `identify` says anything."""
+        return self._network.identifies
+
     def start(self, views: Sequence[tuple[View, Box]]) -> None:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
         views, if any, is what this network always says of this target: it is taken off from then on."""

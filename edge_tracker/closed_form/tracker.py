@@ -72,8 +72,7 @@ class ClosedFormTracker:
         self._extent = Extent(optics, self._head, self._config, random)
         views = [(view, on_crop), *box_views(optics, image, box, self._extent.views, random)]
         self._extent.start(views, image, box)
-        refiner = self._extent.refiner
-        describe = CoarseParts(view, optics.coarse_grid) if refiner is None else refiner.identify
+        describe = self._extent.describe or CoarseParts(view, optics.coarse_grid)
         self._presence = Presence(view, on_crop, describe, self._weights)
         self._camera = Camera()
         self._camera.jerk(image)
