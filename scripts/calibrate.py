@@ -192,13 +192,17 @@ def main() -> int:
 
 def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict[str, NDArray[np.float64]]:
     """The rows of both trackers."""
+    rows: dict[str, NDArray[np.float64]] = {}
     if args.rows and args.rows.is_file():
         with np.load(args.rows) as kept:
-            return {name: kept[name] for name in AUTOMATIC}
+            rows = {name: kept[name] for name in kept.files}
+    if rows.keys() >= set(AUTOMATIC):
+        return rows
     tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data)]
     clips = absence_clips(tasks, tasks, args.seed) + [c for c in hard_clips(tasks, args.seed) if c.kind != "long"]
-    rows = {}
     for name in AUTOMATIC:
+        if name in rows:
+            continue
         config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
         options = EngineOptions(taps=METHODS[name].taps(config), height=config.input_side, width=config.input_side)
         backbone = load_backbone(model, options)
@@ -209,8 +213,8 @@ def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict
             with one_thread():
                 parts.append(gather(Witness(backbone, watched, config), own, number))
         rows[name] = np.concatenate(parts)
-    if args.rows:
-        np.savez_compressed(args.rows, **rows)
+        if args.rows:
+            np.savez_compressed(args.rows, **rows)
     return rows
 
 

@@ -30,16 +30,17 @@ from numpy.typing import ArrayLike, NDArray
 from edge_tracker.backbones.base import EngineOptions
 from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.engines import load_backbone
-from edge_tracker.boxes import as_box
+from edge_tracker.boxes import as_box, iou
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
+from edge_tracker.evaluation.absence_metrics import RIGHT
 from edge_tracker.evaluation.metrics import curves as scored
 from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import find_peers
-from edge_tracker.evaluation.truth_metrics import Truth, truth_of
+from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
 from edge_tracker.images import size_of
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
@@ -61,6 +62,7 @@ STARTS = (0.0, 1 / 3, 2 / 3)  # of a sequence; a run has SHORTEST frames or more
 SHORTEST = 25
 ABSENCES = ("occlusion", "exit", "natural")
 RESAMPLED = 2000
+BINS = 20  # of confidence
 STATES = list(TrackState)
 read_cached = lru_cache(maxsize=8000)(read_image)
 
@@ -172,6 +174,7 @@ def row_of(item: Run, result: TaskResult) -> dict[str, Any]:
         "name": item.footage.name,
         "precision": curves.precision_score,
         "success": curves.success_score,
+        "by_confidence": _by_confidence(result),
         "ideal": [_with_ideal(result, slice(0, 2)), _with_ideal(result, slice(2, 4))],
         "said": [truth.said[s] for s in STATES],
         "wrong": [truth.wrong[s] for s in STATES],
@@ -180,6 +183,19 @@ def row_of(item: Run, result: TaskResult) -> dict[str, Any]:
         "found": list(truth.found),
         "ms": 1e3 * float(np.median(result.update_s)),
     }
+
+
+def _by_confidence(result: TaskResult) -> list[list[int]]:
+    """Frames that are not LOST, and of them wrong ones and right ones, in BINS bins of confidence."""
+    present = result.task.visible > 0
+    overlap = np.where(present, np.nan_to_num(iou(result.boxes, result.task.boxes)), 0.0)
+    kept = np.array([state is not TrackState.LOST for state in result.states])
+    kept[0] = False
+    bins = np.clip((result.confidences * BINS).astype(int), 0, BINS - 1)
+    return [
+        np.bincount(bins[kept & flags], minlength=BINS).tolist()
+        for flags in (np.ones_like(kept), overlap < WRONG, overlap > RIGHT)
+    ]
 
 
 def _with_ideal(result: TaskResult, columns: slice) -> float:
