@@ -46,6 +46,7 @@ from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_f
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
+from edge_tracker.files import write_text
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import crop
 
@@ -100,7 +101,7 @@ def bench(args: argparse.Namespace) -> None:
     if "speed" in args.parts:
         merge(args.out / "speed.json", time_in_turns(trackers, tasks, args.speed_frames))
         if args.split:
-            (args.out / "split.md").write_text(split(models, tasks, args) + "\n", encoding="utf-8")
+            write_text(args.out / "split.md", split(models, tasks, args) + "\n")
     clips: list[Footage] = []
     if args.loss_data is not None:
         footage = read_tasks(args.loss_data)
@@ -110,7 +111,7 @@ def bench(args: argparse.Namespace) -> None:
     if "memory" in args.parts:
         merge(args.out / "memory.json", {name: {"added_mb": memory(make, tasks[0])} for name, make in trackers.items()})
     text = report(args.out, list(trackers), tasks, clips)
-    (args.out / "bench.md").write_text(text, encoding="utf-8")
+    write_text(args.out / "bench.md", text)
     print(text)
 
 
@@ -140,7 +141,7 @@ def kept(out: Path, part: str, tracker: str, footage: Sequence[Footage]) -> list
 
 def merge(path: Path, new: dict[str, Any]) -> None:
     """Add to what a JSON file holds."""
-    path.write_text(json.dumps(load(path) | new, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(load(path) | new, indent=2) + "\n")
 
 
 def load(path: Path) -> dict[str, Any]:

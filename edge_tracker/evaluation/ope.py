@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
 from edge_tracker.evaluation.otb import write_boxes
+from edge_tracker.files import write_text
 from edge_tracker.track import Track, TrackState
 
 
@@ -143,7 +144,7 @@ FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms",
 
 def write_frames(folder: Path, result: TaskResult) -> None:
     """Write `<folder>/<task>.csv`, all or nothing: a header, then what the tracker said of each frame, its time, and
-    what was to see.
+    what was to see. Raises OutputError.
 
     Boxes are 0-based here; `visible` is the share of the target's box that was to be seen. Read back by `read_frames`.
     """
@@ -154,9 +155,7 @@ def write_frames(folder: Path, result: TaskResult) -> None:
     for number, (box, confidence, state, seconds, visible) in enumerate(rows):
         values = ",".join(repr(float(v)) for v in (*box, confidence))
         lines.append(f"{number},{values},{state.value},{1e3 * seconds:.4f},{visible:.4f}")
-    partial = folder / f"{result.task.name}.partial.csv"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / f"{result.task.name}.csv")
+    write_text(folder / f"{result.task.name}.csv", "\n".join(lines) + "\n")
 
 
 def read_frames(folder: Path, task: Footage) -> TaskResult | None:
@@ -183,7 +182,5 @@ def read_frames(folder: Path, task: Footage) -> TaskResult | None:
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write `<folder>/summary.json`, all or nothing."""
-    partial = folder / "summary.partial.json"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    """Write `<folder>/summary.json`, all or nothing. Raises OutputError."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
