@@ -35,6 +35,7 @@ import cv2
 import numpy as np
 from common import fmst, models_present, our_trackers
 from tqdm import tqdm
+from training import one_line_errors
 
 import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
@@ -56,6 +57,7 @@ TURN = 10  # frames a tracker has before the next one's turn
 MEMORY_FRAMES = 60
 
 
+@one_line_errors("bench")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
@@ -75,11 +77,7 @@ def main() -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read by the processes of the parts
     log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # OpenCV 5 moved it
     log.setLogLevel(2)  # errors: its trackers warn on every start
-    try:
-        bench(args)
-    except EdgeTrackerError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+    bench(args)
     return 0
 
 
