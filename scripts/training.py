@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from edge_tracker.errors import EdgeTrackerError, ModelError, OutputError, first_line
 from edge_tracker.evaluation.otb import Task
-from edge_tracker.files import check_archive, whole_file
+from edge_tracker.files import check_archive, partial_path, whole_file
 
 if TYPE_CHECKING:  # scripts that train nothing run without torch
     import torch
@@ -50,7 +50,7 @@ def check_output(path: Path, suffix: str) -> None:
         raise OutputError(f"no folder {path.parent} to write {path.name} into")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder")
-    probe = path.with_name(f".{path.name}.probe")
+    probe = partial_path(path)
     try:
         probe.open("ab").close()
         probe.unlink()
