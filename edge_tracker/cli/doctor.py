@@ -21,6 +21,7 @@ from edge_tracker.backbones.catalogue import (
 )
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.timing import time_backbones
+from edge_tracker.cli.host import Host
 from edge_tracker.cli.options import add_models_dir, positive_int
 from edge_tracker.errors import ModelError
 
@@ -68,6 +69,8 @@ def run_command(args: argparse.Namespace) -> int:
         print_speeds(pairs, args.threads)
     if not found:
         print("  none")
+    for advice in Host().advice():
+        print(f"wrong here: {advice.problem}\n  type: {advice.remedy}")
     return 0
 
 

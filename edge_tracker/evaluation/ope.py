@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
 from edge_tracker.evaluation.otb import write_boxes
+from edge_tracker.jobs.local import Executor, Here, Processes
 from edge_tracker.track import Track, TrackState
 
 
@@ -97,20 +97,18 @@ def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
-    """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready."""
-    if jobs == 1:
-        for task in tasks:
-            yield run_task(make_tracker, task)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(run_task, make_tracker, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def run_tasks(
+    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, executor: Executor | None = None
+) -> Iterator[TaskResult]:
+    """Track all tasks; results come as they are ready. What goes wrong with one is raised, and ends all.
+
+    jobs: so many at a time, in processes of their own. executor: where to do it instead, a cluster for one.
+    """
+    where = executor or (Here() if jobs == 1 else Processes(jobs))
+    for _, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
