@@ -126,7 +126,7 @@ class DaskCluster:
                 given[future] = index
                 yield future
 
-        ready = as_completed(list(hand_over()))
+        ready = as_completed(list(hand_over()), loop=client.loop)
         try:
             for future in ready:
                 if future.status == "cancelled":  # so the client ends all of them when the scheduler is gone

@@ -40,8 +40,8 @@ class Job:
     init: Annotated[tuple[float, float, float, float], "x, y, w, h, px"]
     name: Annotated[str, "of the result's file; by default that of the source without its ending"] = ""
     tracker: Annotated[str | None, "method"] = None
-    seed: Annotated[int | None, AtLeast(0)] = None
-    max_frames: Annotated[int | None, AtLeast(1)] = None
+    seed: Annotated[int, AtLeast(0)] | None = None
+    max_frames: Annotated[int, AtLeast(1)] | None = None
     settings: Annotated[tuple[str, ...], "NAME=VALUE, as --set takes them"] = ()
 
     def __post_init__(self) -> None:
