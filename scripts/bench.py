@@ -46,6 +46,7 @@ from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_f
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import crop
 
 PARTS = ("accuracy", "speed", "loss", "memory")
@@ -289,10 +290,12 @@ def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str
         with mock.patch.object(fmst_tracker, "crop", watch.wrap("crop", crop)):
             for task in tasks:
                 tracker = fmst(model, args.models_dir, 0)()
-                backbone = tracker._method.backbone
+                method = tracker._method
+                assert isinstance(method, FmstTracker)
+                backbone = method.backbone
                 timed = watch.wrap("backbone", backbone)
                 timed.info = backbone.info  # type: ignore[attr-defined]
-                tracker._method.backbone = timed  # type: ignore[assignment]
+                method.backbone = timed  # type: ignore[assignment]
                 tracker.init(task.image(0), task.boxes[0])
                 for part in ("crop", "backbone"):
                     watch.seconds[part].pop()  # init is no update

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from edge_tracker.backbones.catalogue import ENGINES
+from edge_tracker.backbones.engines import ENGINES
 from edge_tracker.jobs import DaskCluster, Executor, Here, Processes, packed
 from edge_tracker.methods import TRACKERS
 from edge_tracker.tracker import Tracker
