@@ -1,7 +1,8 @@
 """Float weights out of an ONNX file that to_onnx.py wrote: a packaged model converts without the file it was made from.
 
 The exporter keeps the names of the trunk's parameters, and calls the bias that a folded batch norm leaves behind
-`<weight>_bias`. Colour order and normalisation, which to_onnx.py has put into the first convolution, are taken out again.
+`<weight>_bias`. Colour order and normalisation, which to_onnx.py has put into the first convolution, are taken out
+again.
 """
 
 from __future__ import annotations

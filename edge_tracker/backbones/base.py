@@ -39,7 +39,7 @@ class EngineOptions:
     """How a model file is loaded. Raises ConfigError for what does not exist or is out of range."""
 
     engine: Annotated[Name, "what runs the model: auto or one of backbones.engines.ENGINES"] = "auto"
-    threads: Annotated[int, Between(1, 1024), "threads of the engine"] = 1
+    threads: Annotated[int, Between(1, 64), "threads of the engine"] = 1
     device: Annotated[Literal["cpu", "cuda"], "where it runs; cuda: ONNX Runtime alone, the processor if absent"] = (
         "cpu"
     )

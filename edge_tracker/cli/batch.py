@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from edge_tracker.backbones.catalogue import find_model, sha256_of
+from edge_tracker.backbones.cards import sha256_of
 from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
 from edge_tracker.errors import UsageError
-from edge_tracker.methods import AUTOMATIC
+from edge_tracker.methods import AUTOMATIC, prepare
 from edge_tracker.service.batch import FORMATS, Summary, read_jobs, run_batch
 
 
@@ -36,13 +36,12 @@ def add_parser(commands: Any) -> None:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    cv2.setNumThreads(args.threads)
+    cv2.setNumThreads(1)
     jobs = read_jobs(args.list)
     if args.tracker == "auto" or any(job.tracker == "auto" for job in jobs):
         raise UsageError(f"auto depends on the machine, and a batch may run on several: {' or '.join(AUTOMATIC)}")
     make = tracker_factory(args)
-    make()  # a bad option or model should fail here, not in every job
-    files = [find_model(args.model, args.models_dir, args.engine), *(p for p in [args.weight_network] if p)]
+    files = prepare(*make.args, **make.keywords).files  # a bad option or model should fail here, not in every job
     setup = repr((args.tracker, args.engine, args.seed, args.set, sha256_of(*files)))
     make, executor = place_of_work(args, make)
     summary = Summary(len(jobs))

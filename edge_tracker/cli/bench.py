@@ -15,7 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from edge_tracker import __version__
-from edge_tracker.backbones.catalogue import ENGINES, find_model, runners, sha256_of, variants
+from edge_tracker.backbones.cards import files_of, sha256_of
+from edge_tracker.backbones.catalogue import find_model, variants
+from edge_tracker.backbones.engines import ENGINES, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.cli.host import Host
 from edge_tracker.cli.options import add_models_dir, positive_int
@@ -81,7 +83,7 @@ def setups_of(args: argparse.Namespace) -> list[Setup]:
     sides: list[int | None] = list(whole_numbers(args.sides, "--sides")) if args.sides else [None]
     pairs = []
     for model in args.models.split(","):
-        best = find_model(model, args.models_dir)
+        best = find_model(model, args.models_dir).path
         paths = (
             [best] if Path(model) == best else [p for p in variants(model, args.models_dir) if p.parent == best.parent]
         )
@@ -140,7 +142,7 @@ def row(speed: Speed) -> dict[str, Any]:
         "tracker": setup.tracker,
         "model": speed.model,
         "file": setup.path.name,
-        "sha256": sha256_of(setup.path),
+        "sha256": sha256_of(*files_of(setup.path)),
         "engine": setup.engine,
         "precision": speed.precision,
         "threads": setup.threads,

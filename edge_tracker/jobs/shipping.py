@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_tracker import __version__
-from edge_tracker.backbones.catalogue import (
-    COMPANIONS,
-    card_path,
-    files_of,
-    find_companion,
-    find_model,
-    load_backbone,
-)
+from edge_tracker.backbones.cards import card_path, files_of
+from edge_tracker.backbones.catalogue import COMPANIONS, find_model
 from edge_tracker.errors import ModelError
 from edge_tracker.jobs.cluster import Shipment, shipped
 from edge_tracker.tracker import Tracker
@@ -28,13 +22,12 @@ def packed(make: partial[Tracker]) -> tuple[partial[Tracker], Shipment]:
     """
     tracker, model = make.args
     options: dict[str, Any] = dict(make.keywords)
-    folder = options.pop("models_dir", None)
-    path = find_model(model, folder, options.get("engine", "auto"))
-    needed = [*files_of(path), *(card for card in (card_path(path),) if card.is_file())]
-    name = load_backbone(path, options.get("engine", "auto")).info.model
+    found = find_model(model, options.pop("models_dir", None), options.get("engine", "auto"))
+    info = make().backbone.info
+    needed = [*files_of(found.path), *(card for card in (card_path(found.path),) if card.is_file())]
     for ending in COMPANIONS:
         with contextlib.suppress(ModelError):  # whether the method wants it, it says itself
-            needed.append(find_companion(name, ending, folder))
+            needed.append(found.companion(info, ending))
     network = options.pop("weight_network", None)
     if network is not None:
         needed.append(Path(network))
@@ -43,7 +36,7 @@ def packed(make: partial[Tracker]) -> tuple[partial[Tracker], Shipment]:
         shipment = Shipment({file.name: file.read_bytes() for file in needed})
     except OSError as error:
         raise ModelError(f"cannot read {error.filename}: {error.strerror}") from error
-    return partial(_unpacked, shipment.digest, __version__, tracker, path.name, **options), shipment
+    return partial(_unpacked, shipment.digest, __version__, tracker, found.path.name, **options), shipment
 
 
 def _unpacked(digest: str, version: str, tracker: str, model: str, **options: Any) -> Tracker:

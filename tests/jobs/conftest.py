@@ -63,8 +63,10 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     pytest.importorskip("distributed", reason="needs edge-tracker[cluster]")
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start_scheduler()
-    cluster.start_worker()
-    cluster.start_worker()
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.start_scheduler()
+        cluster.start_worker()
+        cluster.start_worker()
+        yield cluster
+    finally:
+        cluster.stop()
