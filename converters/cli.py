@@ -23,9 +23,9 @@ from calibration.crops import Crops, collect
 from calibration.footage import find_footage
 from converters.files import exit_code, write_together
 from converters.gates import MAX_DROP, MIN_COSINE, Report, Tracking, compare, judge, markdown, write_report
+from converters.plan import KEPT_IN_FLOAT, Network, Plan, Writer
 from converters.rewrites import normalised
 from converters.trunks import TRUNKS, load_trunk
-from converters.types import KEPT_IN_FLOAT, Network, Plan, Writer
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import PRECISIONS
 from edge_tracker.backbones.cards import Measured, ModelCard, files_of, sha256_of, size_of_model

@@ -12,8 +12,8 @@ pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'co
 
 from calibration.crops import Crops
 from converters import command
+from converters.plan import Network, Plan
 from converters.to_onnx import OnnxWriter, main
-from converters.types import Network, Plan
 from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.engines import load_backbone
