@@ -17,6 +17,7 @@ from edge_tracker.settings import Between, check, from_json
 
 METADATA_KEY = "edge_tracker"
 HEIGHT, WIDTH = "height", "width"  # the names of the free sides of the crop in a `.onnx` file
+MOST_THREADS = 64  # an engine starts as many as it is told
 LARGEST_SIDE_PX, LARGEST_CHANNELS = 8192, 65_536  # what a file may state; memory is taken by it
 
 # What a tap is for. "selection": deep channels that answer to objects, among which FMST selects.
@@ -39,7 +40,7 @@ class EngineOptions:
     """How a model file is loaded. Raises ConfigError for what does not exist or is out of range."""
 
     engine: Annotated[Name, "what runs the model: auto or one of backbones.engines.ENGINES"] = "auto"
-    threads: Annotated[int, Between(1, 64), "threads of the engine"] = 1
+    threads: Annotated[int, Between(1, MOST_THREADS), "threads of the engine"] = 1
     device: Annotated[Literal["cpu", "cuda"], "where it runs; cuda: ONNX Runtime alone, the processor if absent"] = (
         "cpu"
     )

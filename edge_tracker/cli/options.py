@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from edge_tracker.backbones.base import MOST_THREADS
 from edge_tracker.backbones.engines import ENGINES
 from edge_tracker.jobs import DaskCluster, Executor, Here, Processes, packed
 from edge_tracker.methods import TRACKERS
@@ -19,6 +20,13 @@ def positive_int(text: str) -> int:
     return value
 
 
+def thread_count(text: str) -> int:
+    value = positive_int(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"threads is a whole number between 1 and {MOST_THREADS}, not {value}")
+    return value
+
+
 def add_models_dir(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="where to look for models first")
 
@@ -29,7 +37,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tracker", choices=TRACKERS, default="auto", help="method (default: %(default)s)")
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
-    group.add_argument("--threads", type=positive_int, default=1, help="threads of the engine (default: %(default)s)")
+    group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
     group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
     group.add_argument(

@@ -30,7 +30,7 @@ def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
         assert card is not None
         assert card.describes(output)
         assert card.failed_gates == ()
-        backbones[precision] = load_backbone(output, purposes=PURPOSES)
+        backbones[precision] = load_backbone(output, EngineOptions(taps=PURPOSES))
         sizes[precision] = files_of(output)[1].stat().st_size
         assert backbones[precision].info.precision == precision
     assert sizes["int8"] < 0.45 * sizes["fp32"]
@@ -45,7 +45,7 @@ def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
 def test_a_tap_not_asked_for_is_not_computed(side: int, tmp_path: Path) -> None:
     output = tmp_path / "m.xml"
     assert main([*NETWORK, "--output", str(output)]) == 0
-    both, one = (load_backbone(output, purposes=p, side=side) for p in (PURPOSES, ["localisation"]))
+    both, one = (load_backbone(output, EngineOptions(taps=p, height=side, width=side)) for p in (PURPOSES, ("localisation",)))
     crop = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
     (alone,) = one(crop)
     np.testing.assert_allclose(alone, both(crop)[1], atol=1e-4)
