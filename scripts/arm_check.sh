@@ -160,10 +160,11 @@ inside_path=/opt/edge-tracker/lib:/opt/test-site inside sh -c 'cd /opt/checkout 
 
 if [ "$docs" = yes ]; then
   say "the steps of docs/deploying.md"
-  awk '$0 == "<!-- pi -->" { mark = 1; next } mark && /```sh/ { inside = 1; next } /```/ { inside = 0; mark = 0 } inside { sub(/^ +/, ""); print }' \
-    docs/deploying.md | sed 's/sudo //g; s#git clone [^ ]* edge-tracker#cp -r /opt/checkout edge-tracker#' >"$root/root/steps.sh"
+  awk '/^ *<!-- pi -->$/ { mark = 1; next } mark && /```sh/ { inside = 1; next } /```/ { inside = 0; mark = 0 } inside { sub(/^ +/, ""); print }' \
+    docs/deploying.md | sed 's/sudo //g' >"$root/root/steps.sh"
   [ -s "$root/root/steps.sh" ] || { echo "arm_check: docs/deploying.md has no steps marked '<!-- pi -->'"; exit 1; }
   cat "$root/root/steps.sh"
+  cp -r "$root/opt/checkout" "$root/root/edge-tracker"
   mkdir -p "$root/etc/ssl/certs" && cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   inside_path="" inside sh -euxc 'cd /root && . ./steps.sh'
 fi
