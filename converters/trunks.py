@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from converters.onnx_weights import read_weights
 from edge_tracker.backbones.base import Layer, Purpose, Tap
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.files import check_archive
@@ -345,15 +346,16 @@ def _torchvision_key(name: str) -> str:
 
 
 def load_trunk(name: str, weights: Path | None) -> Trunk:
-    """Build trunk `name` in evaluation mode; `weights` None leaves random (seeded) weights, for tests.
+    """Build trunk `name` in evaluation mode, from a state dict or a float ONNX file of it.
 
-    Raises ModelError that names missing, surplus or misshapen keys.
+    weights: None leaves random (seeded) weights, for tests. Raises ModelError that names missing, surplus or misshapen
+    keys.
     """
     torch.manual_seed(0)
     trunk = TRUNKS[name].build().eval()
     if weights is None:
         return trunk
-    state = load_state(weights)
+    state = read_weights(weights, TRUNKS[name].std) if weights.suffix == ".onnx" else load_state(weights)
     expected = trunk.state_dict()
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in expected and not _beyond_trunk(k, expected)]
