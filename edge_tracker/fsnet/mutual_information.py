@@ -41,26 +41,33 @@ def usable_maps(maps: NDArray[np.float32]) -> NDArray[np.intp]:
 def least_shared(maps: NDArray[np.float32], count: int, bins: int = BINS) -> NDArray[np.intp]:
     """The `count` maps of (n, C) whose largest mutual information with any other is smallest, in their own order.
 
-    The same maps as from the whole matrix of `mutual_information`, but no more of it is computed than decides. The
-    largest value of a map is no larger than its entropy, so the count-th smallest entropy bounds what may be kept: a
-    map that shares more than that with any other is out.
+    The same maps as from the whole matrix of `mutual_information`, but no more of it is computed than decides. No map
+    shares more than its entropy, so the `count` of the lowest entropy come first; the most that one of them shares is a
+    bound, and of the others each is out once it shares more than that with any map.
     """
     usable = usable_maps(maps)
     if len(usable) <= count:
         return usable
     binned = histogram_bins(maps[:, usable], bins)
     entropy = _entropies(binned, bins)
-    bound = np.sort(entropy)[count - 1] + 1e-9  # of entropies that are sums in other orders
-    largest = np.zeros(len(binned))
-    # What shares most comes first: the maps of the highest entropy.
-    order = np.argsort(-entropy, kind="stable")
+    order = np.argsort(entropy, kind="stable")
     binned, entropy = binned[order], entropy[order]
-    for first in range(0, len(binned), CHUNK_MAPS):
-        chunk = slice(first, min(first + CHUNK_MAPS, len(binned)))
+    largest = np.zeros(len(binned))
+
+    def compare(rows: NDArray[np.intp], chunk: slice) -> None:
+        shared = entropy[rows, None] + entropy[chunk] - _joint_entropies(binned, rows, chunk, bins)
+        shared[rows[:, None] == np.arange(chunk.start, chunk.stop)] = 0
+        largest[rows] = np.maximum(largest[rows], shared.max(axis=1))
+        largest[chunk] = np.maximum(largest[chunk], shared.max(axis=0))
+
+    first = np.arange(count)
+    chunks = [slice(k, min(k + CHUNK_MAPS, len(binned))) for k in range(0, len(binned), CHUNK_MAPS)]
+    for chunk in chunks:
+        compare(first, chunk)
+    bound = largest[:count].max()
+    for chunk in reversed(chunks):  # what shares most comes first: maps of the highest entropy
         running = np.flatnonzero(largest <= bound)
-        shared = entropy[running, None] + entropy[chunk] - _joint_entropies(binned, running, chunk, bins)
-        shared[running[:, None] == np.arange(chunk.start, chunk.stop)] = 0
-        largest[running] = np.maximum(largest[running], shared.max(axis=1))
+        compare(running[running >= count], chunk)
     ranked = np.empty(len(binned))
     ranked[order] = largest
     return np.sort(usable[np.argsort(ranked, kind="stable")[:count]])

@@ -7,7 +7,6 @@ why samples are kept here and not by the tracker.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,18 +16,11 @@ from edge_tracker.backbones.base import Backbone
 from edge_tracker.dcf.grid import Grid
 from edge_tracker.fsnet.classifier import Array, Layers, Sgd, descend, gradients, scores, still
 from edge_tracker.fsnet.roi_align import roi_align, roi_pool
+from edge_tracker.fsnet.selection import Chosen
 
 Places = NDArray[np.intp]
 Maps = Any  # of one crop, kept as the network likes
 Rows = Any  # (m, D) pooled features of boxes, likewise
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The maps of one tap that are used."""
-
-    channels: NDArray[np.intp]
-    gain: float  # they are multiplied by this
 
 
 class Network(Protocol):

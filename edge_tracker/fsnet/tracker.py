@@ -17,9 +17,9 @@ from edge_tracker.fsnet.box_regression import ridge_regression
 from edge_tracker.fsnet.classifier import gaussian_layers
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.fine_tuning import FineTuning, Rule
-from edge_tracker.fsnet.mutual_information import least_shared, usable_maps
-from edge_tracker.fsnet.network import Chosen, Maps, Network, Rows
-from edge_tracker.fsnet.pretrained import Pretrained
+from edge_tracker.fsnet.network import Maps, Network, Rows
+from edge_tracker.fsnet.pretrained import CELLS, Pretrained
+from edge_tracker.fsnet.selection import choose
 from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, is_plain
 from edge_tracker.track import Track, TrackState
@@ -124,28 +124,11 @@ class FsnetTracker:
     def _choose(self, patch: NDArray[np.uint8]) -> None:
         """Select the maps of this target (III-D) and begin its classifier."""
         c = self.config
-        taps = self.network.taps(patch)
-        cells = min(tap.shape[0] for tap in taps), min(tap.shape[1] for tap in taps)
-        # One grid for all, the coarsest: the mean of the finer ones' cells.
-        maps = np.concatenate(
-            [np.asarray(_resized(tap, cells), np.float32).reshape(cells[0] * cells[1], -1) for tap in taps], axis=1
-        )
-        if c.selection == "mi":
-            kept = least_shared(maps, c.maps)
-        else:
-            kept = usable_maps(maps)
-            if c.selection == "random" and len(kept) > c.maps:
-                kept = np.sort(self._random.choice(kept, c.maps, replace=False))
-        ends = np.cumsum([tap.shape[-1] for tap in taps])
-        chosen = []
-        for tap, end in zip(taps, ends, strict=True):
-            first = end - tap.shape[-1]
-            channels = kept[(kept >= first) & (kept < end)] - first
-            chosen.append(Chosen(channels, 1 / max(1e-6, float(np.sqrt(np.square(tap).mean())))))
+        chosen = choose(self.network.taps(patch), c.selection, c.maps, self._random)
         if self._pretrained is not None:
             layers = self._pretrained.layers([use.channels for use in chosen], self._random)
         else:
-            layers = gaussian_layers(9 * len(kept), c.hidden, self._random)
+            layers = gaussian_layers(CELLS * sum(len(use.channels) for use in chosen), c.hidden, self._random)
         self.network.start(chosen, layers, self._memory.capacity)
 
     def _view(
@@ -217,14 +200,6 @@ class FsnetTracker:
         k = window.side / self.config.input_side
         x, y, w, h = (float(v) * k for v in box)
         return x + window.x, y + window.y, w, h
-
-
-def _resized(tap: NDArray[np.float32], cells: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W, C) -> (*cells, C) where the sides are multiples: means of what falls into each."""
-    height, width, channels = tap.shape
-    rows, columns = height // cells[0], width // cells[1]
-    part = tap[: rows * cells[0], : columns * cells[1]]
-    return part.reshape(cells[0], rows, cells[1], columns, channels).mean(axis=(1, 3))
 
 
 def _deltas(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
