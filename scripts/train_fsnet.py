@@ -48,6 +48,7 @@ SCENES = (
     r"SegTrack_bmx|DAVIS_bmx", r"hummingbird", r"monkeydog", r"TLD_pedestrian", r"UAV_truck4", r"UAV_person1[12]",
     r"UAV_wakeboard", r"DAVIS_drift", r"DAVIS_horsejump", r"CDnet_highway", r"TUD_Campus",
 )  # fmt: skip
+MASKED = "masks."  # before the name of a video with masks
 PLACE, ZOOM = 0.5, 0.15  # of the window around the true box: standard deviations, of the sides, of log size
 FRAMES, POSITIVES, NEGATIVES, POOL = 8, 4, 12, 36  # of a visit: frames; boxes of each; negatives before mining
 
@@ -79,7 +80,8 @@ class Video:
 
 
 def scene_of(name: str) -> str:
-    """The scene of a video."""
+    """The scene of a video; the same video may be there with boxes and with masks."""
+    name = name.removeprefix(MASKED)
     for pattern in SCENES:
         if re.search(pattern, name):
             return pattern
@@ -323,7 +325,7 @@ def run(options: argparse.Namespace) -> None:
     backbone = load_backbone(find_model(options.model, options.models_dir, "onnxruntime"), "onnxruntime", 1, PURPOSES,
                              config.input_side)  # fmt: skip
     clips = [(task.name, list(task.frames), task.boxes) for task in read_tasks(options.data)]
-    clips += [(f"masks.{name}", frames, boxes) for name, frames, boxes in
+    clips += [(MASKED + name, frames, boxes) for name, frames, boxes in
               (masked_clips(options.masks) if options.masks else [])]  # fmt: skip
     if options.hold_out:
         left_out = held_out([name for name, _, _ in clips], options.hold_out)
