@@ -1,35 +1,67 @@
-"""The errors this package raises on purpose. Each message says what was wrong and what to do, in one line."""
+"""The errors this package raises on purpose, grouped by what the caller can do.
+
+    EdgeTrackerError      base; the command line prints it as one line and exits with 2
+      UsageError          ask the user: a setting, box, image, path or name is wrong
+      TransientError      try again: a camera, stream or broker has gone away
+      FileError           a file is not what it says it is: replace it
+
+Each message says what was wrong and what to do, in one line.
+"""
 
 
 class EdgeTrackerError(Exception):
-    """Base of all errors of this package; the command line prints it as one line and exits with 2."""
+    """Base of all errors of this package."""
 
 
-class ConfigError(EdgeTrackerError, ValueError):
-    """A setting is out of its range."""
+class UsageError(EdgeTrackerError):
+    """What was asked for cannot be done; the same call will fail again."""
 
 
-class BoxError(EdgeTrackerError, ValueError):
+class TransientError(EdgeTrackerError):
+    """Something outside has gone away; the same call may succeed later."""
+
+
+class FileError(EdgeTrackerError):
+    """A file is missing, broken, or not what it claims to be."""
+
+
+class ConfigError(UsageError, ValueError):
+    """A setting has the wrong type, is out of its range, or does not exist."""
+
+
+class BoxError(UsageError, ValueError):
     """A box is not four finite numbers with a positive size that overlap the image."""
 
 
-class ImageError(EdgeTrackerError, ValueError):
+class ImageError(UsageError, ValueError):
     """An image is not uint8 with one, three or four channels."""
 
 
-class ModelError(EdgeTrackerError):
-    """A model or weights file is missing, broken, or not what was asked for."""
-
-
 class SourceError(EdgeTrackerError):
-    """A video, image folder or camera cannot be opened or stopped delivering."""
+    """A video, image folder, stream or camera delivers no frame."""
 
 
-class OutputError(EdgeTrackerError):
-    """A result file cannot be written."""
+class SourceMissing(SourceError, UsageError):
+    """There is no such source, or nothing in it can be decoded."""
 
 
-class DatasetError(EdgeTrackerError):
+class SourceLost(SourceError, TransientError):
+    """A source that delivered frames has stopped, or does not answer at the moment."""
+
+
+class OutputError(UsageError):
+    """A result cannot be written."""
+
+
+class OutputLost(OutputError, TransientError):
+    """A network output is away at the moment."""
+
+
+class ModelError(FileError):
+    """A model, head or weights file is missing, broken, or not what was asked for."""
+
+
+class DatasetError(FileError):
     """A folder of sequences is missing, empty or has unreadable ground truth."""
 
 
