@@ -30,15 +30,15 @@ from tqdm import tqdm
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import Box
-from edge_tracker.dcf.grid import Grid
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.fsnet import samples
-from edge_tracker.fsnet.config import FsnetConfig
-from edge_tracker.fsnet.network import in_cells
+from edge_tracker.fsnet.config import FsnetConfig, MapSettings
+from edge_tracker.fsnet.network import grids_of, in_cells
 from edge_tracker.fsnet.pretrained import CELLS, Pretrained, write_pretrained
 from edge_tracker.fsnet.roi_align import roi_align
 from edge_tracker.fsnet.selection import choose, root_mean_square
+from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop
 from edge_tracker.video.sources import read_image
 
@@ -146,7 +146,7 @@ def gather(
         taps.append([(tap / size).astype(np.float16) for tap, size in zip(seen, sizes, strict=True)])
         on_crop.append(box)
     usable, chosen = (
-        tuple(use.channels for use in choose(maps, how, config.maps, random)) for how in ("all", "mi")
+        tuple(use.channels for use in choose(maps, how, config.maps.count, random)) for how in ("all", "mi")
     )
     return Video(name, tuple(np.stack(tap) for tap in zip(*taps, strict=True)), np.array(on_crop), usable, chosen)
 
@@ -164,8 +164,7 @@ def fresh_state(channels: Sequence[int], recipe: Recipe, device: str) -> State:
     generator = torch.Generator().manual_seed(recipe.seed)
     deviation = math.sqrt(2 / (CELLS * sum(channels)))
     weights = {
-        f"w4.{i}": deviation * torch.randn(CELLS, c, recipe.hidden, generator=generator)
-        for i, c in enumerate(channels)
+        f"w4.{i}": deviation * torch.randn(CELLS, c, recipe.hidden, generator=generator) for i, c in enumerate(channels)
     }
     weights["b4"] = torch.zeros(recipe.hidden)
     weights["w5"] = math.sqrt(2 / recipe.hidden) * torch.randn(recipe.hidden, recipe.hidden, generator=generator)
@@ -185,9 +184,7 @@ class Visit:
         channels = self._channels(video, random)
         rows = self._rows(video, channels, random)
         state, r = self.state, self.recipe
-        factors = [
-            math.sqrt(tap.shape[-1] / max(1, len(used))) for tap, used in zip(video.taps, channels, strict=True)
-        ]
+        factors = [math.sqrt(tap.shape[-1] / max(1, len(used))) for tap, used in zip(video.taps, channels, strict=True)]
         used = [torch.from_numpy(part).to(self.device) for part in channels]
         parts = [state.weights[f"w4.{i}"][:, part] for i, part in enumerate(used)]
         shared = {name: state.weights[name] for name in ("b4", "w5", "b5")}
@@ -257,7 +254,7 @@ class Visit:
             )
             rows = np.concatenate(
                 [
-                    roi_align(tap[frame][..., used].astype(np.float32), in_cells(boxes, grid), self.config.points)
+                    roi_align(tap[frame][..., used].astype(np.float32), in_cells(boxes, grid), self.config.maps.points)
                     for tap, used, grid in zip(video.taps, channels, self.grids, strict=True)
                     if len(used)
                 ],
@@ -319,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     check_output(options.output, ".safetensors")
     recipe = Recipe(cycles=options.cycles, maps=options.maps, rate=options.rate, seed=options.seed)
-    config = FsnetConfig(maps=options.maps or FsnetConfig.maps)
+    config = FsnetConfig(maps=MapSettings(count=options.maps or MapSettings.count))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     backbone = load_backbone(find_model(options.model, options.models_dir, "onnxruntime"), "onnxruntime", 1, PURPOSES,
@@ -336,7 +333,7 @@ def run(options: argparse.Namespace) -> None:
     if not videos:
         raise DatasetError("the videos hold no target that can be seen in two frames")
     print(f"{len(videos)} videos in {time.monotonic() - start:.0f} s", flush=True)
-    grids = [Grid.of(tap, config.input_side) for tap in backbone.info.taps]
+    grids = grids_of(backbone.info)
     state = train(videos, grids, recipe, config, options.device, options.output.with_suffix(".checkpoint"))
     weights = {name: value.cpu().numpy() for name, value in state.weights.items()}
     pretrained = Pretrained(

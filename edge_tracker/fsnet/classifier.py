@@ -94,9 +94,7 @@ def gradients(
     d4 *= first > 0
     if masks is not None:
         d4 *= masks[0]
-    return loss, Layers(
-        rows.T @ d4, d4.sum(axis=0), first.T @ d5, d5.sum(axis=0), second.T @ d6, d6.sum(axis=0)
-    )
+    return loss, Layers(rows.T @ d4, d4.sum(axis=0), first.T @ d5, d5.sum(axis=0), second.T @ d6, d6.sum(axis=0))
 
 
 def descend(layers: Layers, velocity: Layers, gradient: Layers, rate: float, sgd: Sgd) -> None:

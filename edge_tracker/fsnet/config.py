@@ -1,48 +1,75 @@
-"""Settings of FSNet: immutable, checked when made."""
+"""Settings of FSNet: immutable, in groups, checked when made. By the paper's names where it has them; chosen on
+training sequences, docs/fsnet.md."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.errors import ConfigError
+from edge_tracker.settings import Above, Between, check
 
-SELECTIONS = ("mi", "random", "all")
-POOLINGS = ("align", "pool")
+Selection = Literal["mi", "random", "all"]
+Pooling = Literal["align", "pool"]
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """Which maps a target uses, and how boxes are pooled from them."""
+
+    count: Annotated[int, Between(1, 8192), "maps that are kept"] = 128
+    selection: Annotated[Selection, "by mutual information, at random, or all maps"] = "mi"
+    pooling: Annotated[Pooling, "max-RoIAlign, or RoIPool"] = "align"
+    points: Annotated[int, Between(1, 8), "of RoIAlign along each side of a bin"] = 2
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """When and how long the classifier is fine-tuned (III-E), and what it remembers."""
+
+    m: Annotated[float, Between(-100, 100), "score above which a frame is learned, below which fine-tuning begins"] = (
+        0.0
+    )
+    loss_enough: Annotated[float | None, "l, the loss at which a fine-tuning ends; none: after all iterations"] = 0.01
+    iterations: Annotated[int, Between(1, 1000), "of a fine-tuning at most"] = 10
+    iterations_first: Annotated[int, Between(1, 10_000), "the same in frame 1"] = 40
+    rate: Annotated[float, Above(0), "of gradient descent"] = 0.0075
+    rate_first: Annotated[float, Above(0), "the same in frame 1"] = 0.005
+    dropout: Annotated[float, Between(0, 0.9), "share of fc4's and fc5's outputs dropped"] = 0.0
+    long_every: Annotated[int, Between(1, 10_000), "frames between fine-tunings whatever the score"] = 10
+    long_frames: Annotated[int, Between(1, 1000), "last frames whose positives are remembered"] = 100
+    negative_frames: Annotated[int, Between(1, 1000), "last frames whose negatives are remembered"] = 30
+    short_frames: Annotated[int, Between(0, 1000), "last frames whose positives serve at a low score"] = 20
+    per_frame: Annotated[int, Between(1, 1000), "iterations done in one frame: a fine-tuning is spread"] = 2
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
 class FsnetConfig:
-    """Settings of FSNet, by the paper's names where it has them; chosen on training sequences, docs/fsnet.md.
+    """Settings of FSNet. Raises ConfigError where a value has the wrong type or is out of range."""
 
-    Raises ConfigError where a value is out of range.
-    """
-
-    maps: int = 128  # that are kept
-    selection: str = "mi"  # by mutual information, at random, or all maps
-    pooling: str = "align"  # max-RoIAlign, or RoIPool
-    points: int = 2  # of RoIAlign, along each side of a bin
-    window: float = 5.0  # side of what is looked at, over sqrt(w h)
-    input_side: int = 320  # of it as the backbone sees it, pixels
-    hidden: int = 512  # outputs of fc4 and fc5
-    dropout: float = 0.0  # while tracking
-    candidates: int = 256
-    spread: float = 0.3  # of the candidates, standard deviation over the mean side
-    size_spread: float = 0.05  # of log size
-    averaged: int = 5  # the mean of so many best candidates is taken
-    m: float = 0.0  # score from which a frame is learned, under which the classifier is fine-tuned
-    l: float | None = 0.01  # noqa: E741  # loss under which a fine-tuning ends; None: never before its iterations
-    iterations: int = 10  # of a fine-tuning, at most
-    iterations_first: int = 40  # likewise in frame 1
-    rate_first: float = 0.005  # of SGD in frame 1
-    rate: float = 0.0075  # later
-    long_every: int = 10  # frames, of a fine-tuning whatever the score
-    long_frames: int = 100  # whose positives are remembered
-    negative_frames: int = 30  # whose negatives are remembered
-    short_frames: int = 20  # whose positives a fine-tuning at a low score takes
-    iterations_per_frame: int = 2  # of a fine-tuning: it is spread over frames
-    box_ridge: float = 0.1  # of the bounding-box regression
-    seed: int = 0
+    window: Annotated[float, Between(2, 20), "side of the square that is looked at, over sqrt(w h)"] = 5.0
+    input_side: Annotated[int, Between(64, 4096), "of it as the backbone sees it, pixels"] = 320
+    candidates: Annotated[int, Between(1, 100_000), "boxes that are judged in a frame"] = 256
+    spread: Annotated[float, Above(0), "standard deviation of their centres, of the mean side"] = 0.3
+    size_spread: Annotated[float, Between(0, 1), "the same of their log sizes"] = 0.05
+    averaged: Annotated[int, Between(1, 100_000), "best candidates whose mean is taken"] = 5
+    hidden: Annotated[int, Between(1, 8192), "outputs of fc4 and fc5 where they are not pre-trained"] = 512
+    box_ridge: Annotated[float, Above(0), "regularisation of the box regression"] = 0.1
+    maps: MapSettings = field(default_factory=MapSettings)
+    tuning: TuningSettings = field(default_factory=TuningSettings)
+    belief: BeliefSettings = field(default_factory=BeliefSettings)
+    seed: Annotated[int, Between(0, 2**63 - 1), "random seed"] = 0
 
     def __post_init__(self) -> None:
-        if self.selection not in SELECTIONS or self.pooling not in POOLINGS:
-            raise ConfigError("selection or pooling is unknown")
+        check(self)
+        if self.input_side % 32:
+            raise ConfigError(f"input_side is a multiple of 32, not {self.input_side}")
+        if self.averaged > self.candidates:
+            raise ConfigError(f"averaged is at most candidates, {self.candidates}, not {self.averaged}")

@@ -58,7 +58,7 @@ def least_shared(maps: NDArray[np.float32], count: int, bins: int = BINS) -> NDA
         shared = entropy[rows, None] + entropy[chunk] - _joint_entropies(binned, rows, chunk, bins)
         shared[rows[:, None] == np.arange(chunk.start, chunk.stop)] = 0
         largest[rows] = np.maximum(largest[rows], shared.max(axis=1))
-        largest[chunk] = np.maximum(largest[chunk], shared.max(axis=0))
+        largest[chunk] = np.maximum(largest[chunk], shared.max(axis=0, initial=0))
 
     first = np.arange(count)
     chunks = [slice(k, min(k + CHUNK_MAPS, len(binned))) for k in range(0, len(binned), CHUNK_MAPS)]
@@ -85,9 +85,7 @@ def _entropies(binned: NDArray[np.intp], bins: int) -> NDArray[np.float64]:
     return np.log(n) - _n_log_n(n)[counts].reshape(count, bins).sum(axis=1) / n
 
 
-def _joint_entropies(
-    binned: NDArray[np.intp], rows: NDArray[np.intp], chunk: slice, bins: int
-) -> NDArray[np.float64]:
+def _joint_entropies(binned: NDArray[np.intp], rows: NDArray[np.intp], chunk: slice, bins: int) -> NDArray[np.float64]:
     """Of the pairs of each of the maps `rows` with each of a run of maps, in nats: (rows, chunk)."""
     n = binned.shape[1]
     terms = _n_log_n(n)

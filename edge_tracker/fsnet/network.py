@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import Backbone
-from edge_tracker.dcf.grid import Grid
+from edge_tracker.backbones.base import Backbone, BackboneInfo
 from edge_tracker.fsnet.classifier import Array, Layers, Sgd, descend, gradients, scores, still
 from edge_tracker.fsnet.roi_align import roi_align, roi_pool
 from edge_tracker.fsnet.selection import Chosen
+from edge_tracker.grid import Grid
 
 Places = NDArray[np.intp]
 Maps = Any  # of one crop, kept as the network likes
@@ -80,7 +80,7 @@ class NumpyNetwork:
         random: np.random.Generator | None = None,
     ) -> None:
         self._backbone = backbone
-        self._grids = [Grid.of(tap, backbone.info.input_side) for tap in backbone.info.taps]
+        self._grids = grids_of(backbone.info)
         self._pool: Callable[[NDArray[np.float32], NDArray[np.float64]], Array] = (
             roi_pool if pooling == "pool" else lambda features, boxes: roi_align(features, boxes, points)
         )
@@ -137,15 +137,18 @@ class NumpyNetwork:
         return dropout_masks(self._random, count, self._layers.w5.shape[0], self._dropout)
 
 
-def dropout_masks(
-    random: np.random.Generator, count: int, hidden: int, rate: float
-) -> tuple[Array, Array] | None:
+def dropout_masks(random: np.random.Generator, count: int, hidden: int, rate: float) -> tuple[Array, Array] | None:
     """0 where an answer of fc4, of fc5 is dropped, else 1 / (1 - rate): (count, hidden) each; None at rate 0."""
     if rate == 0:
         return None
     kept = random.random((2, count, hidden), dtype=np.float32) >= rate
     first, second = kept.astype(np.float32) / np.float32(1 - rate)
     return first, second
+
+
+def grids_of(info: BackboneInfo) -> list[Grid]:
+    """Of the taps, in their order."""
+    return [Grid.over(info.input_side, tap.stride, tap.receptive_offset_px) for tap in info.taps]
 
 
 def in_cells(boxes: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:

@@ -44,7 +44,9 @@ class Pretrained:
         for weights, used in zip(self.w4, channels, strict=True):
             factor = math.sqrt(weights.shape[1] / max(1, len(used)))
             parts.append((weights[:, used] * np.float32(factor)).reshape(-1, self.hidden))
-        return Layers(np.concatenate(parts), self.b4.copy(), self.w5.copy(), self.b5.copy(), *fresh_fc6(self.hidden, random))
+        return Layers(
+            np.concatenate(parts), self.b4.copy(), self.w5.copy(), self.b5.copy(), *fresh_fc6(self.hidden, random)
+        )
 
 
 def write_pretrained(path: Path, pretrained: Pretrained) -> None:

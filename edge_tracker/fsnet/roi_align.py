@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.dcf.box_regression import sample
+from edge_tracker.roi import sample
 
 BINS, POINTS = 3, 2  # along each side: of a box, and sampled in each bin
 CHUNK_BOXES = 32  # sampled at once, so that they stay in the cache

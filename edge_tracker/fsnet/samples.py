@@ -52,14 +52,27 @@ def negatives(
     close = round(near * count)
     parts = []
     if close:
-        parts.append(
-            _accepted(box, close, lambda n: around(box, n, 0.7, 0.3, random, 0.2), lambda o: o < NEGATIVE_IOU)
-        )
+        parts.append(_accepted(box, close, lambda n: around(box, n, 0.7, 0.3, random, 0.2), lambda o: o < NEGATIVE_IOU))
     if count > close:
         parts.append(
             _accepted(box, count - close, lambda n: anywhere(box, n, area, 0.6, random), lambda o: o < NEGATIVE_IOU)
         )
     return np.concatenate(parts)
+
+
+def drawn(
+    box: Box, positive: int, negative: int, area: tuple[float, float, float, float], random: np.random.Generator
+) -> Boxes:
+    """Boxes to be learned: first the positives, then the negatives, of which half lie anywhere in `area`."""
+    return np.concatenate([positives(box, positive, random), negatives(box, negative, area, random)])
+
+
+def lattice(box: Box, reach: float, pitch: float) -> Boxes:
+    """Boxes of the size of `box` on a grid around it that is `reach` wide and high, `pitch` sides from one to the next."""
+    x, y, w, h = box
+    across, down = (np.arange(-n, n + 1) * pitch * s for s in (w, h) for n in (int(reach / 2 / (pitch * s)),))
+    dx, dy = (part.ravel() for part in np.meshgrid(across, down))
+    return np.stack([x + dx, y + dy, np.full_like(dx, w), np.full_like(dy, h)], axis=1)
 
 
 def _accepted(

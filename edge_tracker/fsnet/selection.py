@@ -19,9 +19,7 @@ class Chosen:
     gain: float  # they are multiplied by this
 
 
-def choose(
-    taps: Sequence[NDArray[np.float32]], how: str, count: int, random: np.random.Generator
-) -> list[Chosen]:
+def choose(taps: Sequence[NDArray[np.float32]], how: str, count: int, random: np.random.Generator) -> list[Chosen]:
     """Of all maps of frame 1, (H, W, C) of each tap, `count` by mutual information ("mi") or at "random", or "all".
 
     The paper has maps of one layer; of several taps each gives its share of `count`, for its maps are compared on its
