@@ -1,6 +1,6 @@
 """Pre-train fc4 and fc5 of FSNet on many videos, one fc6 for each (multi-domain training, III-C).
 
-    python scripts/train_fsnet.py --model edge-small --data TRAIN_DIR --masks MASKS_VIDEO_DIR --output edge-small.fsnet.safetensors
+    python scripts/train_fsnet.py --data TRAIN_DIR --masks MASKS_VIDEO_DIR --output edge-small.fsnet.safetensors
 
 Each cycle visits every video once: boxes of some of its frames, positives and hard negatives, through the shared layers
 and its own fc6. In each visit a part of the maps is used (`--maps`, half of the time chosen by mutual information, as
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -98,7 +99,7 @@ def held_out(names: Sequence[str], fold: str) -> frozenset[str]:
 
 
 def masked_clips(folder: Path) -> list[tuple[str, list[Path], NDArray[np.float64]]]:
-    """Videos with a mask beside each frame: `<Name>/00000.jpg`, `.png` -> names, frames, boxes (n, 4) around the masks."""
+    """Videos with a mask beside each frame, `<Name>/00000.jpg` and `.png`: their names, frames, boxes (n, 4)."""
     found = []
     for clip in sorted(path for path in folder.iterdir() if path.is_dir()):
         frames, boxes = [], []
@@ -127,7 +128,8 @@ def gather(
     if len(visible) < 2:
         return None
     random = np.random.default_rng([recipe.seed, *name.encode()])
-    taps, on_crop = [], []
+    taps: list[list[NDArray[np.float16]]] = []
+    on_crop = []
     maps: list[NDArray[np.float32]] = []
     for index in visible[np.linspace(0, len(visible) - 1, recipe.frames).round().astype(int)]:
         x, y, w, h = boxes[index]
@@ -207,15 +209,15 @@ class Visit:
         labels = torch.zeros(len(batch), dtype=torch.long, device=self.device)
         labels[:positives] = 1
         loss = torch.nn.functional.cross_entropy(scores(batch, r.dropout), labels)
-        loss.backward()
+        gradients = torch.autograd.grad(loss, leaves)
         with torch.no_grad():
-            for i, (part, leaf) in enumerate(zip(used, leaves[:count], strict=True)):
-                speed = r.momentum * state.speeds[f"w4.{i}"][:, part] - rate * (leaf.grad + r.decay * leaf)
+            for i, (part, leaf, change) in enumerate(zip(used, leaves[:count], gradients[:count], strict=True)):
+                speed = r.momentum * state.speeds[f"w4.{i}"][:, part] - rate * (change + r.decay * leaf)
                 state.speeds[f"w4.{i}"][:, part] = speed
                 state.weights[f"w4.{i}"][:, part] = leaf + speed
             others = [(state.weights[name], state.speeds[name]) for name in shared] + [(w6, v6), (b6, u6)]
-            for (value, speed), leaf in zip(others, leaves[count:], strict=True):
-                speed.mul_(r.momentum).sub_(rate * (leaf.grad + r.decay * value))
+            for (value, speed), change in zip(others, gradients[count:], strict=True):
+                speed.mul_(r.momentum).sub_(rate * (change + r.decay * value))
                 value.add_(speed)
         return float(loss.detach())
 
@@ -285,8 +287,8 @@ def train(videos: Sequence[Video], grids: Sequence[Grid], recipe: Recipe, config
         losses = [visit(videos[i], rate, random) for i in random.permutation(len(videos))]
         progress.set_postfix(loss=f"{np.mean(losses):.4f}")
         if (cycle + 1) % 10 == 0 or cycle + 1 == recipe.cycles:
-            content = {"key": key, "cycle": cycle + 1, "weights": state.weights, "speeds": state.speeds}
-            write_whole(checkpoint, lambda path, c=content: torch.save({**c, "branches": state.branches}, path))
+            content = {"key": key, "cycle": cycle + 1, **vars(state)}
+            write_whole(checkpoint, partial(torch.save, content))
             print(f"cycle {cycle + 1}: loss {np.mean(losses):.4f}", flush=True)
     return state
 
@@ -328,7 +330,10 @@ def run(options: argparse.Namespace) -> None:
         left_out = held_out([name for name, _, _ in clips], options.hold_out)
         clips = [clip for clip in clips if clip[0] not in left_out]
     start = time.monotonic()
-    gathered = [gather(backbone, *clip, recipe, config) for clip in tqdm(clips, desc="videos", disable=None)]
+    gathered = [
+        gather(backbone, name, frames, boxes, recipe, config)
+        for name, frames, boxes in tqdm(clips, desc="videos", disable=None)
+    ]
     videos = [video for video in gathered if video is not None]
     if not videos:
         raise DatasetError("the videos hold no target that can be seen in two frames")

@@ -36,7 +36,7 @@ class Sgd:
 
 
 def gaussian_layers(inputs: int, hidden: int, random: np.random.Generator) -> Layers:
-    """Fresh weights: Gaussian; of fc4 and fc5 such that the size of what passes is kept (He et al. 2015), of fc6 .01."""
+    """Fresh Gaussian weights: fc4 and fc5 keep the size of what passes (He et al. 2015), fc6 has a deviation of .01."""
 
     def layer(fan_in: int, fan_out: int, deviation: float) -> tuple[Array, Array]:
         weights = random.standard_normal((fan_in, fan_out), dtype=np.float32) * np.float32(deviation)

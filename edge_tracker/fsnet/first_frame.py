@@ -63,7 +63,7 @@ def learn_views(
         which = np.arange(len(boxes))
         network.keep(pooled, which[:VIEW_POSITIVES], positives[number * VIEW_POSITIVES :][:VIEW_POSITIVES])
         network.keep(pooled, which[VIEW_POSITIVES:], negatives[number * VIEW_NEGATIVES :][:VIEW_NEGATIVES])
-        boxes = samples.around(on_crop, 4 * VIEW_BOXES, 0.12, 0.12, random, 0.15)
+        boxes = samples.jittered(on_crop, 4 * VIEW_BOXES, 0.12, 0.13, random)
         boxes = boxes[iou(boxes, np.array(on_crop)) > REGRESSED_IOU][:VIEW_BOXES]
         rows.append(network.fetch(network.pool(maps, boxes)))
         errors.append(deltas(boxes, np.array(on_crop)))

@@ -74,8 +74,8 @@ def least_shared(maps: NDArray[np.float32], count: int, bins: int = BINS) -> NDA
 
 
 def _n_log_n(n: int) -> NDArray[np.float64]:
-    counts = np.arange(n + 1)
-    return counts * np.log(np.maximum(counts, 1))
+    counts = np.arange(n + 1, dtype=np.float64)
+    return np.asarray(counts * np.log(np.maximum(counts, 1)))
 
 
 def _entropies(binned: NDArray[np.intp], bins: int) -> NDArray[np.float64]:

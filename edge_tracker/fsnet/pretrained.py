@@ -1,4 +1,4 @@
-"""fc4 and fc5 pre-trained over many videos (III-C), for all maps of one backbone: a file, and the part a target takes."""
+"""fc4 and fc5 pre-trained over many videos for all maps of a backbone (III-C): their file, and a target's part."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Fixed-size features of many boxes on one set of maps: max-RoIAlign and, as its ablation, RoIPool (III-B, Fig. 2, 8).
 
-ONNX's own RoiAlign is no oracle for the first: its mode "max" takes the largest *weighted corner* of all points, not the
-largest interpolated value (onnxruntime issue 6146).
+ONNX's own RoiAlign is no oracle for the first: its mode "max" takes the largest *weighted corner* of all points, not
+the largest interpolated value (onnxruntime issue 6146).
 """
 
 from __future__ import annotations

@@ -18,21 +18,29 @@ POSITIVE_IOU, NEGATIVE_IOU = 0.7, 0.5  # t1, t2
 MOST_DRAWS = 6  # before what is too few is filled up by what there is
 
 
-def around(box: Box, count: int, place: float, size: float, random: np.random.Generator, aspect: float = 0.0) -> Boxes:
-    """Gaussian boxes around `box`: centres by `place` of the mean side, log sizes by `size`, log aspects by `aspect`."""
+def around(box: Box, count: int, place: float, size: float, random: np.random.Generator) -> Boxes:
+    """Gaussian boxes of the shape of `box` around it: centres by `place` of its mean side, log sizes by `size`."""
+    x, y, w, h = box
+    draws = random.standard_normal((count, 3))
+    reach, grow = place * (w + h) / 2, np.exp(size * draws[:, 2])
+    cx, cy = x + w / 2 + reach * draws[:, 0], y + h / 2 + reach * draws[:, 1]
+    return np.stack([cx - w * grow / 2, cy - h * grow / 2, w * grow, h * grow], axis=1)
+
+
+def jittered(box: Box, count: int, place: float, size: float, random: np.random.Generator) -> Boxes:
+    """Gaussian boxes around `box`: centres by `place` of each side, log sizes and log aspects by `size`."""
     x, y, w, h = box
     draws = random.standard_normal((count, 4))
-    reach = place * (w + h) / 2
-    grow, stretch = size * draws[:, 2], aspect * draws[:, 3] / 2
+    grow, stretch = size * draws[:, 2], size * draws[:, 3] / 2
     wide, high = w * np.exp(grow + stretch), h * np.exp(grow - stretch)
-    cx, cy = x + w / 2 + reach * draws[:, 0], y + h / 2 + reach * draws[:, 1]
+    cx, cy = x + w / 2 + place * w * draws[:, 0], y + h / 2 + place * h * draws[:, 1]
     return np.stack([cx - wide / 2, cy - high / 2, wide, high], axis=1)
 
 
 def anywhere(
     box: Box, count: int, area: tuple[float, float, float, float], size: float, random: np.random.Generator
 ) -> Boxes:
-    """Boxes like `box`, log sizes evenly within `size`, whose centres lie evenly in `area` (left, top, width, height)."""
+    """Boxes like `box`, log sizes evenly within `size`, centres evenly in `area` (left, top, width, height)."""
     _, _, w, h = box
     draws = random.random((count, 3))
     grow = np.exp(size * (2 * draws[:, 2] - 1))
@@ -42,7 +50,7 @@ def anywhere(
 
 def positives(box: Box, count: int, random: np.random.Generator) -> Boxes:
     """Boxes that overlap `box` by an IoU above POSITIVE_IOU."""
-    return _accepted(box, count, lambda n: around(box, n, 0.1, 0.1, random, 0.1), lambda o: o > POSITIVE_IOU)
+    return _accepted(box, count, lambda n: jittered(box, n, 0.1, 0.1, random), lambda o: o > POSITIVE_IOU)
 
 
 def negatives(
@@ -52,7 +60,7 @@ def negatives(
     close = round(near * count)
     parts = []
     if close:
-        parts.append(_accepted(box, close, lambda n: around(box, n, 0.7, 0.3, random, 0.2), lambda o: o < NEGATIVE_IOU))
+        parts.append(_accepted(box, close, lambda n: jittered(box, n, 0.7, 0.3, random), lambda o: o < NEGATIVE_IOU))
     if count > close:
         parts.append(
             _accepted(box, count - close, lambda n: anywhere(box, n, area, 0.6, random), lambda o: o < NEGATIVE_IOU)
@@ -68,7 +76,7 @@ def drawn(
 
 
 def lattice(box: Box, reach: float, pitch: float) -> Boxes:
-    """Boxes of the size of `box` on a grid around it that is `reach` wide and high, `pitch` sides from one to the next."""
+    """Boxes of the size of `box` on a grid around it, `reach` wide and high, `pitch` sides from one to the next."""
     x, y, w, h = box
     across, down = (np.arange(-n, n + 1) * pitch * s for s in (w, h) for n in (int(reach / 2 / (pitch * s)),))
     dx, dy = (part.ravel() for part in np.meshgrid(across, down))

@@ -34,7 +34,7 @@ def test_it_brings_boxes_onto_the_target() -> None:
     maps = np.stack([np.exp(-((xs - a) ** 2 + (ys - b) ** 2) / 12) for a, b in random.uniform(4, 16, (24, 2))], axis=-1)
     maps = maps.astype(np.float32)
     truth = (8.0, 7.0, 5.0, 6.0)
-    first, unseen = (samples.around(truth, 200, 0.12, 0.12, random, 0.15) for _ in range(2))
+    first, unseen = (samples.jittered(truth, 200, 0.12, 0.13, random) for _ in range(2))
     weights, constants = ridge_regression(roi_align(maps, first), deltas(first, np.array(truth)), 0.1)
     corrected = moved(unseen, (roi_align(maps, unseen) @ weights + constants).astype(np.float64))
     before, after = iou(unseen, np.array(truth)), iou(corrected, np.array(truth))
