@@ -36,8 +36,8 @@ from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings
 from edge_tracker.fsnet.network import grids_of, in_cells
-from edge_tracker.fsnet.pretrained import CELLS, Pretrained, write_pretrained
-from edge_tracker.fsnet.roi_align import roi_align
+from edge_tracker.fsnet.pretrained import Pretrained, write_pretrained
+from edge_tracker.fsnet.roi_align import CELLS, roi_align
 from edge_tracker.fsnet.selection import choose, root_mean_square
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop

@@ -67,6 +67,14 @@ class Network(Protocol):
         ...
 
 
+class DeviceBackbone(Backbone, Protocol):
+    """A backbone whose maps may stay on the device that made them."""
+
+    def on_device(self, crop: NDArray[np.uint8]) -> list[Any]:
+        """crop (H, W, 3) uint8 BGR -> per tap a value (1, C, H, W) of the device."""
+        ...
+
+
 class NumpyNetwork:
     """On the CPU, in float32; the same bits from run to run where BLAS has one thread."""
 

@@ -15,9 +15,7 @@ from safetensors.numpy import save
 from edge_tracker.backbones.base import BackboneInfo
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.fsnet.classifier import Array, Layers, fresh_fc6
-from edge_tracker.fsnet.roi_align import BINS
-
-CELLS = BINS * BINS
+from edge_tracker.fsnet.roi_align import CELLS
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_tracker.roi import sample
 
 BINS, POINTS = 3, 2  # along each side: of a box, and sampled in each bin
+CELLS = BINS * BINS
 CHUNK_BOXES = 32  # sampled at once, so that they stay in the cache
 MOST_CHANNELS = 128  # that OpenCV 5 samples at once; of more it returns nonsense, without an error
 

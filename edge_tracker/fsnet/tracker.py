@@ -20,7 +20,8 @@ from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.fine_tuning import FineTuning, Rule
 from edge_tracker.fsnet.first_frame import VIEW_NEGATIVES, VIEW_POSITIVES, VIEWS, learn_views
 from edge_tracker.fsnet.network import Maps, Network, Rows
-from edge_tracker.fsnet.pretrained import CELLS, Pretrained
+from edge_tracker.fsnet.pretrained import Pretrained
+from edge_tracker.fsnet.roi_align import CELLS
 from edge_tracker.fsnet.selection import choose
 from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, is_plain

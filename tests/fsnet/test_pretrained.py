@@ -10,7 +10,8 @@ import pytest
 
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
 from edge_tracker.errors import ModelError
-from edge_tracker.fsnet.pretrained import CELLS, Pretrained, read_pretrained, write_pretrained
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
+from edge_tracker.fsnet.roi_align import CELLS
 
 TAPS = (Tap("deep", 16, (Layer("a", 6),)), Tap("shallow", 8, (Layer("b", 4),), "localisation"))
 INFO = BackboneInfo("toy", 64, TAPS)
