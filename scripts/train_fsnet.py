@@ -2,7 +2,7 @@
 
     python scripts/train_fsnet.py --data TRAIN_DIR --masks MASKS_VIDEO_DIR --output edge-small.fsnet.safetensors
 
-Each cycle visits every video once: boxes of some of its frames, positives and hard negatives, through the shared layers
+Each cycle visits every video once: boxes of some of its frames, positives and negatives, through the shared layers
 and its own fc6. In each visit a part of the maps is used (`--maps`, half of the time chosen by mutual information, as
 tracking does, else at random), for a target will use only some of them; 0 takes all, as the paper. An interrupted
 training goes on from `<output>.checkpoint`. `--hold-out 0/2` leaves out every second scene, to choose settings on.
@@ -51,7 +51,7 @@ SCENES = (
 )  # fmt: skip
 MASKED = "masks."  # before the name of a video with masks
 PLACE, ZOOM = 0.5, 0.15  # of the window around the true box: standard deviations, of the sides, of log size
-FRAMES, POSITIVES, NEGATIVES, POOL = 8, 4, 12, 36  # of a visit: frames; boxes of each; negatives before mining
+FRAMES, POSITIVES, NEGATIVES = 8, 4, 12  # of a visit: frames; boxes of each that are learned
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Recipe:
     dropout: float = 0.5
     hidden: int = 512
     frames: int = 12  # kept of each video
+    mined: int = 1  # times as many negatives are drawn, the hardest are learned
     seed: int = 0
 
 
@@ -202,10 +203,12 @@ class Visit:
             return hidden @ last + bias
 
         positives = FRAMES * POSITIVES
-        with torch.no_grad():
-            found = scores(rows[positives:], 0.0)
-        hardest = (found[:, 1] - found[:, 0]).topk(FRAMES * NEGATIVES).indices + positives
-        batch = torch.cat([rows[:positives], rows[hardest]])
+        batch = rows
+        if r.mined > 1:
+            with torch.no_grad():
+                found = scores(rows[positives:], 0.0)
+            hardest = (found[:, 1] - found[:, 0]).topk(FRAMES * NEGATIVES).indices + positives
+            batch = torch.cat([rows[:positives], rows[hardest]])
         labels = torch.zeros(len(batch), dtype=torch.long, device=self.device)
         labels[:positives] = 1
         loss = torch.nn.functional.cross_entropy(scores(batch, r.dropout), labels)
@@ -251,7 +254,7 @@ class Visit:
             boxes = np.concatenate(
                 [
                     samples.positives(box, POSITIVES, random),
-                    samples.negatives(box, POOL, (0.0, 0.0, side, side), random),
+                    samples.negatives(box, self.recipe.mined * NEGATIVES, (0.0, 0.0, side, side), random),
                 ]
             )
             rows = np.concatenate(
@@ -303,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hold-out", metavar="K/N", help="leave out every N-th scene, from the K-th")
     parser.add_argument("--cycles", type=int, default=Recipe.cycles)
     parser.add_argument("--maps", type=int, default=Recipe.maps, help="used in one visit; 0: all")
+    parser.add_argument("--mined", type=int, default=Recipe.mined, help="times as many negatives are drawn as learned")
     parser.add_argument("--rate", type=float, default=Recipe.rate)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--device", default="cpu")
@@ -317,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     check_output(options.output, ".safetensors")
-    recipe = Recipe(cycles=options.cycles, maps=options.maps, rate=options.rate, seed=options.seed)
+    recipe = Recipe(cycles=options.cycles, maps=options.maps, mined=options.mined, rate=options.rate, seed=options.seed)
     config = FsnetConfig(maps=MapSettings(count=options.maps or MapSettings.count))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -180,7 +180,7 @@ class FsnetTracker:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
         on_crop = self._on_crop(self.box, view.window)
-        probability = self._confidence.probability(self._score, self._colours.likeness(view.patch, on_crop))
+        probability = self._probability(view, on_crop, self._score)
         if belief.believed and self._score > self._config.tuning.m:
             self._look = view.patch, on_crop
             self._colours.learn(view.patch, on_crop, COLOUR_RATE)
@@ -216,9 +216,12 @@ class FsnetTracker:
             _box(candidates[int(scores.argmax())]), c.candidates // 4, c.spread / 2, c.size_spread, self._random
         )
         answer = self._answer(candidates, self._network.pool(view.maps, candidates))
-        colour = self._colours.likeness(view.patch, answer.box)
-        probability = self._confidence.probability(answer.score, colour)
+        probability = self._probability(view, answer.box, answer.score)
         return Sighting(self._on_image(answer.box, view.window, image), probability, probability, 0.0)
+
+    def _probability(self, view: View, on_crop: Box, score: float) -> float:
+        """That a box is the target's."""
+        return self._confidence.probability(score, self._colours.likeness(view.patch, on_crop))
 
     def _window(self, box: Box, zoom: float = 1.0) -> Window:
         cx, cy = centre(box)
