@@ -21,6 +21,7 @@ import numpy as np
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import (
     ENGINES,
+    FSNET,
     HEAD,
     WEIGHT_NETWORK,
     find_companion,
@@ -34,11 +35,15 @@ from edge_tracker.backbones.host import cpu
 from edge_tracker.closed_form.config import FAST, ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.tracker import ClosedFormTracker
-from edge_tracker.errors import ConfigError, OutputError
+from edge_tracker.errors import ConfigError, ModelError, OutputError
 from edge_tracker.files import write_text
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import load_weight_network
+from edge_tracker.fsnet.config import FsnetConfig
+from edge_tracker.fsnet.network import NumpyNetwork
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
+from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.settings import assign, unknown
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Method
@@ -85,6 +90,23 @@ def _selection(_: FmstConfig) -> Sequence[str]:
     return PURPOSES[:1]
 
 
+def _pretrained(backbone: Backbone, models_dir: str | Path | None, file: Path | None) -> Pretrained | None:
+    """None where the model has none: FSNet's classifier then begins at random."""
+    _no_head(backbone, models_dir, file)
+    try:
+        path = find_companion(backbone.info.model, FSNET, models_dir)
+    except ModelError as error:
+        log.warning("%s; until then its classifier begins at random", error)
+        return None
+    return read_pretrained(path, backbone.info)
+
+
+def _fsnet(backbone: Backbone, pretrained: Pretrained | None, config: FsnetConfig) -> FsnetTracker:
+    random = np.random.default_rng([config.seed, 1])
+    network = NumpyNetwork(backbone, config.maps.pooling, config.maps.points, config.tuning.dropout, random=random)
+    return FsnetTracker(network, config, pretrained)
+
+
 METHODS: dict[str, Recipe] = {
     "accurate": Recipe(
         "closed-form filters on two taps, and a network that corrects the box",
@@ -109,6 +131,13 @@ METHODS: dict[str, Recipe] = {
         _selection,
         _weight_network,
         lambda backbone, network, config: FmstTracker(backbone, config, network),
+    ),
+    "fsnet": Recipe(
+        "a classifier of boxes on selected maps, fine-tuned while tracking (second paper)",
+        FsnetConfig(),
+        lambda _: PURPOSES,
+        _pretrained,
+        _fsnet,
     ),
 }
 AUTOMATIC = ("accurate", "fast")  # what "auto" chooses from, best first
@@ -145,7 +174,7 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
         raise ConfigError(f"threads is a whole number of at least 1, not {threads!r}")
     if not isinstance(model, str | Path):
         raise ConfigError(f"model is a name or a path, not {model!r}")

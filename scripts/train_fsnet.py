@@ -17,13 +17,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from common import check_output, write_whole
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -31,8 +29,9 @@ from tqdm import tqdm
 from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import Box
-from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.errors import DatasetError, EdgeTrackerError, OutputError
 from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.files import whole_file
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings
 from edge_tracker.fsnet.network import grids_of, in_cells
@@ -291,7 +290,8 @@ def train(videos: Sequence[Video], grids: Sequence[Grid], recipe: Recipe, config
         progress.set_postfix(loss=f"{np.mean(losses):.4f}")
         if (cycle + 1) % 10 == 0 or cycle + 1 == recipe.cycles:
             content = {"key": key, "cycle": cycle + 1, **vars(state)}
-            write_whole(checkpoint, partial(torch.save, content))
+            with whole_file(checkpoint) as aside:
+                torch.save(content, aside)
             print(f"cycle {cycle + 1}: loss {np.mean(losses):.4f}", flush=True)
     return state
 
@@ -320,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_output(options.output, ".safetensors")
+    if options.output.suffix != ".safetensors" or not options.output.parent.is_dir():
+        raise OutputError(f"--output is a .safetensors file in a folder that exists, not {options.output}")
     recipe = Recipe(cycles=options.cycles, maps=options.maps, mined=options.mined, rate=options.rate, seed=options.seed)
     config = FsnetConfig(maps=MapSettings(count=options.maps or MapSettings.count))
     torch.set_num_threads(1)
@@ -353,7 +354,8 @@ def run(options: argparse.Namespace) -> None:
         weights["w5"],
         weights["b5"],
     )
-    write_whole(options.output, lambda path: write_pretrained(path, pretrained))
+    with whole_file(options.output) as aside:
+        write_pretrained(aside, pretrained)
     print(f"{options.output}: {options.output.stat().st_size} bytes, {time.monotonic() - start:.0f} s", flush=True)
 
 
