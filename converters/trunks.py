@@ -9,7 +9,7 @@ MobileNetV3-Small blocks 6, 8, 9 and -Large blocks 11, 12, 13: the *expansion* a
 convolution, batch norm, activation, before the depthwise convolution), all at stride 16; for localisation, ours,
 the expansions of the last two blocks at stride 8 (3, 4 and 6, 7).
 VGG16: conv4_3 (stride 8) and conv5_3 (stride 16), after their ReLU.
-VGG-M, for FSNet: conv3 (stride 16), after its ReLU.
+VGG-M, for FSNet: conv3 (stride 16) and conv2 (stride 8), after their ReLU.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from converters.matconvnet import read_vgg_m
-from edge_tracker.backbones.base import Layer, Tap
+from edge_tracker.backbones.base import Layer, Purpose, Tap
 from edge_tracker.errors import ModelError, first_line
+from edge_tracker.files import check_archive
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB / 255, as torchvision's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -224,7 +225,7 @@ class MobileNetV3(Trunk):
         self.features = nn.Sequential(*layers)
         self.tapped = (selection, localisation)
 
-        def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
+        def tap(stride: int, numbers: tuple[int, ...], purpose: Purpose) -> Tap:
             layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
             # Each strided 3x3 convolution centres cell i on pixel 2 i, TensorFlow's on 2 i + 1, not between the two.
             receptive = stride / 2 - 1 if same_padding else -stride / 2
@@ -297,13 +298,15 @@ class ResponseNorm(nn.Module):
 
 
 class VggM(Trunk):
-    """VGG-M (Chatfield et al. 2014) up to conv3, as FSNet has it (III-B); one tap at stride 16, after its ReLU.
+    """VGG-M (Chatfield et al. 2014) up to conv3, FSNet's tap (III-B), at stride 16; conv2 at stride 8 is a second one.
+    Both are taken after their ReLU.
 
     MatConvNet's network pads conv1 and both poolings by less. Here every layer is padded such that the cells of a map
     lie over the whole image; away from its borders the answers are the same, one cell later.
     """
 
     WIDTHS = 96, 256, 512
+    CONV2 = 5  # index of its ReLU in `features`
 
     def __init__(self, batch_norm: bool = False) -> None:
         """batch_norm: before each ReLU, for training alone (scripts/train_vgg_m.py folds it into the convolution)."""
@@ -326,12 +329,16 @@ class VggM(Trunk):
             convolution(two, three, 3, 1),
             nn.ReLU(),
         )
-        # Cell i is centred on pixel 16 i, not between two.
-        self.taps = (Tap("stride16", 16, (Layer("conv3", three),), receptive_offset_px=-8.0),)
+        # Cell i is centred on pixel 16 i, or 8 i, not between two.
+        self.taps = (
+            Tap("stride16", 16, (Layer("conv3", three),), "selection", -8.0),
+            Tap("stride8", 8, (Layer("conv2", two),), "localisation", -4.0),
+        )
 
     def layers(self, x: Tensor) -> list[Tensor]:
-        """x (N, 3, H, W), normalised RGB -> (N, 512, H/16, W/16)."""
-        return [self.features(x)]
+        """x (N, 3, H, W), normalised RGB -> (N, 512, H/16, W/16), (N, 256, H/8, W/8)."""
+        conv2 = self.features[: self.CONV2 + 1](x)
+        return [self.features[self.CONV2 + 1 :](conv2), conv2]
 
 
 @dataclass(frozen=True)
@@ -375,6 +382,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_archive(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}

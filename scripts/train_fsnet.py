@@ -25,14 +25,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
+from training import check_output, checkpoint_path, one_line_errors, read_checkpoint, write_checkpoint
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.companion import Owner
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box
-from edge_tracker.errors import DatasetError, EdgeTrackerError, OutputError
+from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.otb import read_tasks
-from edge_tracker.files import whole_file
 from edge_tracker.fsnet import samples
+from edge_tracker.fsnet.confidence import Confidence
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings
 from edge_tracker.fsnet.network import grids_of, in_cells
 from edge_tracker.fsnet.pretrained import Pretrained, write_pretrained
@@ -275,10 +278,8 @@ def train(videos: Sequence[Video], grids: Sequence[Grid], recipe: Recipe, config
     channels = [tap.shape[-1] for tap in videos[0].taps]
     state, first = fresh_state(channels, recipe, device), 0
     key = repr((recipe, config, [video.name for video in videos], channels))
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        if saved["key"] != key:
-            raise EdgeTrackerError(f"{checkpoint} is of another training: remove it")
+    training = {"settings": key}
+    if (saved := read_checkpoint(checkpoint, training, device)) is not None:
         state, first = State(saved["weights"], saved["speeds"], saved["branches"]), saved["cycle"]
     visit = Visit(state, grids, recipe, config, device)
     progress = tqdm(range(first, recipe.cycles), desc="cycles", disable=None)
@@ -289,13 +290,12 @@ def train(videos: Sequence[Video], grids: Sequence[Grid], recipe: Recipe, config
         losses = [visit(videos[i], rate, random) for i in random.permutation(len(videos))]
         progress.set_postfix(loss=f"{np.mean(losses):.4f}")
         if (cycle + 1) % 10 == 0 or cycle + 1 == recipe.cycles:
-            content = {"key": key, "cycle": cycle + 1, **vars(state)}
-            with whole_file(checkpoint) as aside:
-                torch.save(content, aside)
+            write_checkpoint(checkpoint, training, {"cycle": cycle + 1, **vars(state)})
             print(f"cycle {cycle + 1}: loss {np.mean(losses):.4f}", flush=True)
     return state
 
 
+@one_line_errors("train_fsnet")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="edge-small")
@@ -311,23 +311,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except EdgeTrackerError as error:
-        print(f"train_fsnet: {error}", file=sys.stderr)
-        return 2
+    run(options)
     return 0
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.output.suffix != ".safetensors" or not options.output.parent.is_dir():
-        raise OutputError(f"--output is a .safetensors file in a folder that exists, not {options.output}")
+    check_output(options.output, ".safetensors")
     recipe = Recipe(cycles=options.cycles, maps=options.maps, mined=options.mined, rate=options.rate, seed=options.seed)
     config = FsnetConfig(maps=MapSettings(count=options.maps or MapSettings.count))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    backbone = load_backbone(find_model(options.model, options.models_dir, "onnxruntime"), "onnxruntime", 1, PURPOSES,
-                             config.input_side)  # fmt: skip
+    side = config.input_side
+    found = find_model(options.model, options.models_dir, "onnxruntime")
+    backbone = load_backbone(found.path, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
     clips = [(task.name, list(task.frames), task.boxes) for task in read_tasks(options.data)]
     clips += [(MASKED + name, frames, boxes) for name, frames, boxes in
               (masked_clips(options.masks) if options.masks else [])]  # fmt: skip
@@ -344,18 +340,13 @@ def run(options: argparse.Namespace) -> None:
         raise DatasetError("the videos hold no target that can be seen in two frames")
     print(f"{len(videos)} videos in {time.monotonic() - start:.0f} s", flush=True)
     grids = grids_of(backbone.info)
-    state = train(videos, grids, recipe, config, options.device, options.output.with_suffix(".checkpoint"))
+    state = train(videos, grids, recipe, config, options.device, checkpoint_path(options.output))
     weights = {name: value.cpu().numpy() for name, value in state.weights.items()}
-    pretrained = Pretrained(
-        backbone.info.model,
-        getattr(backbone.info, "fingerprint", ""),
-        tuple(weights[f"w4.{i}"] for i in range(len(grids))),
-        weights["b4"],
-        weights["w5"],
-        weights["b5"],
-    )
-    with whole_file(options.output) as aside:
-        write_pretrained(aside, pretrained)
+    info = backbone.info
+    w4 = {tap.name: weights[f"w4.{i}"] for i, tap in enumerate(info.taps)}
+    owner = Owner(info.model, info.fingerprint)
+    layers = weights["b4"], weights["w5"], weights["b5"]
+    write_pretrained(options.output, Pretrained(owner, w4, *layers, Confidence()))
     print(f"{options.output}: {options.output.stat().st_size} bytes, {time.monotonic() - start:.0f} s", flush=True)
 
 

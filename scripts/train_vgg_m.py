@@ -19,17 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from train_backbone import Crops, make_eye, read_scenes, tapped_blocks
+from training import check_output, checkpoint_path, one_line_errors, read_checkpoint, write_checkpoint, write_weights
 
 from converters.trunks import TRUNKS, VggM
-from edge_tracker.errors import EdgeTrackerError, OutputError
-from edge_tracker.files import whole_file
 
 BATCHES_FOR_UNITS = 8  # from which the teacher's spread is taken
 UNSEEN_BATCHES = 4
@@ -85,8 +83,7 @@ def rate_at(done: float, peak: float) -> float:
 
 
 def train(args: argparse.Namespace) -> None:
-    if args.output.suffix != ".safetensors" or not args.output.parent.is_dir():
-        raise OutputError(f"--output is a .safetensors file in a folder that exists, not {args.output}")
+    check_output(args.output, ".safetensors")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
@@ -107,12 +104,10 @@ def train(args: argparse.Namespace) -> None:
     student = Student(first.shape[1]).to(device).train()
     optimiser = torch.optim.AdamW(student.parameters(), lr=args.rate, weight_decay=args.weight_decay)
     steps, start = math.ceil(args.crops / args.batch), 0
-    checkpoint = args.output.with_suffix(".checkpoint")
-    key = repr((args.teacher, args.crops, args.batch, args.side, args.rate, args.weight_decay, args.seed))
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        if saved["key"] != key:
-            raise EdgeTrackerError(f"{checkpoint} is of another training: remove it")
+    checkpoint = checkpoint_path(args.output)
+    names = ("teacher", "crops", "batch", "side", "rate", "weight_decay", "seed")
+    training = {name: getattr(args, name) for name in names}
+    if (saved := read_checkpoint(checkpoint, training, device)) is not None:
         student.load_state_dict(saved["student"])
         optimiser.load_state_dict(saved["optimiser"])
         start = saved["step"]
@@ -130,9 +125,8 @@ def train(args: argparse.Namespace) -> None:
         recent += 0.02 * (float(loss.detach()) - recent)
         progress.set_postfix(loss=f"{recent:.3f}")
         if (step + 1) % RESERVE == 0 or step + 1 == steps:
-            content = {"key": key, "step": step + 1, "student": student.state_dict()}
-            with whole_file(checkpoint) as aside:
-                torch.save({**content, "optimiser": optimiser.state_dict()}, aside)
+            states = {"student": student.state_dict(), "optimiser": optimiser.state_dict()}
+            write_checkpoint(checkpoint, training, {"step": step + 1, **states})
             print(f"step {step + 1}/{steps}: loss {recent:.3f}, {time.monotonic() - began:.0f} s", flush=True)
     student.eval()
     unseen = iter(Crops(held_out, args.batch, args.side, args.seed))
@@ -142,10 +136,10 @@ def train(args: argparse.Namespace) -> None:
             batch = next(unseen).to(device)
             errors.append(float(((student(batch) - (wanted(batch) - mean) * unit).square()).mean()))
     print(f"on scenes held out: {sum(errors) / len(errors):.3f} of the teacher's variance is not explained")
-    with whole_file(args.output) as aside:
-        save_file({name: value.cpu() for name, value in folded(student.trunk).items()}, aside)
+    write_weights(args.output, folded(student.trunk))
 
 
+@one_line_errors("train_vgg_m")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", default="mobilenetv3-small")
@@ -160,11 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    try:
-        train(parser.parse_args(arguments))
-    except EdgeTrackerError as error:
-        print(f"train_vgg_m: {error}", file=sys.stderr)
-        return 2
+    train(parser.parse_args(arguments))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,25 +15,31 @@ from numpy.typing import NDArray
 
 from edge_tracker.errors import ModelError, first_line
 
-DEVICES = ("cpu", "cuda")
-CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+PROBE = Path(__file__).resolve().parents[1] / "fsnet" / "graphs" / "look.onnx"  # a small graph to try a device with
 
 log = logging.getLogger(__name__)
 
 
+def providers(device: str) -> list[Any]:
+    """ONNX Runtime's providers for a device, the first one first."""
+    # TF32 rounds to 10 bits, unasked.
+    return [(CUDA, {"use_tf32": "0"}), CPU] if device == "cuda" else [CPU]
+
+
+@functools.cache
 def why_no_cuda() -> str:
     """Why nothing can run on a CUDA device, in one line; empty where it can."""
     if CUDA not in onnxruntime.get_available_providers():
         return f"onnxruntime {onnxruntime.__version__} has no {CUDA}: install onnxruntime-gpu in place of onnxruntime"
-    probe = _probe()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        _preload()
+        if hasattr(onnxruntime, "preload_dlls"):  # finds CUDA's libraries where pip has put them
+            onnxruntime.preload_dlls()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of is told below
-            session = onnxruntime.InferenceSession(str(probe), options, providers=[CUDA, CPU])
+            session = onnxruntime.InferenceSession(str(PROBE), options, providers=providers("cuda"))
     except Exception as error:  # the runtime's own exceptions have no common base
         return f"{CUDA} does not start: {first_line(error)}"
     if CUDA not in session.get_providers():
@@ -43,37 +50,29 @@ def why_no_cuda() -> str:
 def usable(device: str) -> str:
     """The device that is there: `device`, or "cpu" in place of a "cuda" that is not, which is logged in one line."""
     if device == "cuda" and (reason := why_no_cuda()):
-        log.warning("no CUDA device, running on the CPU: %s", reason)
+        log.warning("running on the processor: %s", reason)
         return "cpu"
     return device
 
 
-def _probe() -> Path:
-    """A small graph that any session can be opened on."""
-    return Path(__file__).resolve().parents[1] / "fsnet" / "graphs" / "look.onnx"
-
-
-def _preload() -> None:
-    """Find CUDA's libraries where pip has put them; ONNX Runtime before 1.21 cannot."""
-    if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-
-
 class Bound:
-    """A graph on one device. Arrays given are copied there; what it gives stays there until `fetch`."""
+    """A session whose values stay on its device. Arrays given are copied there; `fetch` copies back."""
 
-    def __init__(self, path: Path, device: str, threads: int = 1) -> None:
+    def __init__(self, session: Any, device: str, run_options: Any = None) -> None:
+        self._session, self._device, self._run_options = session, device, run_options
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    @classmethod
+    def load(cls, path: Path, device: str, threads: int = 1) -> Bound:
         """Raises ModelError where the graph cannot be loaded."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
-        providers = [CUDA, CPU] if device == "cuda" else [CPU]
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers(device))
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
-        self._device = device
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        return cls(session, device)
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """inputs: arrays or values of this device, by name -> values of this device, by name."""
@@ -84,7 +83,7 @@ class Bound:
             binding.bind_ortvalue_input(name, held)
         for name in wanted:
             binding.bind_output(name, self._device, 0)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, self._run_options)
         return dict(zip(wanted, binding.get_outputs(), strict=True))
 
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 
 class Confidence(NamedTuple):
-    """Weights of the evidence. The defaults serve where nothing was fitted."""
+    """Weights of the evidence. The defaults are those of a classifier that begins at random."""
 
-    score: float = 0.5
-    colour: float = 0.5
-    constant: float = 0.0
+    score: float = 0.37
+    colour: float = 2.9
+    constant: float = -0.85
 
     def probability(self, score: float, colour: float) -> float:
         """score: of the classifier, above 0 for a target. colour: `Colours.likeness`."""

@@ -20,6 +20,7 @@ class MapSettings:
 
     count: Annotated[int, Between(1, 8192), "maps that are kept"] = 128
     selection: Annotated[Selection, "by mutual information, at random, or all maps"] = "mi"
+    layers: Annotated[Literal["both", "deep", "fine"], "of the model's two taps"] = "both"
     pooling: Annotated[Pooling, "max-RoIAlign, or RoIPool"] = "align"
     points: Annotated[int, Between(1, 8), "of RoIAlign along each side of a bin"] = 2
 

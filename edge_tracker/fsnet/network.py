@@ -156,7 +156,7 @@ def dropout_masks(random: np.random.Generator, count: int, hidden: int, rate: fl
 
 def grids_of(info: BackboneInfo) -> list[Grid]:
     """Of the taps, in their order."""
-    return [Grid.over(info.input_side, tap.stride, tap.receptive_offset_px) for tap in info.taps]
+    return [Grid.over(info.height, tap.stride, tap.receptive_offset_px) for tap in info.taps]
 
 
 def in_cells(boxes: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:

@@ -142,7 +142,7 @@ class Graphs:
 
     def __call__(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         if name not in self._loaded:
-            self._loaded[name] = Bound(GRAPHS / f"{name}.onnx", self.device, self._threads)
+            self._loaded[name] = Bound.load(GRAPHS / f"{name}.onnx", self.device, self._threads)
         return self._loaded[name](inputs)
 
 

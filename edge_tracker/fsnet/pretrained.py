@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from edge_tracker.backbones.base import BackboneInfo
+from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, write_companion
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.fsnet.classifier import Array, Layers, fresh_fc6
+from edge_tracker.fsnet.confidence import Confidence
 from edge_tracker.fsnet.roi_align import CELLS
+
+WHAT = "pre-trained layers"
+LARGEST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Of one backbone. Weights as in `Layers`, fc4's by tap: (CELLS, channels, hidden)."""
+    """Of one backbone. Weights as in `Layers`, fc4's by the name of the tap: (CELLS, channels, hidden)."""
 
-    model: str
-    fingerprint: str  # of the backbone's weights
-    w4: tuple[Array, ...]
+    owner: Owner
+    w4: Mapping[str, Array]
     b4: Array
     w5: Array
     b5: Array
+    confidence: Confidence
 
     @property
     def hidden(self) -> int:
@@ -39,7 +43,7 @@ class Pretrained:
         Of C maps of a tap, k are used: their weights are multiplied by sqrt(C / k), so that fc4 answers as strongly.
         """
         parts = []
-        for weights, used in zip(self.w4, channels, strict=True):
+        for weights, used in zip(self.w4.values(), channels, strict=True):
             factor = math.sqrt(weights.shape[1] / max(1, len(used)))
             parts.append((weights[:, used] * np.float32(factor)).reshape(-1, self.hidden))
         return Layers(
@@ -48,39 +52,38 @@ class Pretrained:
 
 
 def write_pretrained(path: Path, pretrained: Pretrained) -> None:
-    """Store weights as INT8 with a scale per output, biases as float32. Raises OSError."""
-    tensors: dict[str, NDArray[np.generic]] = {"b4": pretrained.b4, "b5": pretrained.b5}
-    names = [*(f"w4.{i}" for i in range(len(pretrained.w4))), "w5"]
-    for name, weights in zip(names, [*pretrained.w4, pretrained.w5], strict=True):
+    """Store weights as INT8 with a scale per output, the rest as float32. Raises OutputError."""
+    tensors: dict[str, NDArray[Any]] = {
+        "b4": pretrained.b4,
+        "b5": pretrained.b5,
+        "confidence": np.array(pretrained.confidence, np.float32),
+    }
+    for name, weights in {**{f"w4.{tap}": w for tap, w in pretrained.w4.items()}, "w5": pretrained.w5}.items():
         scale = np.maximum(np.abs(weights).max(axis=tuple(range(weights.ndim - 1))) / 127, 1e-12).astype(np.float32)
         tensors[name] = np.rint(weights / scale).astype(np.int8)
-        tensors[name + ".scale"] = scale
-    metadata = {"model": pretrained.model, "fingerprint": pretrained.fingerprint}
-    path.write_bytes(save(tensors, metadata))
+        tensors[f"{name}.scale"] = scale
+    write_companion(path, WHAT, pretrained.owner, tensors)
 
 
 def read_pretrained(path: Path, info: BackboneInfo) -> Pretrained:
-    """Raises ModelError where the file is damaged, or of another backbone than `info`."""
+    """Of the taps of `info`. Raises ModelError where the file is damaged, or of another backbone."""
+    owner, tensors = read_companion(path, WHAT, Owner, LARGEST_BYTES, (np.int8, np.float32))
+    check_belongs(owner, info, path, WHAT)
     try:
-        with safetensors.safe_open(str(path), "np") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-        w4 = tuple(_dequantised(tensors, f"w4.{i}") for i in range(len(info.taps)))
-        found = Pretrained(
-            metadata["model"], metadata["fingerprint"], w4, tensors["b4"], _dequantised(tensors, "w5"), tensors["b5"]
-        )
+        w4 = {tap.name: _dequantised(tensors, f"w4.{tap.name}") for tap in info.taps}
+        b4, b5, weights = (np.asarray(tensors[name], np.float32) for name in ("b4", "b5", "confidence"))
+        found = Pretrained(owner, w4, b4, _dequantised(tensors, "w5"), b5, Confidence(*map(float, weights)))
     except KeyError as error:
-        raise ModelError(f"{path} lacks {error}: it holds no pre-trained layers for {info.model}") from error
-    except (OSError, safetensors.SafetensorError, ValueError, TypeError) as error:
-        raise ModelError(f"cannot read {path}: {first_line(error)}") from error
+        raise ModelError(f"the {WHAT} {path} lack {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"the {WHAT} {path} have unusable shapes: {first_line(error)}") from error
     hidden = found.b4.shape
     expected = [(CELLS, tap.channels, *hidden) for tap in info.taps]
-    fits = [w.shape for w in w4] == expected and found.w5.shape == hidden * 2 and found.b5.shape == hidden
-    finite = all(np.isfinite(part).all() for part in (*w4, found.w5, found.b4, found.b5))
-    if found.model != info.model or not fits or not finite or f"w4.{len(w4)}" in tensors:
-        raise ModelError(f"{path} holds pre-trained layers of {found.model}, not of {info.model} with its taps")
+    fits = [w.shape for w in w4.values()] == expected and found.w5.shape == hidden * 2 and found.b5.shape == hidden
+    if not fits or len(hidden) != 1:
+        raise ModelError(f"the {WHAT} {path} do not fit the taps of {info.model}")
     return found
 
 
-def _dequantised(tensors: dict[str, NDArray[np.generic]], name: str) -> Array:
-    return np.asarray(tensors[name], np.float32) * np.asarray(tensors[name + ".scale"], np.float32)
+def _dequantised(tensors: Mapping[str, NDArray[Any]], name: str) -> Array:
+    return np.asarray(tensors[name], np.float32) * np.asarray(tensors[f"{name}.scale"], np.float32)

@@ -62,11 +62,10 @@ class FsnetTracker:
         network: Network,
         config: FsnetConfig,
         pretrained: Pretrained | None = None,
-        confidence: Confidence | None = None,
     ) -> None:
         """pretrained: fc4 and fc5 of the backbone that the network runs; None: they begin at random."""
         self._config, self._network, self._pretrained = config, network, pretrained
-        self._confidence = confidence or Confidence()
+        self._confidence = pretrained.confidence if pretrained is not None else Confidence()
         self._belief = Belief(config.belief)
         self.box: Box = (0.0, 0.0, 1.0, 1.0)  # image pixels, as reported
 

@@ -19,7 +19,11 @@ from edge_tracker.fsnet.roi_align import CELLS
 from edge_tracker.fsnet.selection import Chosen
 
 INFO = BackboneInfo(
-    "toy", 320, (Tap("deep", 16, (Layer("a", 40),), "selection", -8.0), Tap("fine", 8, (Layer("b", 24),)))
+    "toy",
+    320,
+    320,
+    (Tap("deep", 16, (Layer("a", 40),), "selection", -8.0), Tap("fine", 8, (Layer("b", 24),))),
+    "0" * 64,
 )
 HIDDEN = 32
 
@@ -159,6 +163,7 @@ def test_without_a_cuda_provider_it_runs_on_the_cpu_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    devices.why_no_cuda.cache_clear()
     assert devices.usable("cuda") == "cpu"
     assert len(caplog.records) == 1
     assert "onnxruntime-gpu" in caplog.text
@@ -169,6 +174,8 @@ def test_without_a_cuda_provider_it_runs_on_the_cpu_and_says_why(
 
 def test_a_cuda_provider_that_does_not_start_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [devices.CUDA, devices.CPU])
+    devices.why_no_cuda.cache_clear()
     reason = devices.why_no_cuda()
+    devices.why_no_cuda.cache_clear()
     assert reason.startswith(devices.CUDA)
     assert "does not start" in reason

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.errors import ModelError
+from edge_tracker.fsnet.confidence import Confidence
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
 from edge_tracker.fsnet.roi_align import CELLS
 
 TAPS = (Tap("deep", 16, (Layer("a", 6),)), Tap("shallow", 8, (Layer("b", 4),), "localisation"))
-INFO = BackboneInfo("toy", 64, TAPS)
+OWNER = Owner("toy", "0123456789abcdef" * 4)
+INFO = BackboneInfo("toy", 64, 64, TAPS, OWNER.fingerprint)
 HIDDEN = 8
 
 
@@ -24,16 +27,17 @@ def pretrained() -> Pretrained:
     def weights(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, dtype=np.float32)
 
-    w4 = weights(CELLS, 6, HIDDEN), weights(CELLS, 4, HIDDEN)
-    return Pretrained("toy", "abc", w4, weights(HIDDEN), weights(HIDDEN, HIDDEN), weights(HIDDEN))
+    w4 = {"deep": weights(CELLS, 6, HIDDEN), "shallow": weights(CELLS, 4, HIDDEN)}
+    return Pretrained(OWNER, w4, weights(HIDDEN), weights(HIDDEN, HIDDEN), weights(HIDDEN), Confidence(1.0, 2.0, -3.0))
 
 
 def test_a_file_keeps_the_weights_to_eight_bits(tmp_path: Path) -> None:
     before = pretrained()
     write_pretrained(tmp_path / "f.safetensors", before)
     after = read_pretrained(tmp_path / "f.safetensors", INFO)
-    assert (after.model, after.fingerprint) == ("toy", "abc")
-    for one, other in zip([*before.w4, before.w5], [*after.w4, after.w5], strict=True):
+    assert (after.owner, after.confidence) == (OWNER, Confidence(1.0, 2.0, -3.0))
+    assert list(after.w4) == list(before.w4)
+    for one, other in zip([*before.w4.values(), before.w5], [*after.w4.values(), after.w5], strict=True):
         steps = np.abs(one).max(axis=tuple(range(one.ndim - 1))) / 127
         assert (np.abs(one - other) <= 0.51 * steps).all()
     np.testing.assert_array_equal(before.b4, after.b4)
@@ -46,12 +50,17 @@ def test_a_target_takes_the_rows_of_its_maps() -> None:
     layers = whole.layers(channels, np.random.default_rng(0))
     assert layers.w4.shape == (CELLS * 3, HIDDEN)
     deep = layers.w4[: CELLS * 2].reshape(CELLS, 2, HIDDEN)
-    np.testing.assert_allclose(deep, whole.w4[0][:, channels[0]] * np.sqrt(3), rtol=1e-6)
-    np.testing.assert_allclose(layers.w4[CELLS * 2 :], whole.w4[1][:, 3] * 2, rtol=1e-6)
+    np.testing.assert_allclose(deep, whole.w4["deep"][:, channels[0]] * np.sqrt(3), rtol=1e-6)
+    np.testing.assert_allclose(layers.w4[CELLS * 2 :], whole.w4["shallow"][:, 3] * 2, rtol=1e-6)
     layers.w5[...] = 0  # a target's own
     layers.b4[...] = 0
     assert whole.w5.any()
     assert whole.b4.any()
+
+
+def test_one_tap_of_two_can_be_read_alone(tmp_path: Path) -> None:
+    write_pretrained(tmp_path / "f.safetensors", pretrained())
+    assert list(read_pretrained(tmp_path / "f.safetensors", replace(INFO, taps=TAPS[1:])).w4) == ["shallow"]
 
 
 def test_other_models_and_damaged_files_are_refused(tmp_path: Path) -> None:
@@ -60,8 +69,8 @@ def test_other_models_and_damaged_files_are_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     wrong = {
         "another model": replace(INFO, model="other"),
-        "fewer taps": replace(INFO, taps=TAPS[:1]),
-        "more taps": replace(INFO, taps=(*TAPS, TAPS[1])),
+        "other weights": replace(INFO, fingerprint="f" * 64),
+        "more taps": replace(INFO, taps=(*TAPS, replace(TAPS[1], name="third"))),
         "other widths": replace(INFO, taps=(TAPS[0], replace(TAPS[1], layers=(Layer("b", 5),)))),
     }
     for info in wrong.values():

@@ -128,7 +128,7 @@ def test_no_frame_does_more_than_its_share_of_a_fine_tuning(clip: Clip) -> None:
     for image in clip.images[1:60]:
         steps.append(0)
         target.update(image)
-    assert 0 < sum(steps)
+    assert sum(steps) > 0
     assert max(steps) <= FsnetConfig().tuning.per_frame
 
 
