@@ -5,19 +5,31 @@ class EdgeTrackerError(Exception):
     """Base of all errors of this package; the command line prints it as one line and exits with 2."""
 
 
-class ConfigError(EdgeTrackerError, ValueError):
+class UsageError(EdgeTrackerError):
+    """Ask the user: what was asked for cannot be done as it stands."""
+
+
+class TransientError(EdgeTrackerError):
+    """Try again later: a stream or a receiver is away for now."""
+
+
+class FileError(EdgeTrackerError):
+    """A file is not what it should be."""
+
+
+class ConfigError(UsageError, ValueError):
     """A setting is out of its range."""
 
 
-class BoxError(EdgeTrackerError, ValueError):
+class BoxError(UsageError, ValueError):
     """A box is not four finite numbers with a positive size that overlap the image."""
 
 
-class ImageError(EdgeTrackerError, ValueError):
+class ImageError(UsageError, ValueError):
     """An image is not uint8 with one, three or four channels."""
 
 
-class ModelError(EdgeTrackerError):
+class ModelError(FileError):
     """A model or weights file is missing, broken, or not what was asked for."""
 
 
@@ -25,11 +37,23 @@ class SourceError(EdgeTrackerError):
     """A video, image folder or camera cannot be opened or stopped delivering."""
 
 
-class OutputError(EdgeTrackerError):
-    """A result file cannot be written."""
+class SourceMissing(SourceError, UsageError):
+    """There is no such source, or it cannot be read."""
 
 
-class DatasetError(EdgeTrackerError):
+class SourceLost(SourceError, TransientError):
+    """A source that was there stopped delivering."""
+
+
+class OutputError(UsageError):
+    """A result cannot be written."""
+
+
+class OutputLost(OutputError, TransientError):
+    """A receiver of results is away for now."""
+
+
+class DatasetError(FileError):
     """A folder of sequences is missing, empty or has unreadable ground truth."""
 
 

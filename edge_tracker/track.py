@@ -23,3 +23,4 @@ class Track:
     box: Box  # (x, y, w, h) pixels of the frame
     confidence: float  # 0..1
     state: TrackState
+    target: str = "target"
