@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from calibration.footage import Footage
 from edge_tracker.boxes import Box
-from edge_tracker.config import FmstConfig
 from edge_tracker.errors import DatasetError
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.roi import crop, is_plain, window_around
 
 POSITION_JITTER = 0.1  # standard deviation of the window's shift, of the box's sides: a target moves between frames

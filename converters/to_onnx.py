@@ -28,8 +28,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters import command, weight_network
-from converters.plan import Graph, Network, Plan
-from converters.prepare import (
+from converters.files import OPSET, finish
+from converters.rewrites import (
     CropToTaps,
     equalise,
     floor_dead_channels,
@@ -38,7 +38,7 @@ from converters.prepare import (
     normalised,
 )
 from converters.trunks import TRUNKS, Trunk, TrunkSpec
-from converters.writing import OPSET, finish
+from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.base import BackboneInfo
 from edge_tracker.errors import ModelError
 

@@ -33,8 +33,7 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
 from converters import command, tflite_graph, weight_network, weight_network_int8
-from converters.plan import Graph, Network, Plan
-from converters.prepare import (
+from converters.rewrites import (
     CropToTaps,
     equalise,
     floor_dead_channels,
@@ -45,9 +44,10 @@ from converters.prepare import (
     split_hard_activations,
 )
 from converters.trunks import Trunk
+from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.litert_engine import layer_outputs
-from edge_tracker.backbones.weight_networks import weight_network_metadata
 from edge_tracker.errors import ModelError
+from edge_tracker.fmst.weight_files import weight_network_metadata
 from edge_tracker.fmst.weight_network import PARTS, WeightNetwork
 
 RANGE_CROPS, BIAS_CROPS = 100, 24  # more change nothing

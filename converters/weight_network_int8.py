@@ -19,17 +19,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.files import exit_code, write_whole
 from converters.gates import MAX_DROP, MIN_COSINE
 from converters.weight_network import MODEL, graph_inputs
-from converters.writing import exit_code, write_whole
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import files_of, size_of_model
-from edge_tracker.backbones.weight_networks import read_weight_network
 from edge_tracker.errors import ModelError, OutputError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.tracker import FmstTracker
+from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.fmst.weight_network import WeightNetwork
 
 Weights = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -13,16 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_tracker.boxes import Box
-from edge_tracker.config import DcfConfig, FmstConfig
+from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.track import Track, TrackState
 
 if TYPE_CHECKING:
-    from edge_tracker.cv2_adapter import Cv2Tracker
+    from edge_tracker.adapters import Cv2Tracker
     from edge_tracker.tracker import Tracker
 
 __version__ = "0.1.0"
-__all__ = ["Box", "Cv2Tracker", "DcfConfig", "EdgeTrackerError", "FmstConfig", "Track", "TrackState", "Tracker"]
+__all__ = ["Box", "ClosedFormConfig", "Cv2Tracker", "EdgeTrackerError", "FmstConfig", "Track", "TrackState", "Tracker"]
 
 
 def __getattr__(name: str) -> object:
@@ -31,7 +32,7 @@ def __getattr__(name: str) -> object:
 
         return Tracker
     if name == "Cv2Tracker":
-        from edge_tracker.cv2_adapter import Cv2Tracker
+        from edge_tracker.adapters import Cv2Tracker
 
         return Cv2Tracker
     raise AttributeError(f"module 'edge_tracker' has no attribute '{name}'")

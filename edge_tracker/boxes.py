@@ -88,3 +88,35 @@ def keep_in_frame(box: Box, image_size: tuple[int, int], min_side: float = 1.0) 
     shrink = min(1.0, width / w, height / h)
     w, h = max(w * shrink, min_side), max(h * shrink, min_side)
     return cx - w / 2, cy - h / 2, w, h
+
+
+def scaled(box: Box, factor: float) -> Box:
+    """The same centre, both sides times `factor`."""
+    cx, cy = centre(box)
+    w, h = box[2] * factor, box[3] * factor
+    return cx - w / 2, cy - h / 2, w, h
+
+
+def moved_by(box: Box, delta: tuple[float, float, float, float]) -> Box:
+    """One box moved and resized by (dx / w, dy / h, dlog w, dlog h), see `moved`."""
+    dx, dy, lw, lh = delta
+    cx, cy = centre(box)
+    _, _, w, h = box
+    cx, cy = cx + dx * w, cy + dy * h
+    w, h = w * math.exp(lw), h * math.exp(lh)
+    return cx - w / 2, cy - h / 2, w, h
+
+
+def moved(boxes: NDArray[np.float64], deltas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes (..., 4) moved by (dx / w, dy / h, dlog w, dlog h) (R-CNN, Girshick et al. 2014, 3.5)."""
+    sizes = boxes[..., 2:]
+    centres = boxes[..., :2] + sizes / 2 + deltas[..., :2] * sizes
+    new = sizes * np.exp(deltas[..., 2:])
+    return np.concatenate([centres - new / 2, new], axis=-1)
+
+
+def deltas(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What `moved` needs to bring `boxes` (..., 4) onto `truth` (..., 4)."""
+    sizes = boxes[..., 2:]
+    off = (truth[..., :2] + truth[..., 2:] / 2 - boxes[..., :2] - sizes / 2) / sizes
+    return np.concatenate([off, np.log(truth[..., 2:] / sizes)], axis=-1)

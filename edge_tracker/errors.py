@@ -1,24 +1,32 @@
-"""The errors this package raises on purpose. Each message says what was wrong and what to do, in one line."""
+"""The errors this package raises on purpose, grouped by what the caller can do.
+
+    EdgeTrackerError      base; the command line prints it as one line and exits with 2
+      UsageError          ask the user: a setting, box, image, path or name is wrong
+      TransientError      try again: a camera, stream or broker has gone away
+      FileError           a file is not what it says it is: replace it
+
+Each message says what was wrong and what to do, in one line.
+"""
 
 
 class EdgeTrackerError(Exception):
-    """Base of all errors of this package; the command line prints it as one line and exits with 2."""
+    """Base of all errors of this package."""
 
 
 class UsageError(EdgeTrackerError):
-    """Ask the user: what was asked for cannot be done as it stands."""
+    """What was asked for cannot be done; the same call will fail again."""
 
 
 class TransientError(EdgeTrackerError):
-    """Try again later: a stream or a receiver is away for now."""
+    """Something outside has gone away; the same call may succeed later."""
 
 
 class FileError(EdgeTrackerError):
-    """A file is not what it should be."""
+    """A file is missing, broken, or not what it claims to be."""
 
 
 class ConfigError(UsageError, ValueError):
-    """A setting is out of its range."""
+    """A setting has the wrong type, is out of its range, or does not exist."""
 
 
 class BoxError(UsageError, ValueError):
@@ -29,20 +37,16 @@ class ImageError(UsageError, ValueError):
     """An image is not uint8 with one, three or four channels."""
 
 
-class ModelError(FileError):
-    """A model or weights file is missing, broken, or not what was asked for."""
-
-
 class SourceError(EdgeTrackerError):
-    """A video, image folder or camera cannot be opened or stopped delivering."""
+    """A video, image folder, stream or camera delivers no frame."""
 
 
 class SourceMissing(SourceError, UsageError):
-    """There is no such source, or it cannot be read."""
+    """There is no such source, or nothing in it can be decoded."""
 
 
 class SourceLost(SourceError, TransientError):
-    """A source that was there stopped delivering."""
+    """A source that delivered frames has stopped, or does not answer at the moment."""
 
 
 class OutputError(UsageError):
@@ -50,7 +54,11 @@ class OutputError(UsageError):
 
 
 class OutputLost(OutputError, TransientError):
-    """A receiver of results is away for now."""
+    """A network output is away at the moment."""
+
+
+class ModelError(FileError):
+    """A model, head or weights file is missing, broken, or not what was asked for."""
 
 
 class DatasetError(FileError):

@@ -1,20 +1,45 @@
-"""Files that are written aside and renamed when they are whole."""
+"""Files that appear under their name only when they are whole."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from edge_tracker.errors import OutputError, first_line
 
-@contextmanager
-def whole_file(path: Path, keep: bool = False) -> Iterator[Path]:
-    """Yield the path to write to; rename on success, remove on an exception (keep: leave it)."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+
+def partial_path(path: Path) -> Path:
+    """Where `path` is written until it is whole: `<stem>.partial<suffix>` beside it."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file aside and rename it: the body writes to the path it is given.
+
+    Where the body raises, nothing is left and an older file at `path` stays as it was. Raises OutputError for what
+    the operating system refuses.
+    """
+    aside = partial_path(path)
     try:
-        yield partial
-    except BaseException:
-        if not keep:
-            partial.unlink(missing_ok=True)
+        yield aside
+        aside.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OutputError(f"cannot write {path}: {error.strerror or first_line(error)}") from error
         raise
-    partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all. Raises OutputError."""
+    with whole_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data`, whole or not at all. Raises OutputError."""
+    with whole_file(path) as aside:
+        aside.write_bytes(data)

@@ -1,4 +1,4 @@
-"""The region of interest (ROI): a square window around the target, and the way between image and feature grid."""
+"""The region of interest (ROI): a square window around the target, cut from the image and scaled to the crop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_tracker.boxes import Box, centre
+from edge_tracker.grid import bin_centres
 
 PLAIN_SPREAD = 8  # grey levels between darkest and brightest; a dark sensor's noise stays under it
 
@@ -22,16 +23,9 @@ class Window:
     y: int
     side: int
 
-    def to_grid(
-        self, boxes: NDArray[np.float64], grid: int, crop_side: int, grid_offset_px: float = 0.0
-    ) -> NDArray[np.float64]:
-        """Boxes (..., 4) in image pixels -> the same boxes in cells of a `grid` x `grid` map of this window.
-
-        The grid lies plainly over the crop of `crop_side` px, moved right and down by `grid_offset_px` crop pixels.
-        """
-        shift = grid_offset_px * grid / crop_side
-        origin = np.array([self.x, self.y, 0.0, 0.0])
-        return (boxes - origin) * (grid / self.side) - np.array([shift, shift, 0.0, 0.0])
+    def to_grid(self, boxes: NDArray[np.float64], grid: int) -> NDArray[np.float64]:
+        """Boxes (..., 4) in image pixels -> in cells of a `grid` x `grid` map that divides this window evenly."""
+        return (boxes - np.array([self.x, self.y, 0.0, 0.0])) * (grid / self.side)
 
 
 def window_around(box: Box, scale: float) -> Window:
@@ -97,3 +91,18 @@ def is_plain(patch: NDArray[np.uint8]) -> bool:
     sample = np.ascontiguousarray(patch[::8, ::8].reshape(-1, 3).T)
     spread = sample.max(axis=1) - sample.min(axis=1)
     return int(spread.max()) < PLAIN_SPREAD
+
+
+def sample(features: NDArray[np.float32], boxes: NDArray[np.float64], bins: int, context: float) -> NDArray[np.float32]:
+    """bins x bins bilinear samples over context x each box: features (n, n, D), boxes (m, 4) in cells, cell centres
+    at whole numbers -> (m, bins bins D). OpenCV takes places to 1/32 of a cell."""
+    steps = bin_centres(bins, context)
+    x, y, w, h = boxes.T[..., None]
+    shape = (len(boxes), bins, bins)
+    across = np.empty(shape, np.float32)
+    across[:] = (x + w / 2 + steps * w)[:, None]
+    down = np.empty(shape, np.float32)
+    down[:] = (y + h / 2 + steps * h)[..., None]
+    places = across.reshape(-1, bins), down.reshape(-1, bins)
+    taken = cv2.remap(features, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(taken, np.float32).reshape(len(boxes), -1)

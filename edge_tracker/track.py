@@ -1,9 +1,13 @@
-"""What a tracker says about a frame."""
+"""What a tracker says about a frame, and what a tracking method is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 
@@ -18,9 +22,30 @@ class TrackState(str, Enum):
 
 @dataclass(frozen=True)
 class Track:
-    """Where the target is. While LOST, `box` is no more than where the search goes on."""
+    """Where a target is in one frame.
+
+    `confidence` lies in [0, 1]. For the closed-form tracker and FSNet it is the probability that the box is right, for
+    FMST the likeness to frame 1. While LOST, `box` is the place being searched; what a method learns then is said by
+    its own documentation.
+    """
 
     box: Box  # (x, y, w, h) pixels of the frame
-    confidence: float  # 0..1
+    confidence: float
     state: TrackState
-    target: str = "target"
+    target: str = "target"  # its name, where there are several
+
+
+class Method(Protocol):
+    """A tracking method for one target. Images are uint8 (H, W, 3) BGR, boxes pixels (see `boxes`).
+
+    Arguments were checked by the caller: `Tracker`, or the service for several targets.
+    """
+
+    def init(self, image: NDArray[np.uint8], box: Box) -> None:
+        """Start on a target; may be called again at any time."""
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        """Find the target in the next image, which has the size of the last one."""
+
+    def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
+        """Expect images kx times as wide and ky times as high from now on, `image_size` (width, height) pixels."""

@@ -39,8 +39,8 @@ from tqdm import tqdm
 import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.evaluation.absences import absence_clips
-from edge_tracker.evaluation.loss import loss_table, lost_by_score, summarise_loss
+from edge_tracker.evaluation.absence_clips import absence_clips
+from edge_tracker.evaluation.absence_metrics import loss_table, lost_by_score, summarise_loss
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
 from edge_tracker.evaluation.otb import Task, read_tasks

@@ -1,6 +1,6 @@
-"""Calibrate how far the closed-form tracker believes its box: fits and writes the presence weights of a basis.
+"""Calibrate how far the closed-form tracker believes its box: fits and writes the presence weights of a head.
 
-    python scripts/calibrate.py --model edge-small --data DIR --basis FILE.npz [--unseen FILE.npz] [--judge]
+    python scripts/calibrate.py --model edge-small --data DIR --head FILE.npz [--unseen FILE.npz] [--judge]
 
 Tracks clips with exactly known absences (the loss protocol's), cut from --data, and fits a logistic regression of "the
 target is there and the box right" on `presence.Evidence`, once for "accurate" and once for "fast". Sequences are
@@ -8,7 +8,7 @@ halved: the figures printed are of each half judged with the weights of the othe
 What is in FILE before does not count.
 
 A refinement network is surer of what it was trained on than of anything else. With --unseen, what is watched is a copy
-of the basis whose network was trained with --hold-out, on the sequences that it has not seen.
+of the head whose network was trained with --hold-out, on the sequences that it has not seen.
 
 --judge also runs the loss protocol, each half of the sequences with the weights fitted to the other (its thresholds are
 the tracker's own).
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from common import held_out, sequence_of
-from fit_basis import UNCALIBRATED
+from fit_head import UNCALIBRATED
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
@@ -33,13 +33,13 @@ from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import Box, as_box, iou
 from edge_tracker.cli.options import positive_int
-from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import Basis, load_basis, save_basis
-from edge_tracker.dcf.presence import Evidence
-from edge_tracker.dcf.tracker import DcfTracker, Look
+from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.head import Head, load_head, save_head
+from edge_tracker.closed_form.likeness import Evidence
+from edge_tracker.closed_form.tracker import ClosedFormTracker, Look
 from edge_tracker.errors import DatasetError, EdgeTrackerError
-from edge_tracker.evaluation.absences import Clip, absence_clips
-from edge_tracker.evaluation.loss import (
+from edge_tracker.evaluation.absence_clips import Clip, absence_clips
+from edge_tracker.evaluation.absence_metrics import (
     PRESENT,
     RIGHT,
     Frames,
@@ -52,7 +52,7 @@ from edge_tracker.evaluation.loss import (
 from edge_tracker.evaluation.ope import TaskResult, run_tasks
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.images import size_of
-from edge_tracker.presets import PRESETS
+from edge_tracker.methods import PRESETS
 from edge_tracker.track import Track
 
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
@@ -66,7 +66,7 @@ PATIENT = partial(replace, lost_below=0.3, lost_height=0.6, found_above=1.0)
 RIGHT_COLUMN, WEIGHT_COLUMN, HALF_COLUMN = (len(Evidence._fields) + i for i in range(3))
 
 
-class Witness(DcfTracker):
+class Witness(ClosedFormTracker):
     """Notes the evidence of every box that it judges beside the truth."""
 
     truth: tuple[NDArray[np.float64], float]  # the target's box (4,), NaN where hidden; the share of it to be seen
@@ -82,9 +82,9 @@ class Witness(DcfTracker):
         return probability
 
 
-def gather(model: Path, basis: Basis, config: DcfConfig, clips: Sequence[Clip]) -> NDArray[np.float64]:
+def gather(model: Path, head: Head, config: ClosedFormConfig, clips: Sequence[Clip]) -> NDArray[np.float64]:
     """The rows of all clips, (n, columns)."""
-    witness = Witness(backbone_for(model, config), basis, PATIENT(config))
+    witness = Witness(backbone_for(model, config), head, PATIENT(config))
     names = sequences(clips)
     rows = []
     for clip in tqdm(clips, unit=" clips", disable=None):
@@ -100,7 +100,7 @@ def gather(model: Path, basis: Basis, config: DcfConfig, clips: Sequence[Clip]) 
     return np.array(rows)
 
 
-def backbone_for(model: Path, config: DcfConfig) -> Backbone:
+def backbone_for(model: Path, config: ClosedFormConfig) -> Backbone:
     return load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1], side=config.input_side)
 
 
@@ -169,8 +169,8 @@ def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -
 class Calibrated:
     """The closed-form tracker with these weights, for the loss protocol."""
 
-    def __init__(self, model: Path, basis: Basis, config: DcfConfig) -> None:
-        self._tracker = DcfTracker(backbone_for(model, config), basis, config)
+    def __init__(self, model: Path, head: Head, config: ClosedFormConfig) -> None:
+        self._tracker = ClosedFormTracker(backbone_for(model, config), head, config)
 
     def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
         self._tracker.init(image, as_box(box, size_of(image)))
@@ -180,13 +180,13 @@ class Calibrated:
 
 
 def judge(
-    model: Path, basis: Basis, config: DcfConfig, clips: Sequence[Clip], halves: Sequence[NDArray[np.float64]]
+    model: Path, head: Head, config: ClosedFormConfig, clips: Sequence[Clip], halves: Sequence[NDArray[np.float64]]
 ) -> list[TaskResult]:
     """The loss protocol, each half of the sequences with its weights."""
     names = sequences(clips)
     results: list[TaskResult] = []
     for half, weights in enumerate(halves):
-        fitted = replace(basis, presence=np.stack([weights, weights]))
+        fitted = replace(head, presence=np.stack([weights, weights]))
         own = [clip for clip in clips if half_of(clip, names) == half]
         make = partial(Calibrated, model, fitted, config)
         results += tqdm(run_tasks(make, own), total=len(own), unit=" clips", disable=None)
@@ -216,8 +216,8 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
-    parser.add_argument("--basis", type=Path, required=True, help="the .npz file of scripts/fit_basis.py; is rewritten")
-    parser.add_argument("--unseen", type=Path, help="the basis with the refinement network of --hold-out")
+    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
+    parser.add_argument("--unseen", type=Path, help="the head with the refinement network of --hold-out")
     parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
     parser.add_argument("--judge", action="store_true", help="run the loss protocol too, with the halves' weights")
@@ -226,8 +226,8 @@ def main() -> int:
     try:
         model = find_model(args.model, args.models_dir)
         info = load_backbone(model, purposes=PURPOSES).info
-        basis = load_basis(args.basis, info)
-        watched = replace(load_basis(args.unseen, info) if args.unseen else basis, presence=UNCALIBRATED)
+        head = load_head(args.head, info)
+        watched = replace(load_head(args.unseen, info) if args.unseen else head, presence=UNCALIBRATED)
         tasks = read_tasks(args.data)
         clips = absence_clips(tasks, tasks, args.seed)[:: args.every]
         kept_back = held_out(tasks)
@@ -243,7 +243,7 @@ def main() -> int:
                 summary = summarise_loss(judge(model, watched, config, own, fit_halves(rows)))
                 for cells in loss_table([(name, summary)], first="preset"):
                     print("| " + " | ".join(cells) + " |", flush=True)
-        save_basis(args.basis, info, replace(basis, presence=np.array(presence)))
+        save_head(args.head, info, replace(head, presence=np.array(presence)))
         if args.plot:
             plot(args.plot, found)
     except (EdgeTrackerError, OSError) as error:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from edge_tracker import Tracker
-from edge_tracker.evaluation.synthetic import SyntheticClip
 from edge_tracker.outputs.video import annotate
+from edge_tracker.video.synthetic import SyntheticClip
 
 COLUMNS, ROWS = 3, 2
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, turned
-from edge_tracker.config import DcfConfig
+from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.evaluation.otb import Task
 from edge_tracker.roi import affine
 from edge_tracker.video.sources import read_image
@@ -266,7 +266,7 @@ def _framed(
 
 def _size(random: np.random.Generator, side: int, spread: float = SIZE_SPREAD) -> float:
     """Square root of a target's area in a crop, about what the tracker's ROI makes of it."""
-    return float(side / DcfConfig().roi_scale * np.exp(random.normal(0, spread)))
+    return float(side / ClosedFormConfig().roi_scale * np.exp(random.normal(0, spread)))
 
 
 def _warped(image: Image, matrix: NDArray[np.float32], side: int, around: Sequence[float] | None = None) -> Image:

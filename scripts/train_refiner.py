@@ -1,11 +1,11 @@
-"""Train the network that refines boxes (`dcf.refinement`) for a backbone, and put it into its basis file.
+"""Train the network that refines boxes (`closed_form.refinement`) for a backbone, and put it into its head file.
 
-    python scripts/train_refiner.py --model edge-small --data DIR --photos DIR --basis FILE.npz [--hold-out]
+    python scripts/train_refiner.py --model edge-small --data DIR --photos DIR --head FILE.npz [--hold-out]
 
 Learns from the scenes of refinement_scenes.py: sequences in OTB's layout, and photographs, which need no labels. FILE
-is that of scripts/fit_basis.py; afterwards scripts/calibrate.py must measure the tracker anew. With --hold-out every
+is that of scripts/fit_head.py; afterwards scripts/calibrate.py must measure the tracker anew. With --hold-out every
 other sequence is not trained on, and the figures printed are theirs. Interrupted, it goes on from
-`<basis>.checkpoint`.
+`<head>.checkpoint`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ from edge_tracker.backbones.base import PURPOSES, Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.cli.options import positive_int
-from edge_tracker.config import DcfConfig
-from edge_tracker.dcf.basis import Basis, load_basis, save_basis
-from edge_tracker.dcf.box_regression import bin_centres
-from edge_tracker.dcf.grid import Grid
-from edge_tracker.dcf.refinement import (
+from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.head import Head, load_head, save_head
+from edge_tracker.closed_form.refiner import (
     BINS,
     COARSE,
     CONTEXT,
@@ -50,8 +48,9 @@ from edge_tracker.dcf.refinement import (
     colours,
 )
 from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
-from edge_tracker.evaluation.loss import area_under_roc
+from edge_tracker.evaluation.absence_metrics import area_under_roc
 from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.grid import Grid, bin_centres
 from edge_tracker.video.sources import read_image
 
 SEQUENCE_SCENES, OBJECT_SCENES, DETAIL_SCENES = 8, 12, 4  # of each sequence, object, photograph
@@ -120,10 +119,10 @@ def _one(make: Callable[[], list[View] | None]) -> list[list[View] | None]:
     return [make()]
 
 
-def look_at(todo: Sequence[Job], load: Callable[[], Backbone], basis: Basis, workers: int) -> list[Scene]:
+def look_at(todo: Sequence[Job], load: Callable[[], Backbone], head: Head, workers: int) -> list[Scene]:
     """Render all scenes and look at them, each worker through a backbone of its own."""
     own = threading.local()
-    coarse, fine = basis.projections[0].first(COARSE), basis.projections[1].first(FINE)
+    coarse, fine = head.projections[0].first(COARSE), head.projections[1].first(FINE)
 
     def look(view: View) -> Look:
         taps = own.backbone(view.patch)
@@ -387,27 +386,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--photos", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--basis", type=Path, required=True, help="the .npz file of scripts/fit_basis.py; is rewritten")
+    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--hold-out", action="store_true", help="do not train on every other sequence")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
     parser.add_argument("--workers", type=positive_int, default=2, help="threads that render (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        check_output(args.basis, ".npz")
+        check_output(args.head, ".npz")
         path = find_model(args.model, args.models_dir)
-        load = partial(load_backbone, path, purposes=PURPOSES, side=DcfConfig().input_side)
+        load = partial(load_backbone, path, purposes=PURPOSES, side=ClosedFormConfig().input_side)
         info = load().info
-        basis = load_basis(args.basis, info)
-        grids = [Grid.of(tap, info.input_side) for tap in reversed(info.taps)] + [colour_grid(info.input_side)]
+        head = load_head(args.head, info)
+        grids = [Grid.over(info.input_side, tap.stride, tap.receptive_offset_px) for tap in reversed(info.taps)] + [
+            colour_grid(info.input_side)
+        ]
         photos = [as_photo(read_image(p)) for p in pictures(args.photos)]
         tasks = read_tasks(args.data)
         kept_back = held_out(tasks) if args.hold_out else frozenset()
         training = {"steps": args.steps, "seed": args.seed, "kept_back": sorted(kept_back)}
-        checkpoint = args.basis.with_name(args.basis.name + ".checkpoint")
+        checkpoint = args.head.with_name(args.head.name + ".checkpoint")
         state = read_checkpoint(checkpoint, training)
         todo = jobs(tasks, photos, info.input_side, args.seed, args.workers)
-        scenes = look_at(todo, load, basis, args.workers)
+        scenes = look_at(todo, load, head, args.workers)
         sequences = [s for s in scenes if s.sequence != PHOTOGRAPH]
         photographs = [s for s in scenes if s.sequence == PHOTOGRAPH]
         np.random.default_rng(args.seed).shuffle(photographs)
@@ -416,7 +417,7 @@ def main(argv: list[str] | None = None) -> int:
         sampler = Sampler(learned, photographs[UNSEEN_SCENES:], grids, args.seed)
         unseen = Sampler(judged, photographs[:UNSEEN_SCENES], grids, args.seed)
         net = train(sampler, unseen, training, state, checkpoint)
-        save_basis(args.basis, info, replace(basis, refinement=net.export()))
+        save_head(args.head, info, replace(head, refinement=net.export()))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:
         print(f"train_refiner: {error}", file=sys.stderr)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge_tracker.config import FmstConfig
-from edge_tracker.fmst.prediction_map import cubic
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import PREDICTION_SIDE
+from edge_tracker.grid import cubic
 
 Weights = tuple[Tensor, Tensor]
 

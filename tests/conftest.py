@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import Box
-from edge_tracker.evaluation.synthetic import SyntheticClip
+from edge_tracker.video.synthetic import SyntheticClip
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -124,4 +124,4 @@ def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
 @pytest.fixture(autouse=True)
 def _a_machine_of_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """How busy this one is must not decide what "auto" takes."""
-    monkeypatch.setattr("edge_tracker.presets.update_ms", lambda _: 10.0)
+    monkeypatch.setattr("edge_tracker.methods.update_ms", lambda _: 10.0)

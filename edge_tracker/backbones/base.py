@@ -39,9 +39,8 @@ class Tap:
     name: str
     stride: int  # crop pixels from one cell to the next
     layers: tuple[Layer, ...]
-    grid_offset_px: float = 0.0  # how far the grid lies right and down of plainly over the crop, crop pixels
     purpose: str = "selection"  # one of PURPOSES
-    receptive_offset_px: float = 0.0  # how far right and down of plainly the receptive fields of cells are centred
+    receptive_offset_px: float = 0.0  # centre of a cell's receptive field minus centre of the cell; crop pixels
 
     @property
     def channels(self) -> int:
@@ -62,7 +61,6 @@ class BackboneInfo:
             {
                 "name": tap.name,
                 "stride": tap.stride,
-                "grid_offset_px": tap.grid_offset_px,
                 "purpose": tap.purpose,
                 "receptive_offset_px": tap.receptive_offset_px,
                 "layers": [[layer.name, layer.channels] for layer in tap.layers],
@@ -85,7 +83,6 @@ class BackboneInfo:
                     name=str(tap["name"]),
                     stride=int(tap["stride"]),
                     layers=tuple(Layer(str(name), int(channels)) for name, channels in tap["layers"]),
-                    grid_offset_px=float(tap["grid_offset_px"]),
                     purpose=str(tap["purpose"]),
                     receptive_offset_px=float(tap["receptive_offset_px"]),
                 )

@@ -52,9 +52,9 @@ MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
 # What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
-BASIS, WEIGHT_NETWORK = ".basis.npz", ".weights.safetensors"
+HEAD, WEIGHT_NETWORK = ".head.npz", ".weights.safetensors"
 COMPANIONS = {
-    BASIS: ("basis", "scripts/fit_basis.py"),
+    HEAD: ("head", "scripts/fit_head.py"),
     WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
 }
 
@@ -278,15 +278,19 @@ def entry_of(name: str) -> CatalogueEntry:
     raise ModelError(f"no model is called '{name}'; known: {', '.join(e.name for e in CATALOGUE)}")
 
 
-def user_cache() -> Path:
-    """Where downloaded models are kept: $XDG_CACHE_HOME/edge-tracker, by default ~/.cache/edge-tracker."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-tracker"
+def user_cache() -> Path | None:
+    """What is kept for a user: $XDG_CACHE_HOME/edge-tracker, by default ~/.cache/edge-tracker; None for a user without
+    a home (a container, a systemd service)."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-tracker"
+    except RuntimeError:
+        return None
 
 
 def search_path(models_dir: str | Path | None = None) -> list[Path]:
     """Folders looked through for models, first to last."""
     variable = os.environ.get(MODELS_VARIABLE)
-    return [Path(p) for p in (models_dir, variable) if p] + [PACKAGED, user_cache()]
+    return [Path(p) for p in (models_dir, variable, PACKAGED, user_cache()) if p]
 
 
 def variants(name: str, models_dir: str | Path | None = None) -> list[Path]:
@@ -370,7 +374,7 @@ def _install(engine: Engine) -> str:
 
 
 def find_companion(model: str, ending: str, models_dir: str | Path | None = None) -> Path:
-    """The file that belongs to the model called `model`: its basis (BASIS) or its weight network (WEIGHT_NETWORK).
+    """The file that belongs to the model called `model`: its head (HEAD) or its weight network (WEIGHT_NETWORK).
 
     Raises ModelError that says which models have one, and what to do.
     """

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from edge_tracker.boxes import iou
 from edge_tracker.cli.options import add_tracker_options, tracker_factory
 from edge_tracker.errors import OutputError
-from edge_tracker.evaluation.synthetic import WHOLE, ClipSource, SyntheticClip
 from edge_tracker.outputs import ContactSheetOutput, JsonLinesOutput, Output, VideoOutput
 from edge_tracker.service import run
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video import Frame
+from edge_tracker.video.synthetic import WHOLE, ClipSource, SyntheticClip
 
 TILES = 30  # of the contact sheet
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
 from edge_tracker.errors import EdgeTrackerError, OutputError
-from edge_tracker.evaluation.absences import absence_clips
-from edge_tracker.evaluation.loss import loss_table, summarise_loss
+from edge_tracker.evaluation.absence_clips import absence_clips
+from edge_tracker.evaluation.absence_metrics import loss_table, summarise_loss
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import (
     Footage,

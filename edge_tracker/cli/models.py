@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from converters.downloads import pull
 from edge_tracker.backbones.catalogue import (
     CATALOGUE,
     ModelCard,
@@ -17,7 +18,6 @@ from edge_tracker.backbones.catalogue import (
     size_of_model,
     variants,
 )
-from edge_tracker.backbones.pull import pull
 from edge_tracker.cli.options import add_models_dir
 
 

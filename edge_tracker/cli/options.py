@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from edge_tracker.backbones.catalogue import ENGINES
-from edge_tracker.config import LAYER_MODES, MAP_TYPES, FmstConfig
-from edge_tracker.errors import ConfigError
-from edge_tracker.tracker import TRACKERS, Tracker
+from edge_tracker.methods import TRACKERS
+from edge_tracker.tracker import Tracker
 
 
 def positive_int(text: str) -> int:
@@ -25,45 +24,25 @@ def add_models_dir(parser: argparse._ActionsContainer) -> None:
 
 def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     """Options that choose and set up a tracker. Read them back with `tracker_factory`."""
-    defaults = FmstConfig()
     group = parser.add_argument_group("tracker")
     group.add_argument("--tracker", choices=TRACKERS, default="auto", help="method (default: %(default)s)")
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
-    group.add_argument("--threads", type=positive_int, default=1, help="threads (default: %(default)s)")
-    group.add_argument("--seed", type=int, help="of random draws (default: 0)")
+    group.add_argument("--threads", type=positive_int, default=1, help="threads of the engine (default: %(default)s)")
+    group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
-    group = parser.add_argument_group("settings of fmst and fmst-net")
-    group.add_argument("--maps", choices=MAP_TYPES, default=defaults.maps, help="target maps (default: %(default)s)")
-    group.add_argument("--layers", choices=LAYER_MODES, default=defaults.layers, help="layers together or one map each")
-    for name, meaning in (
-        ("fraction", "share of channels selected"),
-        ("alpha", "weight of the negative map"),
-        ("eta", "smoothing of the channel scores"),
-        ("roi_scale", "side of the region of interest over the target's diagonal"),
-        ("sigma_xy", "spread of candidates in position, of the longer side"),
-        ("sigma_wh", "spread of candidates in size"),
-        ("mean_size", "mean size of candidates over the last size"),
-        ("b", "subtracted from the prediction map"),
-    ):
-        option = "--" + name.replace("_", "-")
-        value = getattr(defaults, name)
-        standard = "the tracker's own" if value is None else f"{value:.4g}"
-        group.add_argument(option, type=float, default=value, help=f"{meaning} (default: {standard})")
-    group.add_argument("--weight-network", type=Path, metavar="FILE", help="of fmst-net (default: the model's own)")
-    group.add_argument("--candidates", type=int, default=defaults.candidates, help="boxes drawn per frame")
-    group.add_argument("--averaged", type=int, default=defaults.averaged, help="best boxes whose mean is taken")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting of the tracker, may be repeated (edge-track settings lists them)",
+    )
+    group.add_argument("--weight-network", type=Path, metavar="FILE", help="weight network of fmst-net")
 
 
 def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
-    """What makes the tracker the user asked for; picklable. Raises ConfigError for a bad setting."""
-    settings = {name: getattr(args, name) for name in FmstConfig.__dataclass_fields__ if name != "seed"}
-    config = FmstConfig(**settings)
-    if not args.tracker.startswith("fmst"):
-        changed = [name for name, value in settings.items() if value != getattr(FmstConfig(), name)]
-        if changed:
-            option = "--" + changed[0].replace("_", "-")
-            raise ConfigError(f"{option} is a setting of fmst and fmst-net, not of --tracker {args.tracker}")
+    """What makes the tracker the user asked for; picklable."""
     return partial(
         Tracker,
         args.tracker,
@@ -71,7 +50,7 @@ def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
         engine=args.engine,
         threads=args.threads,
         models_dir=args.models_dir,
-        config=config if args.tracker.startswith("fmst") else None,
+        settings=args.set,
         seed=args.seed,
         weight_network=args.weight_network,
     )

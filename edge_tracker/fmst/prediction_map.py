@@ -8,6 +8,8 @@ from functools import lru_cache, reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tracker.grid import cubic
+
 
 def prediction_map(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Eq. 4: the weighted sum of the channels. `features` (H, W, C), `weights` (C,) -> (H, W)."""
@@ -40,30 +42,16 @@ def sum_maps(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return normalise(reduce(np.add, maps))
 
 
-def resample(values: NDArray[np.float32], side: int, offset_cells: float = 0.0) -> NDArray[np.float32]:
-    """Resample a square map (n, n) to (side, side), laid plainly over the crop, by cubic convolution.
+def resample(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Resample a square map (n, n) to (side, side) by cubic convolution; both divide the crop evenly.
 
-    offset_cells: how far the map's grid lies right and down of plainly over the crop, in its cells. A cell of the
-    backbone is large, a third of a small target; between cells a smooth surface places edges better than steps do.
+    A cell of the backbone is large, a third of a small target: a smooth surface places edges better than steps do.
     """
-    matrix = _resampling(values.shape[0], side, offset_cells)
+    matrix = _resampling(values.shape[0], side)
     resampled: NDArray[np.float32] = matrix @ (values @ matrix.T)
     return resampled
 
 
 @lru_cache(maxsize=64)
-def _resampling(source: int, target: int, offset: float) -> NDArray[np.float32]:
-    return cubic((np.arange(target) + 0.5) * source / target - 0.5 - offset, source)
-
-
-def cubic(position: NDArray[np.float64], source: int) -> NDArray[np.float32]:
-    """Matrix (n, source) of cubic convolution at `position` (n,) among `source` cells (Keys 1981, a = -1/2); edge
-    cells are repeated."""
-    target = len(position)
-    matrix = np.zeros((target, source), np.float32)
-    first = np.floor(position).astype(int) - 1
-    for tap in range(4):
-        d = np.abs(position - first - tap)
-        weight = np.where(d < 1, 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2)
-        np.add.at(matrix, (np.arange(target), np.clip(first + tap, 0, source - 1)), weight)
-    return matrix
+def _resampling(source: int, target: int) -> NDArray[np.float32]:
+    return cubic((np.arange(target) + 0.5) * source / target - 0.5, source)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, keep_in_frame, rescaled
-from edge_tracker.config import FmstConfig
 from edge_tracker.errors import ConfigError
-from edge_tracker.fmst.appearance import Appearance, state_of
 from edge_tracker.fmst.candidates import best_candidate, candidate_confidences, candidate_scores, draw_candidates
 from edge_tracker.fmst.channel_scores import average_scores, channel_scores
 from edge_tracker.fmst.channel_weights import top_fraction
+from edge_tracker.fmst.confidence import Appearance, state_of
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.prediction_map import normalise, prediction_map, resample, subtract_negative, sum_maps
 from edge_tracker.fmst.target_map import coverage, target_map
 from edge_tracker.fmst.weight_network import WeightNetwork
@@ -24,13 +24,6 @@ from edge_tracker.track import Track, TrackState
 
 PREDICTION_SIDE = 28  # cells of the summed prediction map; 56 scores the same
 SMALLEST_SIDE_PX = 10.0  # a target that began larger is not believed to become smaller than this
-
-
-class Group(NamedTuple):
-    """Channels that make one prediction map together."""
-
-    features: NDArray[np.float32]  # (H, W, C)
-    offset_px: float  # of the grid over the crop, crop pixels
 
 
 class Mark(NamedTuple):
@@ -73,9 +66,7 @@ class FmstTracker:
         groups = self._extract(crop(image, window, self.backbone.info.input_side))
         marks = [self._mark(group, window) for group in groups]
         self._first = self._averages = self._scores(groups, marks)
-        self._appearances = [
-            Appearance(g.features, coverage(m.box, m.grid)) for g, m in zip(groups, marks, strict=True)
-        ]
+        self._appearances = [Appearance(g, coverage(m.box, m.grid)) for g, m in zip(groups, marks, strict=True)]
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image (Algorithm 1, lines 8-17)."""
@@ -101,37 +92,36 @@ class FmstTracker:
         """Go on in images kx times as wide and ky times as high."""
         self.box = rescaled(self.box, kx, ky, image_size)
 
-    def _extract(self, patch: NDArray[np.uint8]) -> list[Group]:
+    def _extract(self, patch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The feature maps of the cropped window, grouped."""
         groups = []
         for tap, features in zip(self.backbone.info.taps, self.backbone(patch), strict=True):
             if self.config.layers == "concat":
-                groups.append(Group(features, tap.grid_offset_px))
+                groups.append(features)
             else:
                 ends = np.cumsum([layer.channels for layer in tap.layers])
-                groups += [Group(part, tap.grid_offset_px) for part in np.split(features, ends[:-1], axis=2)]
+                groups += np.split(features, ends[:-1], axis=2)
         return groups
 
-    def _scores(self, groups: list[Group], marks: list[Mark]) -> list[NDArray[np.float32]]:
+    def _scores(self, groups: list[NDArray[np.float32]], marks: list[Mark]) -> list[NDArray[np.float32]]:
         """Scores of every channel for the present box: (C,) per group and type, groups outermost."""
         scores = []
         for group, mark in zip(groups, marks, strict=True):
             for kind in self.config.maps:
-                scores.append(channel_scores(group.features, target_map(kind, mark.box, mark.grid)))
+                scores.append(channel_scores(group, target_map(kind, mark.box, mark.grid)))
         return scores
 
-    def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
+    def _predict(self, groups: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         """The summed prediction map, (PREDICTION_SIDE, PREDICTION_SIDE) in [0, 1], plainly over the crop."""
         maps = []
         averages = iter(zip(self._averages, self._first, strict=True))
-        for features, offset_px in groups:
-            offset_cells = offset_px * features.shape[0] / self.backbone.info.input_side
+        for features in groups:
             for _ in self.config.maps:
                 positive, negative = self._weights(*next(averages))
                 values = normalise(prediction_map(features, positive))
                 if self._alpha > 0:
                     values = subtract_negative(values, normalise(prediction_map(features, negative)), self._alpha)
-                maps.append(resample(values, PREDICTION_SIDE, offset_cells))
+                maps.append(resample(values, PREDICTION_SIDE))
         return sum_maps(maps)
 
     def _weights(
@@ -147,21 +137,21 @@ class FmstTracker:
         """Draw candidates around the last box and take the best (sections 2.2.3 and 2.2.4)."""
         c = self.config
         candidates = draw_candidates(self.box, self._generator, c.candidates, c.sigma_xy, c.sigma_wh, c.mean_size)
-        on_grid = window.to_grid(candidates, PREDICTION_SIDE, self.backbone.info.input_side)
+        on_grid = window.to_grid(candidates, PREDICTION_SIDE)
         scores = candidate_scores(prediction, on_grid, c.b)
         confidences = candidate_confidences(scores, candidates, self.box, window.side / 2)
         return best_candidate(confidences, candidates, c.averaged)
 
-    def _confidence(self, groups: list[Group], marks: list[Mark]) -> float:
+    def _confidence(self, groups: list[NDArray[np.float32]], marks: list[Mark]) -> float:
         """How much the present box looks like the target of frame 1, [0, 1]."""
         similarities = [
-            appearance.similarity(group.features, coverage(mark.box, mark.grid))
+            appearance.similarity(group, coverage(mark.box, mark.grid))
             for appearance, group, mark in zip(self._appearances, groups, marks, strict=True)
         ]
         return min(max(sum(similarities) / len(similarities), 0.0), 1.0)
 
-    def _mark(self, group: Group, window: Window) -> Mark:
-        height, width = group.features.shape[:2]
-        box = window.to_grid(np.array(self.box), height, self.backbone.info.input_side, group.offset_px)
+    def _mark(self, features: NDArray[np.float32], window: Window) -> Mark:
+        height, width = features.shape[:2]
+        box = window.to_grid(np.array(self.box), height)
         x, y, w, h = box.tolist()
         return Mark((x, y, w, h), (height, width))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from calibration.__main__ import main
 from calibration.crops import Crops, collect, contact_sheet
 from calibration.footage import Footage, find_footage
-from edge_tracker.config import FmstConfig
 from edge_tracker.errors import DatasetError
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.roi import crop, window_around
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from edge_tracker.boxes import iou
 from edge_tracker.cli import main
-from edge_tracker.evaluation.synthetic import WHOLE, SyntheticClip
 from edge_tracker.outputs.video import count_frames
+from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 from tests.conftest import Clip
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the converters need torch (extra 'convert-onnx')")
 
 from converters.gates import Report, Tracking, compare, judge, markdown, write_report
-from converters.plan import Graph
+from converters.types import Graph
 from edge_tracker.backbones.base import Layer, Tap
 from edge_tracker.backbones.catalogue import Measured
 from edge_tracker.errors import OutputError

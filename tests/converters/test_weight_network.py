@@ -12,8 +12,8 @@ import onnxruntime
 
 from converters import weight_network
 from edge_tracker.backbones.catalogue import PACKAGED
-from edge_tracker.backbones.weight_networks import read_weight_network
 from edge_tracker.errors import ModelError
+from edge_tracker.fmst.weight_files import read_weight_network
 from tests.fmst.test_weight_network import network
 
 

@@ -10,7 +10,7 @@ import pytest
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import iou
-from edge_tracker.config import FmstConfig
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from tests.conftest import Clip
 

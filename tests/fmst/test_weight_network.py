@@ -9,9 +9,9 @@ import pytest
 
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import iou
-from edge_tracker.config import FmstConfig
 from edge_tracker.errors import ConfigError
 from edge_tracker.fmst.channel_weights import top_fraction
+from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_network import WeightNetwork
 from tests.conftest import Clip

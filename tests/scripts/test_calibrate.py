@@ -1,4 +1,4 @@
-"""scripts/calibrate.py: the fit against known weights, the two halves apart, and a run that ends in a usable basis."""
+"""scripts/calibrate.py: the fit against known weights, the two halves apart, and a run that ends in a usable head."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from edge_tracker import TrackState
 from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
-from edge_tracker.dcf.basis import load_basis
-from edge_tracker.dcf.presence import WEIGHTS
-from edge_tracker.dcf.tracker import DcfTracker
+from edge_tracker.closed_form.head import load_head
+from edge_tracker.closed_form.likeness import WEIGHTS
+from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.errors import DatasetError
-from edge_tracker.presets import PRESETS
+from edge_tracker.methods import PRESETS
 from tests.conftest import ROOT, Clip
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -71,9 +71,9 @@ def test_each_half_is_judged_with_what_the_other_taught() -> None:
 def test_a_run_writes_weights_that_tell_the_target_from_its_absence(
     otb_folder: Path, tmp_path: Path, clip: Clip
 ) -> None:
-    basis = tmp_path / "edge-small.basis.npz"
-    shutil.copy(PACKAGED / basis.name, basis)
-    options = ["--model", "edge-small", "--data", str(otb_folder), "--basis", str(basis), "--every", "4", "--judge"]
+    head = tmp_path / "edge-small.head.npz"
+    shutil.copy(PACKAGED / head.name, head)
+    options = ["--model", "edge-small", "--data", str(otb_folder), "--head", str(head), "--every", "4", "--judge"]
     command = [sys.executable, str(ROOT / "scripts" / "calibrate.py"), *options, "--plot", str(tmp_path / "plot.png")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -82,19 +82,19 @@ def test_a_run_writes_weights_that_tell_the_target_from_its_absence(
     assert sum(line.startswith("| preset") for line in lines) == 2
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     backbone = load_backbone(MODEL, purposes=PURPOSES)
-    before, after = (load_basis(path, backbone.info) for path in (PACKAGED / basis.name, basis))
+    before, after = (load_head(path, backbone.info) for path in (PACKAGED / head.name, head))
     for one, other in zip(before.projections, after.projections, strict=True):
         np.testing.assert_array_equal(one.directions, other.directions)
     assert after.presence.shape == (2, WEIGHTS)
     assert not np.array_equal(before.presence, after.presence)
     assert (after.presence[:, :-1].sum(axis=1) > 0).all()  # more evidence, more belief
-    tracker = DcfTracker(backbone, after, PRESETS["accurate"])
+    tracker = ClosedFormTracker(backbone, after, PRESETS["accurate"])
     tracker.init(clip.images[0], clip.first_box)
     assert [tracker.update(image).state for image in clip.images[1:10]] == [TrackState.TRACKED] * 9
 
 
 def test_errors_are_one_line(otb_folder: Path, tmp_path: Path) -> None:
-    for options in (["--basis", str(tmp_path / "none.npz")], ["--basis", str(MODEL)]):
+    for options in (["--head", str(tmp_path / "none.npz")], ["--head", str(MODEL)]):
         command = [sys.executable, str(ROOT / "scripts" / "calibrate.py"), "--model", "edge-small", *options]
         done = subprocess.run([*command, "--data", str(otb_folder)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 2

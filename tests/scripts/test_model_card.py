@@ -26,8 +26,8 @@ BLOCKS = ("block6", "block8", "block9", "block3", "block4")
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The packaged model with a card as the converter writes it, and its basis."""
-    for ending in (".onnx", ".basis.npz"):
+    """The packaged model with a card as the converter writes it, and its head."""
+    for ending in (".onnx", ".head.npz"):
         shutil.copy(PACKAGED / f"edge-small{ending}", tmp_path)
     card = json.loads((PACKAGED / "edge-small.onnx.json").read_text())
     for later in ("training", "accuracy"):

@@ -21,11 +21,11 @@ from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES
 from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
 from edge_tracker.boxes import iou
-from edge_tracker.dcf.basis import load_basis
-from edge_tracker.dcf.grid import Grid
-from edge_tracker.dcf.refinement import SURE, Refiner, View, colour_grid
+from edge_tracker.closed_form.head import load_head
+from edge_tracker.closed_form.refiner import SURE, Refiner, View, colour_grid
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.grid import Grid
 from tests.conftest import Clip
 
 SIDE = 192
@@ -118,19 +118,19 @@ def test_frames_are_cropped_with_their_boxes(otb_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def looks(otb_folder: Path) -> list[script.Scene]:
-    basis = load_basis(PACKAGED / "edge-small.basis.npz", load_backbone(MODEL, purposes=PURPOSES).info)
+    head = load_head(PACKAGED / "edge-small.head.npz", load_backbone(MODEL, purposes=PURPOSES).info)
     images = [scenes.as_photo(shape_on_plain_ground(number)) for number in range(4)]
     todo = script.jobs(read_tasks(otb_folder)[:2], images, SIDE, 0, 2)
 
     def load() -> object:
         return load_backbone(MODEL, purposes=PURPOSES, side=SIDE)
 
-    return script.look_at(todo, load, basis, 2)
+    return script.look_at(todo, load, head, 2)
 
 
 def grids() -> list[Grid]:
     info = load_backbone(MODEL, purposes=PURPOSES, side=SIDE).info
-    return [*(Grid.of(tap, SIDE) for tap in reversed(info.taps)), colour_grid(SIDE)]
+    return [*(Grid.over(SIDE, tap.stride, tap.receptive_offset_px) for tap in reversed(info.taps)), colour_grid(SIDE)]
 
 
 def test_the_exported_network_says_what_the_trained_one_does(looks: list[script.Scene]) -> None:
@@ -182,9 +182,9 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
 ) -> None:
     for name, value in (("REPORT", 15), ("REPORTED", 2), ("OBJECT_SCENES", 4), ("UNSEEN_SCENES", 8), ("BATCH", 16)):
         monkeypatch.setattr(script, name, value)
-    basis = tmp_path / "edge-small.basis.npz"
-    shutil.copy(PACKAGED / basis.name, basis)
-    options = ["--model", "edge-small", "--data", str(otb_folder), "--photos", str(photos), "--basis", str(basis)]
+    head = tmp_path / "edge-small.head.npz"
+    shutil.copy(PACKAGED / head.name, head)
+    options = ["--model", "edge-small", "--data", str(otb_folder), "--photos", str(photos), "--head", str(head)]
     real = script.write_whole
 
     def interrupted(path: Path, write: object) -> None:
@@ -195,7 +195,7 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
         patch.setattr(script, "write_whole", interrupted)
         with pytest.raises(KeyboardInterrupt):
             script.main([*options, "--steps", "60", "--hold-out"])
-    checkpoint = basis.with_name(basis.name + ".checkpoint")
+    checkpoint = head.with_name(head.name + ".checkpoint")
     assert checkpoint.is_file()
     assert script.main([*options, "--steps", "45"]) == 2
     assert "another training" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
     assert [line.split(":")[0] for line in lines] == ["step 30", "step 45", "step 60"]
     assert not checkpoint.exists()
     info = load_backbone(MODEL, purposes=PURPOSES).info
-    before, after = (load_basis(path, info) for path in (PACKAGED / basis.name, basis))
+    before, after = (load_head(path, info) for path in (PACKAGED / head.name, head))
     assert after.refinement is not None
     np.testing.assert_array_equal(before.presence, after.presence)
     np.testing.assert_array_equal(before.projections[0].directions, after.projections[0].directions)
@@ -216,15 +216,15 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
 
 
 def test_bad_input_is_told_in_one_line(tmp_path: Path, otb_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    basis = tmp_path / "edge-small.basis.npz"
-    shutil.copy(PACKAGED / basis.name, basis)
+    head = tmp_path / "edge-small.head.npz"
+    shutil.copy(PACKAGED / head.name, head)
     options = ["--model", "edge-small", "--data", str(otb_folder), "--photos", str(tmp_path)]
-    for given in (str(tmp_path / "none.npz"), str(basis)):
-        assert script.main([*options, "--basis", given]) == 2
+    for given in (str(tmp_path / "none.npz"), str(head)):
+        assert script.main([*options, "--head", given]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    basis.with_name(basis.name + ".checkpoint").write_bytes(b"no checkpoint")
+    head.with_name(head.name + ".checkpoint").write_bytes(b"no checkpoint")
     cv2.imwrite(str(tmp_path / "photo.png"), shape_on_plain_ground())
-    assert script.main([*options, "--basis", str(basis)]) == 2
+    assert script.main([*options, "--head", str(head)]) == 2
     error = capsys.readouterr().err.strip()
     assert "delete it to begin anew" in error
     assert len(error.splitlines()) == 1

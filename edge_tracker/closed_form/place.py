@@ -1,0 +1,110 @@
+"""Where the target is: a ridge filter on the coarse tap and a correlation filter on the fine one, in one response."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box, centre
+from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.correlation import CorrelationFilter
+from edge_tracker.closed_form.optics import Optics, View
+from edge_tracker.closed_form.response_map import PITCH_PX, Peak, find_peak, motion_prior, resampling
+from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
+
+FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
+
+
+class Found(NamedTuple):
+    """Where the filters find the target in a view."""
+
+    response: NDArray[np.float32]  # (P, P), points PITCH_PX crop pixels apart
+    spectrum: NDArray[np.float32] | None  # of the fine features, for learning
+    peak: Peak
+
+    def box(self, size: tuple[float, float]) -> Box:
+        """A box of this size (w, h) at the peak, crop pixels."""
+        return self.peak.x_px - size[0] / 2, self.peak.y_px - size[1] / 2, *size
+
+
+class Place:
+    """Both filters of one target."""
+
+    def __init__(self, optics: Optics, config: ClosedFormConfig) -> None:
+        self._optics, self._config = optics, config
+        settings = config.place
+        self._ridge = RidgeFilter(settings.ridge, settings.anchor, settings.solver_steps)
+        self._correlation: CorrelationFilter | None = None
+        grid = optics.fine_grid
+        if grid is not None and config.fine is not None:
+            middle = grid.cell(optics.middle_px)
+            self._correlation = CorrelationFilter(grid.cells, (middle, middle), config.fine.ridge)
+
+    def start(self, view: View, box: Box, changed: Iterable[tuple[View, Box]]) -> None:
+        """Learn frame 1: a view of it with the target's box, and changed ones with theirs; boxes in crop pixels."""
+        samples = [(neighbourhoods(view.coarse), self._target_map(box), FIRST_FRAME_WEIGHT)]
+        samples += [(neighbourhoods(other.coarse), self._target_map(b), VIEW_WEIGHT) for other, b in changed]
+        self._ridge.start(samples)
+        if self._correlation is not None:
+            assert view.fine is not None
+            assert self._config.fine is not None
+            assert self._optics.fine_grid is not None
+            grid = self._optics.fine_grid
+            sigma = self._config.fine.sigma * math.sqrt(box[2] * box[3]) / grid.stride
+            self._correlation.start(self._correlation.transform(view.fine), centre(grid.box(box)), sigma)
+
+    def find(self, view: View) -> Found:
+        """The response over the view, and its peak under the motion prior."""
+        side = self._optics.side
+        points = side // PITCH_PX
+        up = resampling(self._optics.coarse_grid, points)
+        response = np.asarray(up @ self._ridge.respond(view.coarse) @ up.T, np.float32)
+        spectrum = None
+        if self._correlation is not None:
+            assert view.fine is not None
+            assert self._config.fine is not None
+            assert self._optics.fine_grid is not None
+            spectrum = self._correlation.transform(view.fine)
+            up = resampling(self._optics.fine_grid, points)
+            narrow = np.asarray(up @ self._correlation.respond(spectrum) @ up.T, np.float32)
+            response = response + np.float32(self._config.fine.weight) * narrow
+        prior = motion_prior(points, self._optics.middle_px, self._config.place.motion_sigma * side)
+        return Found(response, spectrum, find_peak(response, prior))
+
+    def gate(self, height: float) -> float:
+        """Share of the learning rates that a peak of this height allows: [0, 1]."""
+        low, high = self._config.place.gate_low, self._config.place.gate_high
+        return min(max((height - low) / (high - low), 0.0), 1.0)
+
+    def learn(self, view: View, spectrum: NDArray[np.float32] | None, box: Box, gate: float, frame: int) -> None:
+        """Learn that the target lies in `box` (crop pixels), at a share `gate` of the rates, where it is their turn in
+        this frame."""
+        settings, fine = self._config.place, self._config.fine
+        if frame % settings.learn_every == 0:
+            rate = over_frames(settings.rate * gate, settings.learn_every)
+            self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)
+        if self._correlation is None or fine is None or spectrum is None or self._optics.fine_grid is None:
+            return
+        if (frame + 1) % fine.learn_every == 0:  # not all in the same frame
+            rate = over_frames(fine.rate * gate, fine.learn_every)
+            self._correlation.learn(spectrum, centre(self._optics.fine_grid.box(box)), rate)
+
+    def _target_map(self, box: Box) -> NDArray[np.float32]:
+        """A Gaussian at the target on the coarse grid: (n n,)."""
+        grid = self._optics.coarse_grid
+        x, y, w, h = grid.box(box)
+        cells = np.arange(grid.cells)
+        lines = []
+        for middle, side in ((y + h / 2, h), (x + w / 2, w)):
+            width = max(0.6, self._config.place.target_sigma * side)
+            lines.append(np.exp(-0.5 * ((cells - middle) / width) ** 2))
+        return np.outer(*lines).astype(np.float32).ravel()
+
+
+def over_frames(rate: float, frames: int) -> float:
+    """The learning rate that does in one frame what `rate` would do in so many."""
+    return 1 - (1 - rate) ** frames

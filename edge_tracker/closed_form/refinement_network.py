@@ -1,0 +1,96 @@
+"""The weights of the refiner, and its layers in NumPy. Trained by scripts/train_refiner.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edge_tracker.grid import bin_centres
+
+BINS, CONTEXT = 12, 2.0  # samples along each side, over so many times the box
+COARSE, FINE = 32, 48  # channels of the taps
+COLOUR_PX = 4  # of the crop, of which a cell's colour is the mean
+EMBEDDING, KEY, VALUE = 48, 32, 16
+SURE = 8.0  # log odds are clipped to +-8
+EDGE = 12.0  # how sharply a box ends
+
+
+def _places() -> NDArray[np.float32]:
+    line = bin_centres(BINS, CONTEXT)
+    x, y = np.meshgrid(line, line)
+    inside = 1 / ((1 + np.exp(EDGE * (abs(x) - 0.5))) * (1 + np.exp(EDGE * (abs(y) - 0.5))))
+    return np.stack([x, y, x * x, y * y, inside], axis=-1).reshape(-1, 5).astype(np.float32)
+
+
+# Of each sample in the box it was taken from: x, y (in sides, from the centre), their squares, whether it lies inside.
+PLACES = _places()
+# What a match with a sample of frame 1 says: inside, and where if inside; outside. (BINS BINS, 6)
+MASKS = np.concatenate([PLACES[:, 4:], PLACES[:, 4:] * PLACES[:, :4], 1 - PLACES[:, 4:]], axis=1)
+_MATCHED = EMBEDDING + VALUE + 2 + PLACES.shape[1]  # channels after matching
+
+# Of the weights: what comes in, what goes out. Samples, matched maps and convolved maps are laid out (row, column,
+# channel), convolutions (row, column, channel in, channel out).
+SHAPES = {
+    "embed.0": (COARSE + FINE + 3, 64),
+    "embed.1": (64, EMBEDDING),
+    "key": (EMBEDDING, KEY),
+    "value": (EMBEDDING + MASKS.shape[1], VALUE),
+    "convolve.0": (9 * _MATCHED, 48),
+    "convolve.1": (9 * 48, 64),
+    "head.0": (64 * (BINS // 2) ** 2, 64),
+    "head.1": (64, 5),
+}
+
+
+class RefinementNetwork:
+    """The weights, checked: `NAME.weight` (in, out) and `NAME.bias` (out,) for each of SHAPES, `sharpness` ()."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Raises ValueError for a tensor that is missing, of another shape, or not finite."""
+        expected: dict[str, tuple[int, ...]] = {"sharpness": ()}
+        for name, (inputs, outputs) in SHAPES.items():
+            expected |= {f"{name}.weight": (inputs, outputs), f"{name}.bias": (outputs,)}
+        if tensors.keys() != expected.keys():
+            raise ValueError(f"has the tensors {', '.join(sorted(tensors))}")
+        for name, shape in expected.items():
+            if tensors[name].shape != shape or not np.isfinite(tensors[name]).all():
+                raise ValueError(f"{name} has the shape {tensors[name].shape} or is not finite")
+        self.tensors = {name: np.asarray(tensor, np.float32, order="C") for name, tensor in tensors.items()}
+        self.sharpness = float(tensors["sharpness"])
+
+    def linear(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, in) -> (n, out)."""
+        product: NDArray[np.float32] = values @ self.tensors[f"{name}.weight"]
+        product += self.tensors[f"{name}.bias"]
+        return product
+
+    def embed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.linear("embed.1", rectified(self.linear("embed.0", samples)))
+
+    def keys(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unit vectors: (n, KEY)."""
+        keys = self.linear("key", embedded)
+        keys /= np.sqrt(np.einsum("nk,nk->n", keys, keys))[:, None] + np.float32(1e-12)
+        return keys
+
+    def values(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What frame 1 says where a sample matches it: (n, VALUE + 1)."""
+        read = self.linear("value", np.concatenate([embedded, MASKS], axis=1))
+        return np.concatenate([read, MASKS[:, :1]], axis=1)
+
+    def convolve(self, name: str, maps: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+        """3 x 3, zero-padded, rectified: (n, n, C) -> (n / step, n / step, D)."""
+        n, _, channels = maps.shape
+        padded = np.zeros((n + 2, n + 2, channels), np.float32)
+        padded[1:-1, 1:-1] = maps
+        windows = sliding_window_view(padded, (3, 3), axis=(0, 1))[::step, ::step]  # (n, n, C, 3, 3)
+        columns = windows.transpose(0, 1, 3, 4, 2).reshape((n // step) ** 2, -1)
+        return rectified(self.linear(name, columns)).reshape(n // step, n // step, -1)
+
+
+def rectified(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """ReLU in place."""
+    return np.maximum(values, np.float32(0), out=values)

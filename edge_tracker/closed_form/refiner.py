@@ -1,0 +1,97 @@
+"""Box refinement: a small network, trained offline, tells by comparison with frame 1 where the target's box ends.
+
+The samples in and around the box are matched with those of frame 1 by attention (as in space-time memory networks, Oh
+et al. 2019): what lay inside the target's box there, and where, is read from the matches, and two convolutions make a
+correction of the box of it (what is asked of them is that of Alpha-Refine, Yan et al. 2021). The same network judges
+whether the target is under the box at all. Trained by scripts/train_refiner.py; NumPy alone here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+from edge_tracker.closed_form.refinement_network import (
+    BINS,
+    COLOUR_PX,
+    CONTEXT,
+    KEY,
+    PLACES,
+    SURE,
+    VALUE,
+    RefinementNetwork,
+    rectified,
+)
+from edge_tracker.closed_form.view import View
+from edge_tracker.grid import Grid
+from edge_tracker.roi import sample
+
+
+class Correction(NamedTuple):
+    """What the network says of a box."""
+
+    errors: NDArray[np.float32]  # (dx / w, dy / h, dlog w, dlog h) that bring it onto the target
+    match: float  # log odds that it lies on the target, in units of SURE: [-1, 1]
+
+
+class Refiner:
+    """Refines the boxes of one target."""
+
+    def __init__(self, network: RefinementNetwork, coarse: Grid, fine: Grid) -> None:
+        self._network, self._coarse, self._fine = network, coarse, fine
+        self._keys = np.zeros((BINS * BINS, KEY), np.float32)
+        self._values = np.zeros((BINS * BINS, VALUE + 1), np.float32)
+        self._bias = np.zeros(4, np.float32)
+
+    def start(self, views: Sequence[tuple[View, Box]]) -> None:
+        """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
+        views, if any, is what this network always says of this target: it is taken off from then on."""
+        embedded = self._network.embed(self._samples(*views[0]))
+        self._keys, self._values = self._network.keys(embedded), self._network.values(embedded)
+        self._bias[:] = 0
+        if len(views) > 1:
+            self._bias = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0)
+
+    def predict(self, view: View, box: Box) -> Correction:
+        """How to bring `box` (crop pixels) onto the target."""
+        network = self._network
+        embedded = network.embed(self._samples(view, box))
+        likeness = network.keys(embedded) @ self._keys.T
+        best = likeness.max(axis=1, keepdims=True)
+        likeness -= best
+        likeness *= np.float32(network.sharpness)
+        shares = np.exp(likeness, out=likeness)
+        shares /= shares.sum(axis=1, keepdims=True)
+        maps = np.concatenate([embedded, shares @ self._values, best, PLACES], axis=1).reshape(BINS, BINS, -1)
+        maps = network.convolve("convolve.1", network.convolve("convolve.0", maps, 1), 2)
+        said = network.linear("head.1", rectified(network.linear("head.0", maps.reshape(1, -1))))[0]
+        return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0))
+
+    def _samples(self, view: View, box: Box) -> NDArray[np.float32]:
+        """(BINS BINS, channels)."""
+        if view.fine is None:
+            raise ValueError("a view without fine features cannot be refined")
+        coloured = colours(view.patch), colour_grid(len(view.patch))
+        maps = (view.fine, self._fine), (view.coarse, self._coarse), coloured
+        boxes = [np.array([grid.box(box)]) for _, grid in maps]
+        samples = [sample(m, b, BINS, CONTEXT).reshape(BINS * BINS, -1) for (m, _), b in zip(maps, boxes, strict=True)]
+        return np.concatenate(samples, axis=1)
+
+
+def colours(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean colours of a crop's cells, from -2 to 2: (side / COLOUR_PX, side / COLOUR_PX, 3)."""
+    cells = len(patch) // COLOUR_PX
+    means = cv2.resize(patch, (cells, cells), interpolation=cv2.INTER_AREA).astype(np.float32)
+    means *= np.float32(4 / 255)
+    means -= np.float32(2)
+    return means
+
+
+def colour_grid(side: int) -> Grid:
+    """How `colours` lie over a crop of this side."""
+    return Grid(side // COLOUR_PX, COLOUR_PX, (COLOUR_PX - 1) / 2)

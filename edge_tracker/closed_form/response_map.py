@@ -1,0 +1,49 @@
+"""The response map: both filters' answers on one fine grid over the crop, and where it peaks."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.grid import Grid, cubic, peak_of_parabola
+
+PITCH_PX = 4  # crop pixels between two points of the response map
+
+
+@lru_cache(maxsize=16)
+def resampling(grid: Grid, points: int) -> NDArray[np.float32]:
+    """(points, cells) cubic interpolation along one axis, point j lying at crop pixel PITCH_PX j."""
+    return cubic((np.arange(points) * PITCH_PX - grid.offset_px) / grid.stride, grid.cells)
+
+
+@lru_cache(maxsize=16)
+def motion_prior(points: int, middle_px: float, sigma_px: float) -> NDArray[np.float32]:
+    """(points, points) Gaussian around where the target was."""
+    line = np.exp(-0.5 * ((np.arange(points) * PITCH_PX - middle_px) / sigma_px) ** 2)
+    return np.outer(line, line).astype(np.float32)
+
+
+class Peak(NamedTuple):
+    """The highest point of a response map, between its points by a parabola."""
+
+    x_px: float  # crop pixels
+    y_px: float
+    height: float  # of the response itself, without the prior
+
+
+def find_peak(response: NDArray[np.float32], prior: NDArray[np.float32]) -> Peak:
+    """Find the peak of `response` x `prior`, (P, P) each."""
+    weighted = response * prior
+    row, column = divmod(int(weighted.argmax()), response.shape[1])
+    x = peak_of_parabola(weighted[row], column) * PITCH_PX
+    y = peak_of_parabola(weighted[:, column], row) * PITCH_PX
+    return Peak(x, y, float(response[row, column]))
+
+
+def height_at(response: NDArray[np.float32], x_px: float, y_px: float) -> float:
+    """The response (P, P) at the point next to a place in the crop."""
+    row, column = (min(max(round(place / PITCH_PX), 0), len(response) - 1) for place in (y_px, x_px))
+    return float(response[row, column])

@@ -1,0 +1,193 @@
+"""The closed-form tracker as a recipe: see, find, correct, learn, judge; and while LOST, look elsewhere."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.backbones.base import Backbone
+from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled, scaled
+from edge_tracker.closed_form.belief import Belief
+from edge_tracker.closed_form.colour import region
+from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.extent import Extent
+from edge_tracker.closed_form.first_frame import box_views, changed_views
+from edge_tracker.closed_form.head import Head
+from edge_tracker.closed_form.likeness import Presence
+from edge_tracker.closed_form.optics import Optics
+from edge_tracker.closed_form.place import Found, Place, over_frames
+from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
+from edge_tracker.closed_form.response_map import height_at
+from edge_tracker.closed_form.view import View
+from edge_tracker.images import size_of
+from edge_tracker.roi import is_plain
+from edge_tracker.track import Track, TrackState
+
+SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
+# Filters that have slid off the target answer beside it: places so many sides away are looked at. Of these, the most
+# alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
+BESIDE, COMPARED = 0.7, 2
+LIKELY, LIKELIER = 0.3, 0.15
+COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
+# While LOST, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
+# believed less, but not never: the light may have changed.
+OWN_COLOURS, DOUBT = 0.2, 0.65
+
+
+class Candidate(NamedTuple):
+    """A box that may be the target's, crop pixels."""
+
+    box: Box
+    height: float  # of the response there
+    match: float  # the refiner's
+
+
+class ClosedFormTracker:
+    """Tracks one target with a frozen backbone. Nothing is learned while LOST. A `track.Method`."""
+
+    def __init__(self, backbone: Backbone, head: Head, config: ClosedFormConfig) -> None:
+        """backbone: gives a coarse tap and, where `config.fine` is set, a fine one behind it."""
+        self._config, self._head = config, head
+        self._optics = Optics(backbone, head, config)
+        self._weights = head.presence[0 if config.fine is not None else 1]
+        self._belief = Belief(config.belief)
+        self.box: Box = (0.0, 0.0, 1.0, 1.0)  # image pixels
+
+    def init(self, image: NDArray[np.uint8], box: Box) -> None:
+        """Learn the target from its box in the first image."""
+        random = np.random.default_rng(self._config.seed)
+        optics = self._optics
+        self.box = self._good = box  # the last box that was believed
+        self._frame, self._match = 0, 0.0
+        self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
+        self._belief.start()
+        self._redetection: Redetection | None = None  # while LOST
+        window = optics.window(box)
+        view = optics.see(window, optics.crop(image, window))
+        on_crop = view.on_crop(box)
+        self._place = Place(optics, self._config)
+        self._place.start(view, on_crop, changed_views(optics, image, box, self._config.place.views, random))
+        self._extent = Extent(optics, self._head, self._config, random)
+        views = [(view, on_crop), *box_views(optics, image, box, self._extent.views, random)]
+        self._extent.start(views, image, box)
+        self._presence = Presence(view, on_crop, optics.coarse_grid, self._weights)
+        self._look = view.patch, on_crop  # of the target, when last believed
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        """Find the target in the next image, and learn from it if it is believed."""
+        self._frame += 1
+        if self._redetection is not None:
+            return self._seek(image, self._redetection)
+        view = self._see(image, self.box)
+        if view is None:  # a black frame, a covered lens: keep all that is known
+            self._match = 0.0
+            return Track(self.box, 0.0, TrackState.LOST)
+        found = self._place.find(view)
+        candidate = self._corrected(view, found)
+        box = view.on_image(candidate.box)
+        factor = self._extent.growth(image, box, self._frame) if candidate.height > 0 else None
+        self.box = keep_in_frame(scaled(box, factor or 1.0), size_of(image), self._smallest_px)
+        on_crop = view.on_crop(self.box)
+        gate = self._place.gate(candidate.height)
+        if gate > 0:
+            self._place.learn(view, found.spectrum, on_crop, gate, self._frame)
+            self._extent.learn(view, on_crop, factor, gate, self._frame)
+        return self._judge(image, view, candidate._replace(box=on_crop))
+
+    def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
+        """Go on in images kx times as wide and ky times as high."""
+        self.box, self._good = (rescaled(box, kx, ky, image_size) for box in (self.box, self._good))
+        if self._redetection is not None:
+            roi_px = self._optics.window(self._good).side
+            self._redetection = self._redetection.rescaled(self._good, roi_px, image_size)
+
+    def _see(self, image: NDArray[np.uint8], box: Box) -> View | None:
+        """What is seen around `box` (image pixels); None where the window shows nothing at all."""
+        window = self._optics.window(box)
+        patch = self._optics.crop(image, window)
+        return None if is_plain(patch) else self._optics.see(window, patch)
+
+    def _corrected(self, view: View, found: Found) -> Candidate:
+        """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
+        height = found.peak.height
+        box = found.box(view.on_crop(self.box)[2:])
+        if height <= 0:  # an old answer of the refiner says nothing where the filters find nothing
+            return Candidate(box, height, min(self._match, 0.0))
+        if not self._extent.refines_in(self._frame, self._belief.steady):
+            return Candidate(box, height, self._match)
+        corrected = self._extent.correct(view, box)
+        candidate = Candidate(corrected.box, height, corrected.match)
+        if self._belief.denied(candidate.match) and self._belief.doubtful:
+            return self._beside(view, found, box, candidate)
+        return candidate
+
+    def _beside(self, view: View, found: Found, box: Box, candidate: Candidate) -> Candidate:
+        """The candidate, or a place beside `box` that is more likely the target."""
+        x, y, w, h = box
+        steps = [(dx, dy) for dx, dy in product((-BESIDE, 0.0, BESIDE), repeat=2) if dx or dy]
+        places = [(x + dx * w, y + dy * h, w, h) for dx, dy in steps]
+        alike = self._presence.likeness(view, places)
+        best, least = candidate, max(LIKELY, self._probability(view, candidate) + LIKELIER)
+        for k in np.argsort(-alike)[:COMPARED].tolist():
+            corrected = self._extent.correct(view, places[k])
+            other = Candidate(corrected.box, height_at(found.response, *centre(places[k])), corrected.match)
+            probability = self._probability(view, other)
+            if probability > least:
+                best, least = other, probability
+        return best
+
+    def _probability(self, view: View, candidate: Candidate) -> float:
+        return self._presence.probability(self._presence.evidence(view, *candidate))
+
+    def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
+        """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
+        belief = self._belief
+        evidence = self._presence.evidence(view, *candidate)
+        probability = self._presence.probability(evidence)
+        self._match = candidate.match
+        if belief.believed:
+            self._remember(view, candidate, evidence.likeness)
+        state = belief.follow(probability, candidate.height, candidate.match)
+        if belief.trusts(probability):
+            self._good = self.box
+        if state is TrackState.LOST:
+            # What came last was hardly the target: look where it was last believed too, in the size it had.
+            pixels = region(*self._look, 1.0, 1)
+            roi_px = self._optics.window(self._good).side
+            search = Search(self._good, roi_px, size_of(image), pixels, self._presence.colours.histogram)
+            self._redetection = Redetection(self._good, self.box, search)
+        return Track(self.box, belief.confidence, state)
+
+    def _remember(self, view: View, candidate: Candidate, likeness: float) -> None:
+        """Keep how the target looks now."""
+        self._look = view.patch, candidate.box
+        if self._frame % COLOUR_EVERY == 0 and candidate.height > self._config.place.gate_high:
+            self._presence.colours.learn(view.patch, candidate.box, over_frames(COLOUR_RATE, COLOUR_EVERY))
+        if likeness < self._config.belief.new_view_below and candidate.height > self._config.belief.new_view_height:
+            self._presence.remember(view, candidate.box)
+
+    def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
+        """While LOST: look in two places, learn nothing."""
+        best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
+        self.box = redetection.box
+        state = self._belief.seek(best.probability)
+        if state is TrackState.TRACKED:
+            self._good, self._match, self._redetection = self.box, best.match, None
+        return Track(self.box, self._belief.confidence, state)
+
+    def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
+        """Look closely around `place` (image pixels) for the target."""
+        view = self._see(image, place)
+        if view is None:
+            return Sighting(place, 0.0, 0.0, 0.0)
+        found = self._place.find(view)
+        corrected = self._extent.correct(view, found.box(view.on_crop(place)[2:]))
+        box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
+        evidence = self._presence.evidence(view, view.on_crop(box), found.peak.height, corrected.match)
+        probability = self._presence.probability(evidence)
+        if evidence.colour < OWN_COLOURS:
+            probability *= DOUBT
+        return Sighting(box, probability, found.peak.height, corrected.match)

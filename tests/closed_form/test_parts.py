@@ -1,0 +1,424 @@
+"""The parts of the closed-form tracker, each against an independent way to the same result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
+from edge_tracker.boxes import Box
+from edge_tracker.closed_form.box_regression import BoxRegressor
+from edge_tracker.closed_form.colour import Colours, counts
+from edge_tracker.closed_form.correlation import CorrelationFilter, inverse_spectrum, spectrum
+from edge_tracker.closed_form.head import Head, Projection, fit_projection, load_head, save_head
+from edge_tracker.closed_form.likeness import MOST_VIEWS, WEIGHTS, Evidence, Presence
+from edge_tracker.closed_form.redetection import Search, looks
+from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, height_at, motion_prior, resampling
+from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
+from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
+from edge_tracker.errors import ModelError
+from edge_tracker.grid import Grid, peak_of_parabola
+from edge_tracker.roi import sample
+
+RANDOM = np.random.default_rng(0)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def test_neighbourhoods_are_the_cells_around_each_cell() -> None:
+    features = noise(5, 5, 3)
+    rows = neighbourhoods(features).reshape(5, 5, -1)
+    assert rows.shape == (5, 5, 28)
+    for y in range(5):
+        for x in range(5):
+            expected = np.zeros((3, 3, 3), np.float32)
+            for i in range(3):
+                for j in range(3):
+                    if 0 <= y + i - 1 < 5 and 0 <= x + j - 1 < 5:
+                        expected[i, j] = features[y + i - 1, x + j - 1]
+            np.testing.assert_array_equal(rows[y, x], [*expected.ravel(), 1])
+
+
+def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later() -> None:
+    frames = [(noise(60, 12), noise(60)) for _ in range(3)]
+    ridge, anchor, rate = 0.05, 0.3, 0.2
+    filter_ = RidgeFilter(ridge, anchor, steps=30)
+    filter_.start([(frames[0][0], frames[0][1], 2.0), (frames[1][0], frames[1][1], 1.0)])
+    a1 = (2 * frames[0][0].T @ frames[0][0] + frames[1][0].T @ frames[1][0]) / 3
+    b1 = (2 * frames[0][0].T @ frames[0][1] + frames[1][0].T @ frames[1][1]) / 3
+
+    def solved(a: np.ndarray, b: np.ndarray, trace: float) -> np.ndarray:
+        return np.linalg.solve(a + ridge * trace / 12 * np.eye(12), b)
+
+    np.testing.assert_allclose(filter_.weights, solved(a1, b1, np.trace(a1)), rtol=1e-3, atol=1e-4)
+    rows, target = frames[2]
+    filter_.learn(rows, target, rate)
+    a, b = (1 - rate) * a1 + rate * rows.T @ rows, (1 - rate) * b1 + rate * rows.T @ target
+    expected = solved((1 - anchor) * a + anchor * a1, (1 - anchor) * b + anchor * b1, np.trace(a))
+    np.testing.assert_allclose(filter_.weights, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_ridge_responds_to_neighbourhoods_without_laying_them_out() -> None:
+    features = noise(6, 6, 4)
+    filter_ = RidgeFilter(0.05, 0.3, steps=4)
+    filter_.start([(neighbourhoods(features), noise(36), 1.0)])
+    expected = (neighbourhoods(features) @ filter_.weights).reshape(6, 6)
+    np.testing.assert_allclose(filter_.respond(features), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [7, 8, 28])
+def test_spectrum_is_numpys(n: int) -> None:
+    values = noise(n, n, 4)
+    real, imaginary = spectrum(values)
+    np.testing.assert_allclose(real + 1j * imaginary, np.fft.rfft2(values, axes=(0, 1)), atol=1e-3)
+    one = noise(n, n)
+    half = np.fft.rfft2(one)
+    found = inverse_spectrum(np.stack([half.real, half.imag]).astype(np.float32))
+    np.testing.assert_allclose(found, one, atol=1e-4)
+
+
+def test_correlation_answers_where_the_pattern_is() -> None:
+    n = 16
+    pattern = noise(n, n, 3)
+    filter_ = CorrelationFilter(n, (8.0, 8.0), ridge=1e-3)
+    filter_._window = np.ones((n, n, 1), np.float32)  # circular shifts are exact without the window
+    filter_.start(filter_.transform(pattern), (8.0, 8.0), sigma=1.0)
+    for dy, dx in ((0, 0), (3, -2), (-5, 4)):
+        response = filter_.respond(filter_.transform(np.roll(pattern, (dy, dx), (0, 1))))
+        assert np.unravel_index(response.argmax(), response.shape) == (8 + dy, 8 + dx)
+    # A naive circular correlation with the filter in the plane gives the same map.
+    wanted = np.fft.rfft2(
+        np.exp(-0.5 * sum(((np.arange(n) - 8)[s] ** 2) for s in ((slice(None), None), (None, slice(None)))))
+    )
+    x = np.fft.rfft2(pattern, axes=(0, 1))
+    taps = np.fft.irfft2(
+        wanted[..., None] * x.conj() / ((abs(x) ** 2).sum(2) * 1 + 1e-3 * (abs(x) ** 2).sum(2).mean())[..., None],
+        s=(n, n),
+        axes=(0, 1),
+    )
+    other = noise(n, n, 3)
+    naive = np.zeros((n, n))
+    for y in range(n):
+        for x_ in range(n):
+            naive[y, x_] = sum(
+                (np.roll(taps[::-1, ::-1, c], (y + 1, x_ + 1), (0, 1)) * other[..., c]).sum() for c in range(3)
+            )
+    np.testing.assert_allclose(filter_.respond(filter_.transform(other)), naive, atol=1e-3)
+
+
+def test_correlation_learns_towards_what_it_sees() -> None:
+    first, second = noise(16, 16, 3), noise(16, 16, 3)
+    filter_ = CorrelationFilter(16, (8.0, 8.0), ridge=1e-2)
+    filter_.start(filter_.transform(first), (8.0, 8.0), sigma=1.0)
+    before = filter_.respond(filter_.transform(second))[8, 8]
+    for _ in range(5):
+        filter_.learn(filter_.transform(second), (8.0, 8.0), 0.3)
+    assert filter_.respond(filter_.transform(second))[8, 8] > before + 0.2
+
+
+def brute_gradients(levels: np.ndarray) -> np.ndarray:
+    """`oriented_gradients` pixel by pixel."""
+    count, h, w = levels.shape[0], levels.shape[1] - 2, levels.shape[2] - 2
+    cells = np.zeros((count, h // 4, w // 4, 9))
+    for level in range(count):
+        for y in range(h):
+            for x in range(w):
+                gx = levels[level, y + 1, x + 2] - levels[level, y + 1, x]
+                gy = levels[level, y + 2, x + 1] - levels[level, y, x + 1]
+                for o in range(9):
+                    along = abs(gx * np.cos(np.pi * o / 9) + gy * np.sin(np.pi * o / 9))
+                    cells[level, y // 4, x // 4, o] += max(along - 0.5 * np.hypot(gx, gy), 0)
+    energy = (cells**2).sum(3)
+    result = np.zeros_like(cells)
+    for level in range(count):
+        for y in range(h // 4):
+            for x in range(w // 4):
+                ys, xs = (
+                    np.clip(np.arange(y - 1, y + 2), 0, h // 4 - 1),
+                    np.clip(np.arange(x - 1, x + 2), 0, w // 4 - 1),
+                )
+                around = energy[level][np.ix_(ys, xs)].sum()
+                norm = np.sqrt(around * 4 / 9 + 0.01 * energy.mean() + 1e-6)
+                result[level, y, x] = np.minimum(cells[level, y, x] / norm, 0.4)
+    return result
+
+
+def test_oriented_gradients_pixel_by_pixel() -> None:
+    levels = RANDOM.uniform(0, 255, (2, 14, 18)).astype(np.float32)
+    np.testing.assert_allclose(oriented_gradients(levels), brute_gradients(levels), atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.95, 1.0, 1.05, 1.12])
+def test_scale_filter_goes_part_of_the_way(factor: float) -> None:
+    scene = cv2.GaussianBlur(RANDOM.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
+    scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
+    matrix = np.array([[factor, 0, 100 - factor * 100], [0, factor, 100 - factor * 100]])
+    grown = cv2.warpAffine(scene, matrix, (200, 200), borderMode=cv2.BORDER_REFLECT)
+    filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024, anchor=0)
+    filter_.start(scene, (76.0, 80.0, 48.0, 40.0))
+    share = np.log(filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0))), np.log(factor)
+    assert share[0] == pytest.approx(0, abs=0.003) if factor == 1 else 0.3 < share[0] / share[1] < 1.1
+    # Told how large it really was, it knows it the next time.
+    filter_.learn(factor, 1.0)
+    assert filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0)) == pytest.approx(factor, rel=0.01)
+
+
+def test_scale_filter_keeps_a_share_of_frame_1() -> None:
+    scene = cv2.GaussianBlur(RANDOM.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
+    box = (76.0, 80.0, 48.0, 40.0)
+    found = []
+    for anchor in (0.0, 0.5, 1.0):
+        filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024, anchor)
+        filter_.start(scene, box)
+        before = filter_.estimate(scene, box)
+        filter_.learn(1.04, 1.0)  # that the target is 1.04 times what it was
+        found.append(filter_.estimate(scene, box))
+    assert found[0] == pytest.approx(1.04, rel=0.005)
+    assert 1.01 < found[1] < 1.03
+    assert found[2] == pytest.approx(before)
+
+
+def test_peak_of_parabola() -> None:
+    values = -((np.arange(9) - 4.3) ** 2)
+    assert peak_of_parabola(values, 4) == pytest.approx(4.3)
+    assert peak_of_parabola(values, 0) == 0
+    assert peak_of_parabola(np.ones(5), 2) == 2
+
+
+def test_the_peak_of_a_smooth_response_is_found_between_the_points() -> None:
+    points = np.arange(56) * PITCH_PX
+    response = np.outer(np.exp(-(((points - 90.7) / 20) ** 2)), np.exp(-(((points - 121.2) / 20) ** 2)))
+    peak = find_peak(response.astype(np.float32), np.ones((56, 56), np.float32))
+    assert (peak.x_px, peak.y_px) == pytest.approx((121.2, 90.7), abs=0.1)
+    assert height_at(response.astype(np.float32), 121.2, 90.7) == pytest.approx(peak.height)
+    assert height_at(response.astype(np.float32), -50.0, 900.0) == pytest.approx(response[-1, 0])  # the next there is
+    # Of two equal peaks the prior takes the one near its middle.
+    two = response + response[::-1]
+    assert find_peak(two.astype(np.float32), motion_prior(56, 90.0, 30.0)).y_px == pytest.approx(90.7, abs=1.5)
+
+
+def test_resampling_keeps_a_place_where_it_is() -> None:
+    grid = Grid(14, 16, 15.0)
+    bump = np.exp(-0.5 * ((np.arange(14) - 6.4) / 1.2) ** 2).astype(np.float32)
+    fine = resampling(grid, 56) @ bump
+    assert peak_of_parabola(fine, int(fine.argmax())) * PITCH_PX == pytest.approx(16 * 6.4 + 15, abs=1.0)
+    assert grid.box((16 * 2 + 15, 16 * 3 + 15, 32, 16)) == (2, 3, 2, 1)
+
+
+def test_samples_of_a_linear_map_are_where_they_should_be() -> None:
+    y, x = np.mgrid[:14, :14].astype(np.float32)
+    found = sample(np.stack([x, y], axis=2), np.array([[3.0, 4.0, 6.0, 3.0]]), 3, 1.0).reshape(3, 3, 2)
+    np.testing.assert_allclose(found[1, :, 0], [4, 6, 8], atol=1e-5)
+    np.testing.assert_allclose(found[:, 1, 1], [4.5, 5.5, 6.5], atol=1e-5)
+
+
+def test_box_regression_reads_errors_off_the_features() -> None:
+    """On a blob that fills its box, the regressor says how a wrong box must change."""
+    y, x = np.mgrid[:14, :14].astype(np.float32)
+
+    def blob(cx: float, cy: float, w: float, h: float) -> np.ndarray:
+        inside = np.exp(-(((x - cx) / w) ** 2) - ((y - cy) / h) ** 2)
+        return np.stack([inside, inside**2, np.sqrt(inside)], axis=2).astype(np.float32)
+
+    regressor = BoxRegressor([(blob(6.5, 6.5, 3, 2), (3.5, 4.5, 6.0, 4.0))], 1e-3, np.random.default_rng(0))
+    dx, dy, lw, lh = regressor.predict(blob(6.9, 6.3, 3 * 1.1, 2 * 1.1), (3.5, 4.5, 6.0, 4.0))
+    assert dx == pytest.approx(0.4 / 6, abs=0.03)
+    assert dy == pytest.approx(-0.2 / 4, abs=0.03)
+    assert (lw, lh) == pytest.approx((np.log(1.1), np.log(1.1)), abs=0.06)
+    for _ in range(40):  # many times round the ring
+        regressor.learn(blob(6.5, 6.5, 3, 2), (3.5, 4.5, 6.0, 4.0))
+    assert np.abs(regressor.predict(blob(6.5, 6.5, 3, 2), (3.5, 4.5, 6.0, 4.0))).max() < 0.03
+
+
+def test_box_regression_survives_a_target_without_texture() -> None:
+    regressor = BoxRegressor([(np.zeros((14, 14, 2), np.float32), (4.0, 4.0, 5.0, 5.0))], 1.0, np.random.default_rng(0))
+    assert np.isfinite(regressor.predict(np.zeros((14, 14, 2), np.float32), (4.0, 4.0, 5.0, 5.0))).all()
+
+
+def plain(colour: tuple[int, int, int], side: int = 60) -> np.ndarray:
+    return np.full((side, side, 3), colour, np.uint8)
+
+
+def with_square(ground: np.ndarray, colour: tuple[int, int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    x, y, w, h = box
+    image = ground.copy()
+    image[y : y + h, x : x + w] = colour
+    return image
+
+
+def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
+    box, patch = (4.0, 4.0, 6.0, 6.0), plain((10, 20, 30))
+    first, turned, other = noise(14, 14, 8), noise(14, 14, 8), noise(14, 14, 8)
+    presence = Presence(first, box, patch, box, np.array([2.0, 6.0, 1.0, 2.0, -5.0]))
+    assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)
+    assert presence.likeness(turned, [box])[0] < 0.6
+    presence.remember(turned, box)
+    assert presence.likeness(turned, [box]) == pytest.approx([1], abs=1e-5)
+    for _ in range(2 * MOST_VIEWS):
+        presence.remember(other, box)
+    assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)  # never forgotten
+    beside = (1.0, 4.0, 6.0, 6.0)
+    two = [presence.likeness(first, [b])[0] for b in (box, beside)]
+    assert presence.likeness(first, [box, beside]) == pytest.approx(two)
+    assert presence.evidence(0.3, 0.7, first, box, patch, box)[:2] == pytest.approx((0.3, 1), abs=1e-5)
+    assert presence.evidence(0.3, 0.7, first, box, patch, box).match == 0.7
+    assert presence.probability(Evidence(0.5, 0.5, -1.0, 0.5)) == pytest.approx(1 / (1 + np.exp(1.0)), abs=1e-6)
+    assert (
+        0
+        < presence.probability(Evidence(-1e9, 0.0, 0.0, 0.0))
+        < presence.probability(Evidence(1e9, 1.0, 1.0, 1.0))
+        <= 1
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+def test_a_colour_has_the_bin_of_its_eighths(blue: int, green: int, red: int) -> None:
+    image = np.full((2, 3, 3), (blue, green, red), np.uint8)
+    expected = np.ravel_multi_index((blue * 8 // 256, green * 8 // 256, red * 8 // 256), (8, 8, 8))
+    found = counts(image)
+    assert found[expected] == found.sum() == 6
+
+
+def test_colours_tell_a_grey_look_alike_from_the_target() -> None:
+    box, ground = (20, 20, 20, 20), plain((110, 120, 115))
+    target = with_square(ground, (40, 60, 200), box)
+    colours = Colours(target, box)
+    assert colours.likeness(target, box) == pytest.approx(1 / 1.2)  # nothing in common with the surroundings
+    assert colours.likeness(with_square(ground, (90, 70, 80), box), box) == pytest.approx(0)
+    half = with_square(target, (110, 120, 115), (20, 20, 20, 10))
+    assert colours.likeness(half, box) == pytest.approx(np.sqrt(0.5) / 1.2, abs=0.02)  # Bhattacharyya: sqrt(1 x 1/2)
+
+
+def test_colours_that_the_surroundings_have_too_say_little() -> None:
+    box = (20, 20, 20, 20)
+    grey = np.repeat(RANDOM.integers(0, 256, (60, 60, 1), dtype=np.uint8), 3, axis=2)  # target and ground alike
+    colours = Colours(grey, box)
+    assert abs(colours.likeness(grey, box)) < 0.3
+    assert abs(colours.likeness(np.roll(grey, 25, axis=0), box)) < 0.3
+
+
+def test_colours_follow_a_slow_change_of_light() -> None:
+    box, ground = (20, 20, 20, 20), plain((110, 120, 115))
+    colours = Colours(with_square(ground, (40, 60, 200), box), box)
+    darker = with_square(ground, (20, 30, 120), box)
+    before = colours.likeness(darker, box)
+    for _ in range(60):
+        colours.learn(darker, box, 0.05)
+    assert before == pytest.approx(0)
+    assert colours.likeness(darker, box) == pytest.approx(np.sqrt(0.5) / 1.2, abs=0.05)  # half stays frame 1's
+    assert colours.histogram.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("box", [(-30, -30, 20, 20), (70, 10, 5, 5), (0, 0, 60, 60), (59.7, 59.7, 0.2, 0.2)])
+def test_colours_of_a_box_at_the_edge_or_beyond_are_still_numbers(box: tuple[float, ...]) -> None:
+    patch = RANDOM.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    colours = Colours(patch, box)  # type: ignore[arg-type]
+    assert np.isfinite(colours.likeness(patch, (10, 10, 30, 30)))
+    assert np.isfinite(Colours(patch, (10, 10, 30, 30)).likeness(patch, box))  # type: ignore[arg-type]
+
+
+def scene(random: np.random.Generator) -> np.ndarray:
+    """Blotches of 8 px, (240, 320, 3)."""
+    return np.repeat(np.repeat(random.integers(60, 200, (30, 40, 3), dtype=np.uint8), 8, 0), 8, 1)
+
+
+def test_the_search_looks_first_at_what_resembles_the_target_and_then_elsewhere() -> None:
+    random = np.random.default_rng(4)
+    target = np.repeat(np.repeat(random.integers(0, 256, (5, 5, 3), dtype=np.uint8), 6, 0), 6, 1)  # 30 px
+    home = (40.0, 40.0, 30.0, 30.0)
+    image = scene(random)
+    image[150:180, 220:250] = target
+    histogram = counts(target) / counts(target).sum()
+    search = Search(home, 96.0, (320, 240), target, histogram)
+    places = [search.next(image) for _ in range(12)]
+    x, y, w, h = places[0]
+    assert (w, h) == home[2:]
+    assert abs(x - 220) < 6
+    assert abs(y - 150) < 6
+    near = [abs(x - 220) < 24 and abs(y - 150) < 24 for x, y, _, _ in places]
+    assert 2 <= sum(near) <= 8  # it comes back to it, and looks elsewhere too
+    rescaled = search.rescaled((20.0, 20.0, 15.0, 15.0), 48.0, (160, 120))
+    x, y, _, _ = rescaled.next(np.ascontiguousarray(image[::2, ::2]))
+    assert abs(x - 110) < 5
+    assert abs(y - 75) < 5
+
+
+@pytest.mark.parametrize("home", [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 320.0, 240.0), (100.0, 5.0, 200.0, 3.0)])
+def test_the_search_copes_with_odd_targets_and_plain_frames(home: Box) -> None:
+    view = np.zeros((1, 1, 3), np.uint8)
+    search = Search(home, 50.0, (320, 240), view, np.full(512, 1 / 512))
+    for image in (scene(RANDOM), np.zeros((240, 320, 3), np.uint8)):
+        for _ in range(6):
+            x, y, w, h = search.next(image)
+            assert (w, h) == home[2:]
+            assert 0 <= x + w / 2 <= 320
+            assert 0 <= y + h / 2 <= 240
+
+
+def test_the_search_covers_the_frame_from_near_to_far() -> None:
+    home, size = (90.0, 40.0, 20.0, 20.0), (320, 240)
+    search = looks(home, 80.0, size)
+    places = [next(search) for _ in range(200)]
+    centres = np.array(places)[:, :2] + 10
+    assert (centres >= 0).all()
+    assert (centres <= size).all()
+    reach = np.abs(centres - [100, 50]).max(axis=1)
+    assert reach[0] <= 40  # the nearest first
+    assert reach[:8].max() <= reach[8:60].max()
+    y, x = np.mgrid[:240:5, :320:5]
+    every = np.stack([x.ravel(), y.ravel()], axis=1)
+    nearest = np.abs(every[:, None] - np.vstack([centres, [100, 50]])[None]).max(axis=2).min(axis=1)
+    assert nearest.max() <= 40  # half a window: every pixel is in the middle half of some look
+    assert places[0] in places[1:]  # and then again
+
+
+def info(channels: int = 6, model: str = "m") -> BackboneInfo:
+    return BackboneInfo(model, 224, (Tap("stride16", 16, (Layer("a", channels),)),))
+
+
+def test_projection_is_pca_with_half_the_whitening() -> None:
+    data = RANDOM.normal(size=(5000, 6)) @ RANDOM.normal(size=(6, 6)) + 3
+    data[:, 2] = 7.0  # a dead channel
+    projection = fit_projection(data.mean(axis=0), np.cov(data.T, bias=True), 4)
+    found = projection(data.astype(np.float32).reshape(100, 50, 6)).reshape(-1, 4)
+    covariance = np.cov(found.T, bias=True)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=2e-3)
+    np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-3)
+    alive = np.delete(data, 2, axis=1)
+    values = np.sort(np.linalg.eigvalsh(np.corrcoef(alive.T)))[::-1][:4]
+    np.testing.assert_allclose(np.diag(covariance), np.sqrt(values), rtol=1e-3)
+    assert projection.first(2).directions.shape == (6, 2)
+
+
+def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(tmp_path: Path) -> None:
+    path = tmp_path / "m.head.npz"
+    projection = Projection(noise(6, 4), noise(4))
+    presence = RANDOM.normal(size=(2, WEIGHTS))
+    save_head(path, info(), Head((projection,), presence))
+    head = load_head(path, info())
+    np.testing.assert_allclose(head.projections[0].directions, projection.directions, atol=2e-3)
+    np.testing.assert_array_equal(head.presence, presence)
+    with pytest.raises(ModelError, match="belongs to the model 'm', not to 'other'"):
+        load_head(path, info(model="other"))
+    with pytest.raises(ModelError, match="of 7 channels"):
+        load_head(path, info(7))
+    save_head(path, info(), Head((Projection(noise(6, 4) * np.nan, noise(4)),), presence))
+    with pytest.raises(ModelError, match="NaN"):
+        load_head(path, info())
+    save_head(path, info(), Head((projection,), presence[0]))
+    with pytest.raises(ModelError, match="calibration"):
+        load_head(path, info())
+    for content in (b"", b"no archive", path.read_bytes()[:100]):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="cannot read the head"):
+            load_head(path, info())
+    with pytest.raises(ModelError, match="cannot read the head"):
+        load_head(tmp_path / "none.npz", info())

@@ -1,0 +1,142 @@
+"""The refinement network against loops, and what frame 1 takes off."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_tracker.boxes import Box
+from edge_tracker.closed_form.refiner import (
+    BINS,
+    COARSE,
+    CONTEXT,
+    FINE,
+    MASKS,
+    PLACES,
+    SHAPES,
+    SURE,
+    RefinementNetwork,
+    Refiner,
+    View,
+    colour_grid,
+    colours,
+)
+from edge_tracker.grid import Grid
+
+SIDE = 96
+GRIDS = Grid(6, 16, 0.0), Grid(12, 8, 0.0)  # coarse, fine
+BOX: Box = (30.0, 34.0, 36.0, 24.0)
+
+
+def tensors(seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    found = {"sharpness": np.float32(7.0)}
+    for name, (inputs, outputs) in SHAPES.items():
+        found[f"{name}.weight"] = (random.normal(size=(inputs, outputs)) / math.sqrt(inputs)).astype(np.float32)
+        found[f"{name}.bias"] = (0.1 * random.normal(size=outputs)).astype(np.float32)
+    return found
+
+
+def view(seed: int, box: Box = BOX) -> View:
+    random = np.random.default_rng(seed)
+    coarse, fine = (random.normal(size=(g.cells, g.cells, d)) for g, d in zip(GRIDS, (COARSE, FINE), strict=True))
+    patch = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    return View(coarse.astype(np.float32), fine.astype(np.float32), patch, box)
+
+
+def refiner(seed: int = 0) -> Refiner:
+    return Refiner(RefinementNetwork(tensors(seed)), *GRIDS)
+
+
+def bilinear(features: np.ndarray, x: float, y: float) -> np.ndarray:
+    last = len(features) - 1
+    x, y = min(max(x, 0), last), min(max(y, 0), last)
+    i, j = min(int(y), last - 1), min(int(x), last - 1)
+    v, u = y - i, x - j
+    rows = [features[k, j] * (1 - u) + features[k, j + 1] * u for k in (i, i + 1)]
+    return rows[0] * (1 - v) + rows[1] * v
+
+
+def by_loops(weights: dict[str, np.ndarray], first: View, seen: View) -> np.ndarray:
+    """The five outputs, cell by cell."""
+
+    def linear(name: str, value: np.ndarray) -> np.ndarray:
+        return value @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def embedded(looks: View) -> list[np.ndarray]:
+        coarse, fine, patch, (x, y, w, h) = looks
+        cells = []
+        for row in range(BINS):
+            for column in range(BINS):
+                px = x + w / 2 + ((column + 0.5) / BINS - 0.5) * CONTEXT * w
+                py = y + h / 2 + ((row + 0.5) / BINS - 0.5) * CONTEXT * h
+                parts = [bilinear(fine, px / 8, py / 8), bilinear(coarse, px / 16, py / 16)]
+                parts.append(bilinear(colours(patch), (px - 1.5) / 4, (py - 1.5) / 4))
+                cells.append(linear("embed.1", np.maximum(linear("embed.0", np.concatenate(parts)), 0)))
+        return cells
+
+    def unit(value: np.ndarray) -> np.ndarray:
+        return value / np.linalg.norm(value)
+
+    keys, values = [], []
+    for cell, mask in zip(embedded(first), MASKS, strict=True):
+        keys.append(unit(linear("key", cell)))
+        values.append(np.append(linear("value", np.concatenate([cell, mask])), mask[0]))
+    maps = []
+    for cell, place in zip(embedded(seen), PLACES, strict=True):
+        likeness = np.array([unit(linear("key", cell)) @ key for key in keys])
+        share = np.exp(weights["sharpness"] * likeness)
+        maps.append(np.concatenate([cell, (share / share.sum()) @ np.array(values), [likeness.max()], place]))
+    grid = np.array(maps).reshape(BINS, BINS, -1)
+    for name, step in (("convolve.0", 1), ("convolve.1", 2)):
+        n = len(grid)
+        padded = np.pad(grid, ((1, 1), (1, 1), (0, 0)))
+        out = [
+            [linear(name, padded[i : i + 3, j : j + 3].reshape(-1)) for j in range(0, n, step)]
+            for i in range(0, n, step)
+        ]
+        grid = np.maximum(np.array(out), 0)
+    return linear("head.1", np.maximum(linear("head.0", grid.reshape(-1)), 0))
+
+
+def test_it_computes_what_the_loops_do() -> None:
+    first, seen = view(1), view(3, (28.0, 30.0, 30.0, 30.0))
+    found = refiner()
+    found.start([first])
+    correction = found.predict(seen)
+    expected = by_loops(tensors(), first, seen)
+    np.testing.assert_allclose(correction.errors, expected[:4], atol=2e-4)
+    assert correction.match == pytest.approx(expected[4] / SURE, abs=2e-4)
+    found.start([view(4)])  # another target
+    assert not np.allclose(found.predict(seen).errors, expected[:4], atol=1e-2)
+
+
+def test_what_it_says_of_right_boxes_in_frame_1_is_taken_off() -> None:
+    """The mean error over the views whose box is known is nought."""
+    views = [view(number) for number in range(1, 5)]
+    found = refiner()
+    found.start(views)
+    mean = np.mean([found.predict(v).errors for v in views[1:]], axis=0)
+    np.testing.assert_allclose(mean, 0, atol=1e-5)
+
+
+def test_broken_weights_are_refused() -> None:
+    good = tensors()
+    RefinementNetwork(good)
+    for name, value in (("key.bias", good["key.bias"][:3]), ("head.1.weight", good["head.1.weight"] * np.nan)):
+        with pytest.raises(ValueError, match=name):
+            RefinementNetwork({**good, name: value})
+    with pytest.raises(ValueError, match="has the tensors"):
+        RefinementNetwork({name: value for name, value in good.items() if name != "sharpness"})
+
+
+def test_colours_lie_over_the_crop_as_their_grid_says() -> None:
+    patch = np.zeros((SIDE, SIDE, 3), np.uint8)
+    patch[40:44, 20:24] = 255
+    found, grid = colours(patch), colour_grid(SIDE)
+    assert found.shape == (grid.cells, grid.cells, 3)
+    row, column = divmod(int(found[..., 0].argmax()), grid.cells)
+    assert (grid.cell(21.5), grid.cell(41.5)) == (column, row)
+    assert (found.min(), found.max()) == (-2, 2)
