@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    cv2.setNumThreads(args.threads)
+    cv2.setNumThreads(1)
     clip = SyntheticClip(frames=WHOLE)
     tracker = tracker_factory(args)()
     try:
@@ -46,7 +46,7 @@ def run_command(args: argparse.Namespace) -> int:
     tracks: list[Track] = []
     with ClipSource(clip) as source, tqdm(total=WHOLE, unit=" frames", disable=args.quiet or None) as progress:
         names = [str(args.out / f"demo.{suffix}") for suffix in ("mp4", "jsonl", "png")]
-        outputs = open_outputs(names, tracker.files, source.fps)
+        outputs = open_outputs(names, tracker.files, source.fps, WHOLE)
 
         def on_frame(_: Frame, track: Track) -> None:
             tracks.append(track)

@@ -55,13 +55,13 @@ def positive_rate(text: str) -> float:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    cv2.setNumThreads(args.threads)
+    cv2.setNumThreads(1)
     tracker = tracker_factory(args)()
     spec = args.source if args.source is not None else f"camera:{args.camera}"
     with open_source(spec, args.fps, args.threads) as source:
-        outputs = open_outputs(args.output, [*source.paths, *tracker.files], source.fps)
-        lengths = [n for n in (source.length, args.max_frames) if n is not None]
-        with tqdm(total=min(lengths, default=None), unit=" frames", disable=args.quiet or None) as progress:
+        frames = min((n for n in (source.length, args.max_frames) if n is not None), default=None)
+        outputs = open_outputs(args.output, [*source.paths, *tracker.files], source.fps, frames)
+        with tqdm(total=frames, unit=" frames", disable=args.quiet or None) as progress:
 
             def on_frame(_: Frame, track: Track) -> None:
                 progress.update()

@@ -10,33 +10,40 @@ from pathlib import Path
 from edge_tracker.errors import EdgeTrackerError, OutputError
 from edge_tracker.files import partial_path
 from edge_tracker.outputs.base import Output, shown
-from edge_tracker.outputs.contact_sheet import ContactSheetOutput
+from edge_tracker.outputs.contact_sheet import TILES, ContactSheetOutput
 from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput, MotOutput
 from edge_tracker.outputs.video import VideoOutput
+from edge_tracker.video.source import NOMINAL_FPS
 
-Factory = Callable[[str, float], Output]  # what follows the kind's prefix, or all of it; the source's nominal rate
+# A factory takes what follows the kind's prefix, or all of it; the source's nominal rate; its expected frames or None.
+Factory = Callable[[str, float, int | None], Output]
 
 # `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
 OUTPUTS: tuple[tuple[str, Factory], ...] = (
-    (r"jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),
-    (r"csv:(.+)", lambda path, _: CsvOutput(path)),
-    (r"mot:(.+)", lambda path, _: MotOutput(path)),
-    (r"-|.*\.(?:jsonl|ndjson)", lambda path, _: JsonLinesOutput(path)),
-    (r".*\.csv", lambda path, _: CsvOutput(path)),
-    (r".*\.mot", lambda path, _: MotOutput(path)),
-    (r".*\.(?:mp4|m4v|mov|mkv|avi)", VideoOutput),
-    (r".*\.(?:png|jpg|jpeg)", lambda path, _: ContactSheetOutput(path)),
+    (r"jsonl:(.+)", lambda path, *_: JsonLinesOutput(path)),
+    (r"csv:(.+)", lambda path, *_: CsvOutput(path)),
+    (r"mot:(.+)", lambda path, *_: MotOutput(path)),
+    (r"-|.*\.(?:jsonl|ndjson)", lambda path, *_: JsonLinesOutput(path)),
+    (r".*\.csv", lambda path, *_: CsvOutput(path)),
+    (r".*\.mot", lambda path, *_: MotOutput(path)),
+    (r".*\.(?:mp4|m4v|mov|mkv|avi)", lambda path, fps, _: VideoOutput(path, fps)),
+    (r".*\.(?:png|jpg|jpeg)", lambda path, _, frames: ContactSheetOutput(path, every=-(-(frames or 1) // TILES))),
 )
 KNOWN = ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, or KIND:PATH"
 
 
-def open_output(spec: str, fps: float = 30.0) -> Output:
-    """Open what `spec` names by its suffix or scheme. fps: the source's nominal rate. Raises OutputError."""
+def open_output(spec: str, fps: float = NOMINAL_FPS, frames: int | None = None) -> Output:
+    """Open what `spec` names by its suffix or scheme.
+
+    fps: the source's nominal rate. frames: how many are to be expected, if that is known. Raises OutputError.
+    """
     factory, place = _resolved(spec)
-    return factory(place, fps)
+    return factory(place, fps, frames)
 
 
-def open_outputs(specs: Sequence[str], inputs: Iterable[Path] = (), fps: float = 30.0) -> list[Output]:
+def open_outputs(
+    specs: Sequence[str], inputs: Iterable[Path] = (), fps: float = NOMINAL_FPS, frames: int | None = None
+) -> list[Output]:
     """Open all, or none: raises OutputError where one cannot be written, or would overwrite one of `inputs` or another.
 
     Files are told apart by what they are, not by how they are spelled: links and partial names count.
@@ -45,7 +52,7 @@ def open_outputs(specs: Sequence[str], inputs: Iterable[Path] = (), fps: float =
     outputs: list[Output] = []
     try:
         for spec in specs:
-            outputs.append(open_output(spec, fps))
+            outputs.append(open_output(spec, fps, frames))
     except EdgeTrackerError:
         for output in outputs:
             output.close(complete=False)
