@@ -21,14 +21,15 @@ from tqdm import tqdm
 
 from calibration.crops import Crops, collect
 from calibration.footage import find_footage
-from converters.files import exit_code, write_whole
+from converters.files import exit_code, write_together
 from converters.gates import MAX_DROP, MIN_COSINE, Report, Tracking, compare, judge, markdown, write_report
 from converters.rewrites import normalised
 from converters.trunks import TRUNKS, load_trunk
 from converters.types import KEPT_IN_FLOAT, Network, Plan, Writer
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import PRECISIONS
-from edge_tracker.backbones.catalogue import Measured, ModelCard, entry_of, files_of, sha256_of, size_of_model
+from edge_tracker.backbones.cards import Measured, ModelCard, files_of, sha256_of, size_of_model
+from edge_tracker.backbones.catalogue import entry_of
 from edge_tracker.backbones.host import cpu
 from edge_tracker.errors import ModelError
 from edge_tracker.evaluation.datasets import Task, read_tasks
@@ -100,7 +101,7 @@ def convert(writer: Writer, args: argparse.Namespace) -> None:
         if report.failures and not args.force:
             reasons = "; ".join(reason for _, reason in report.failures)
             raise ModelError(f"{args.output} is not written: {reasons} (--force writes it and marks its card)")
-        keep(candidate, args, report)
+        keep(candidate, network, args, report)
 
 
 def check(writer: Writer, args: argparse.Namespace) -> None:
@@ -210,12 +211,22 @@ def track(candidate: Path, reference: Path, engine: str, tasks: list[Task], args
     )
 
 
-def keep(candidate: Path, args: argparse.Namespace, report: Report) -> None:
-    """Give the candidate its name and its card. Raises ModelError."""
+def keep(candidate: Path, network: Network, args: argparse.Namespace, report: Report) -> None:
+    """Give the candidate its name and its card. Raises OutputError."""
     output: Path = args.output
     origin = f"{args.weights.name}, sha256 {sha256_of(args.weights)}" if args.weights else "random, for tests"
-    write_whole({output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
-    failed = tuple(gate for gate, _ in report.failures)
-    card = ModelCard.of(output, entry_of(args.model), origin, args.precision, failed, report.measured)
+    write_together({output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
+    entry = entry_of(args.model)
+    card = ModelCard.of(
+        output,
+        model=entry.name,
+        fingerprint=network.fingerprint,
+        licence=entry.licence,
+        source=entry.source,
+        weights=origin,
+        precision=args.precision,
+        failed_gates=tuple(gate for gate, _ in report.failures),
+        measured=report.measured,
+    )
     card.write(output)
     print(f"\n{output}: {card.bytes} bytes, sha256 {card.sha256}")

@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_tracker.backbones.base import Layer, Tap
+from edge_tracker.backbones.base import Layer, Purpose, Tap
 from edge_tracker.errors import ModelError, first_line
+from edge_tracker.files import check_archive
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB / 255, as torchvision's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -222,7 +223,7 @@ class MobileNetV3(Trunk):
         self.features = nn.Sequential(*layers)
         self.tapped = (selection, localisation)
 
-        def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
+        def tap(stride: int, numbers: tuple[int, ...], purpose: Purpose) -> Tap:
             layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
             # Each strided 3x3 convolution centres cell i on pixel 2 i, TensorFlow's on 2 i + 1, not between the two.
             receptive = stride / 2 - 1 if same_padding else -stride / 2
@@ -310,6 +311,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_archive(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}

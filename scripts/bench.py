@@ -40,12 +40,20 @@ import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
-from edge_tracker.evaluation.absence_metrics import loss_table, lost_by_score, summarise_loss
+from edge_tracker.evaluation.absence_metrics import (
+    FALSE_LOST,
+    LOST_WITHIN,
+    REFOUND_WITHIN,
+    loss_table,
+    lost_by_score,
+    summarise_loss,
+)
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import crop
 
 PARTS = ("accuracy", "speed", "loss", "memory")
@@ -164,7 +172,7 @@ def time_in_turns(trackers: dict[str, MakeTracker], tasks: list[Task], frames: i
     for name, values in seconds.items():
         p50, p95 = np.percentile(np.array(values) * 1e3, [50, 95])
         figures[name] = {"updates": len(values), "fps": 1e3 / p50, "p50_ms": p50, "p95_ms": p95}
-    for name in figures:  # within this run alone: another one has another machine's mood
+    for name in figures:  # ratios within this run alone: the machine's load differs between runs
         figures[name]["against"] = {
             other: figures[other]["p50_ms"] / figures[name]["p50_ms"] for other in REFERENCES if other in figures
         }
@@ -225,14 +233,14 @@ def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footag
             rows.pop()  # nothing of it has been run
         if mean and timed:
             points[name] = (timed["fps"], 100 * mean.success_score)
-    header = ["tracker", "precision %", "success %", "updates/s", "ms p50", "ms p95"]
-    header += [f"speed against {other}" for other in REFERENCES]
-    header += ["MB added", "false LOST %", "LOST in 10 %", "found in 15 %"]
+    header = ["tracker", "precision %", "success %", "updates per second", "ms per update, median", "95th percentile"]
+    header += [f"speed ({other} = 1)" for other in REFERENCES]
+    header += ["memory added MB", FALSE_LOST, LOST_WITHIN, REFOUND_WITHIN]
     frames = sum(len(task) for task in tasks)
     text = f"{len(tasks)} tasks, {frames} frames, one thread, OpenCV {cv2.__version__}.\n\n" + markdown([header, *rows])
     if losses:
         count = f"{len(clips)} clips, {sum(len(clip) for clip in clips)} frames."
-        text += f"\n{count}\n\n" + markdown(loss_table(losses, "tracker: what is called LOST"))
+        text += f"\n{count}\n\n" + markdown(loss_table(losses, "tracker: what counts as LOST"))
     if (out / "split.md").is_file():
         text += "\n" + (out / "split.md").read_text(encoding="utf-8")
     if points:
@@ -250,7 +258,7 @@ def judge(out: Path, tracker: str, clips: list[Footage]) -> list[tuple[str, dict
     if tracker in SCORED:
         limited, (one, two) = lost_by_score(results)
         low, high = sorted((one, two))
-        judged.append((f"{tracker}: score under {low:.2f} to {high:.2f}", summarise_loss(limited)))
+        judged.append((f"{tracker}: score below {low:.2f} to {high:.2f}", summarise_loss(limited)))
     return judged
 
 
@@ -283,16 +291,18 @@ class Stopwatch:
 
 def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str:
     """Where one update of FMST spends its time, as a Markdown table."""
-    lines = [["FMST update, ms: p50 (p95)", "crop", "backbone", "the rest"]]
+    lines = [["FMST, ms per update: median (95th percentile)", "crop", "backbone", "the rest"]]
     for model in models:
         watch = Stopwatch()
         with mock.patch.object(fmst_tracker, "crop", watch.wrap("crop", crop)):
             for task in tasks:
                 tracker = fmst(model, args.models_dir, 0)()
-                backbone = tracker._method.backbone
+                method = tracker._method
+                assert isinstance(method, FmstTracker)
+                backbone = method.backbone
                 timed = watch.wrap("backbone", backbone)
                 timed.info = backbone.info  # type: ignore[attr-defined]
-                tracker._method.backbone = timed  # type: ignore[assignment]
+                method.backbone = timed  # type: ignore[assignment]
                 tracker.init(task.image(0), task.boxes[0])
                 for part in ("crop", "backbone"):
                     watch.seconds[part].pop()  # init is no update

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_companion, find_model, load_backbone
+from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves, mean_curves
-from edge_tracker.fmst.tracker import FmstTracker, Group
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.roi import window_around
 from edge_tracker.video.images import read_image
@@ -153,7 +154,7 @@ class OracleRatio(FmstTracker):
 
     truth: NDArray[np.float64]
 
-    def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
+    def _predict(self, groups: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         usual, before = self.config, self._generator.bit_generator.state
         window, found = window_around(self.box, usual.roi_scale), []
         for fraction in FRACTIONS:
@@ -168,7 +169,7 @@ class OracleRatio(FmstTracker):
 
 def oracle_ratio(model: str, run: Runner) -> tuple[str, str]:
     """Precision and success of OracleRatio; a frame without truth has the usual share."""
-    backbone = load_backbone(find_model(model, run.args.models_dir))
+    backbone = load_backbone(find_model(model, run.args.models_dir).path)
     scores = []
     for seed in range(run.args.seeds):
         per_task = []
@@ -209,7 +210,8 @@ def networks(models: list[str], run: Runner) -> None:
         if run.args.paper_networks and theirs.is_file():
             row("network, paper's recipe", "0.5", run.with_network(model, theirs, alpha=0.5), printed)
         try:
-            ours = find_companion(model, WEIGHT_NETWORK, run.args.models_dir)
+            found = find_model(model, run.args.models_dir)
+            ours = found.companion(load_backbone(found.path).info, WEIGHT_NETWORK)
         except ModelError:
             continue
         own = read_weight_network(ours)[0].alpha

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import Box
 from edge_tracker.video.synthetic import SyntheticClip

@@ -21,8 +21,8 @@ def time_backbones(backbones: Sequence[Backbone], crops: int = 50) -> list[tuple
     times_ms: list[list[float]] = [[] for _ in backbones]
     for _ in range(ROUNDS):
         for backbone, taken in zip(backbones, times_ms, strict=True):
-            side = backbone.info.input_side
-            crop = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+            shape = (backbone.info.height, backbone.info.width, 3)
+            crop = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
             for _ in range(2):  # its code and weights back into the caches
                 start = time.perf_counter()
                 backbone(crop)

@@ -34,10 +34,10 @@ from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
 from edge_tracker.evaluation.task import Task
 
 PROTOCOLS = {
-    "ope": "ope: one pass from the first box",
-    "sre": "sre: from twelve perturbed boxes",
-    "tre": "tre: from twenty frames of each sequence",
-    "loss": "loss: clips in which the target is away for a while",
+    "ope": "ope: one pass from the true first box",
+    "sre": "sre: one pass from each of twelve perturbed first boxes",
+    "tre": "tre: one pass from each of twenty frames",
+    "loss": "loss: clips in which the target is absent for a while",
 }
 
 
@@ -50,10 +50,24 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--sequences", metavar="A,B", help="only these; Name.1 is one target of a sequence")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="ope", help="; ".join(PROTOCOLS.values()))
-    parser.add_argument("--clips-seed", type=int, default=0, metavar="N", help="of the loss protocol's clips")
-    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="tasks at a time (disturbs fps)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for boxes, summary and plots")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no table")
+    parser.add_argument(
+        "--clips-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of the clips of --protocol loss (default: 0)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="tasks at a time, each in its own process; the measured fps then falls (default: 1)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write: boxes, summary.json, plots"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no progress and no table")
     add_tracker_options(parser)
     parser.set_defaults(run=run_command)
 
@@ -65,7 +79,7 @@ def run_command(args: argparse.Namespace) -> int:
     names = args.sequences.split(",") if args.sequences else None
     tasks, args.faults = read_what_is_whole(args.data, names)
     make_tracker = tracker_factory(args)
-    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model should fail here, not in every process
+    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model fails here, not in every process
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         protocol = {"ope": _ope, "sre": _robustness, "tre": _robustness, "loss": _loss}[args.protocol]
@@ -85,7 +99,7 @@ def run_command(args: argparse.Namespace) -> int:
 def _tracked(
     args: argparse.Namespace, footage: Sequence[Footage], make_tracker: MakeTracker, write: Callable[[TaskResult], None]
 ) -> list[TaskResult]:
-    """Track through all, writing each result as it comes; sorted by name."""
+    """Track all of the footage and write each result when it is ready; sorted by name."""
     results = []
     done = run_tasks(make_tracker, footage, args.jobs, args.faults)
     for result in tqdm(done, total=len(footage), unit=" tasks", disable=args.quiet or None):
@@ -144,4 +158,5 @@ def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker
     write_summary(args.out, summary)
     kinds = summary["kinds"]
     assert isinstance(kinds, dict)
-    return loss_table([*kinds.items(), ("all", summary)])
+    table = loss_table([*kinds.items(), ("all", summary)])
+    return [list(column) for column in zip(*table, strict=True)]  # a line per figure: the kinds fit side by side

@@ -6,8 +6,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from edge_tracker.backbones.catalogue import ENGINES
-from edge_tracker.methods import MOST_THREADS, TRACKERS
+from edge_tracker.backbones.base import MOST_THREADS
+from edge_tracker.backbones.engines import ENGINES
+from edge_tracker.methods import TRACKERS
 from edge_tracker.tracker import Tracker
 
 

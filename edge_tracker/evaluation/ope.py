@@ -1,4 +1,4 @@
-"""One-pass evaluation (OPE): init on the first box of each task, track to its end, compare."""
+"""One-pass evaluation (OPE): start on the first box of each task, track to its end, compare with the ground truth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Footage(Protocol):
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """Ground truth (n, 4), 0-based pixels; NaN rows where nothing of the target is to be seen, never the first."""
+        """Ground truth (n, 4), 0-based pixels. A row is NaN if nothing of the target is visible; the first is not."""
 
     @property
     def init_box(self) -> NDArray[np.float64]:
@@ -49,8 +49,8 @@ class Footage(Protocol):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Boxes (n, 4) 0-based, the first being the one given, confidences (n,) and states (n,) of the tracker;
-    seconds of each update (n - 1,), decoding excluded."""
+    """What a tracker did on one task: boxes (n, 4), 0-based, the first as given; confidences (n,); states (n,); seconds
+    of each update (n - 1,), without decoding."""
 
     task: Footage
     boxes: NDArray[np.float64]
@@ -68,7 +68,7 @@ class TaskResult:
 
 
 def frames_per_second(update_s: NDArray[np.float64]) -> float:
-    """Updates per second of updating."""
+    """Updates per second, from the seconds of each update; 0 without any."""
     total = float(update_s.sum())
     return len(update_s) / total if total > 0 else 0.0
 
@@ -120,7 +120,7 @@ def _result_of(run: Callable[[], TaskResult], task: Footage, faults: list[str] |
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
-    """The content of summary.json: scores 0..1, means over tasks; fps over all frames."""
+    """The content of summary.json: scores 0..1 as means over tasks; fps over all frames."""
     overall = mean_curves([r.curves for r in results])
     return {
         "precision": overall.precision_score,
@@ -140,7 +140,7 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
 
 
 def write_task(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.txt`, boxes in the ground truth's own form."""
+    """Write `<folder>/<task>.txt`: boxes in the ground truth's format."""
     write_boxes(folder / f"{result.task.name}.txt", result.boxes)
 
 
@@ -148,10 +148,9 @@ FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms",
 
 
 def write_frames(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.csv`, all or nothing: a header, then what the tracker said of each frame, its time, and
-    what was to see.
+    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS.
 
-    Boxes are 0-based here; `visible` is the share of the target's box that was to be seen. Read back by `read_frames`.
+    Boxes are 0-based; `visible` is the visible share of the target's box. `read_frames` reads it back.
     """
     lines = [",".join(FRAME_FIELDS)]
     rows = zip(
@@ -166,7 +165,8 @@ def write_frames(folder: Path, result: TaskResult) -> None:
 
 
 def read_frames(folder: Path, task: Footage) -> TaskResult | None:
-    """What `write_frames` wrote of this task, None where there is nothing. Raises DatasetError for another task's."""
+    """What `write_frames` wrote for this task, None if there is no file. Raises DatasetError if the file is damaged or
+    belongs to other footage."""
     path = folder / f"{task.name}.csv"
     if not path.is_file():
         return None
@@ -184,12 +184,12 @@ def read_frames(folder: Path, task: Footage) -> TaskResult | None:
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     if len(rows) != len(task) or not np.allclose(visible, task.visible, atol=1e-4):
-        raise DatasetError(f"{path} is of other footage than {task.name} is now: remove it")
+        raise DatasetError(f"{path} belongs to other footage than {task.name} now has: remove it")
     return result
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write `<folder>/summary.json`, all or nothing."""
+    """Write `<folder>/summary.json` completely or not at all."""
     partial = folder / "summary.partial.json"
     partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / "summary.json")

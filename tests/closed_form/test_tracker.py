@@ -13,7 +13,8 @@ import pytest
 
 from edge_tracker import ClosedFormConfig, FmstConfig, Tracker, TrackState
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import HEAD, find_companion, find_model, load_backbone
+from edge_tracker.backbones.catalogue import HEAD, find_companion, find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.closed_form import tracker as tracker_module
 from edge_tracker.closed_form.head import load_head

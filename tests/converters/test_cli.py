@@ -15,7 +15,8 @@ from converters import command
 from converters.to_onnx import OnnxWriter, main
 from converters.types import Network, Plan
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import ModelCard, load_backbone
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.engines import load_backbone
 
 NETWORK = ["--model", "mobilenetv3-small", "--random-weights"]
 

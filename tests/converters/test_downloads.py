@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from converters.downloads import download, pull
-from edge_tracker.backbones.catalogue import CatalogueEntry, ModelCard, Weights, load_backbone, user_cache
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.catalogue import CatalogueEntry, Weights, user_cache
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError
 
 DATA = bytes(range(256)) * 4000  # about 1 MB

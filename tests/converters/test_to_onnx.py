@@ -12,7 +12,7 @@ pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'co
 
 from converters.to_onnx import TOLERANCE, export, main
 from converters.trunks import TRUNKS, load_state, load_trunk
-from edge_tracker.backbones.catalogue import load_backbone
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError
 
 SHAPES = {

@@ -12,7 +12,8 @@ pytest.importorskip("onnxscript", reason="needs onnxscript (extra 'convert-openv
 
 from converters.to_openvino import main
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import ModelCard, files_of, load_backbone
+from edge_tracker.backbones.cards import ModelCard, files_of
+from edge_tracker.backbones.engines import load_backbone
 
 # The deep layers of an untrained network hardly answer, and integers lose them: the cosine is no matter of this test.
 ANY_COSINE = ["--min-cosine", "-1"]

@@ -21,7 +21,8 @@ from converters.trunks import TRUNKS, load_trunk
 from converters.types import Network, Plan
 from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import ModelCard, load_backbone
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError
 from tests.conftest import Clip
 

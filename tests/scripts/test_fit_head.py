@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import fit_head as script
 
 from edge_tracker.backbones.base import PURPOSES, BackboneInfo, Layer, Tap
-from edge_tracker.backbones.catalogue import HEAD, PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import HEAD, PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import fit_projection, load_head
 from edge_tracker.errors import ModelError

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import model_card as script
 
 from edge_tracker import Tracker
-from edge_tracker.backbones.catalogue import PACKAGED, Accuracy, ModelCard
+from edge_tracker.backbones.cards import Accuracy, ModelCard
+from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task

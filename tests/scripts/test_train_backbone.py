@@ -21,7 +21,7 @@ import train_backbone as script
 from safetensors.torch import save_file
 
 from converters.trunks import TRUNKS, Block, MobileNetV3, TrunkSpec, load_trunk
-from edge_tracker.backbones.catalogue import Training
+from edge_tracker.backbones.cards import Training
 from edge_tracker.errors import DatasetError, SourceError
 
 # Block 3's expansion lies at stride 8, block 4's at stride 16, as in the real trunks.
