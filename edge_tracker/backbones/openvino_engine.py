@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, EngineOptions, check_outputs
 from edge_tracker.backbones.ov import openvino
 from edge_tracker.errors import ModelError
+from edge_tracker.recognise import mistaken
 
 
 class OpenVinoBackbone:
