@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from converters.onnx_weights import read_weights
 from converters.matconvnet import read_vgg_m
+from converters.onnx_weights import read_weights
 from edge_tracker.backbones.base import Layer, Purpose, Tap
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.files import check_archive

@@ -39,7 +39,9 @@ def model_files() -> list[tuple[Path, str, str]]:
         companion = next((what for ending, (what, _) in COMPANIONS.items() if path.name.endswith(ending)), None)
         if companion:
             script = next(script for ending, (_, script) in COMPANIONS.items() if path.name.endswith(ending))
-            found.append((path, LICENCE, f"{companion} fitted by us ({script}); holds nothing of the network's weights"))
+            found.append(
+                (path, LICENCE, f"{companion} fitted by us ({script}); holds nothing of the network's weights")
+            )
             continue
         card = ModelCard.read(path)
         entry = next((e for e in CATALOGUE if path.name.startswith(f"{e.name}.")), None)
