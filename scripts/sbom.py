@@ -66,7 +66,7 @@ def licence_of(distribution: str) -> str:
     if "License-Expression" in metadata:
         return metadata["License-Expression"]
     classifiers = [c.rsplit(" :: ", 1)[1] for c in metadata.get_all("Classifier", []) if c.startswith("License ::")]
-    text = (metadata["License"] if "License" in metadata else "").strip().splitlines()
+    text = "\n".join(metadata.get_all("License") or []).strip().splitlines()
     return ", ".join(classifiers) or (text[0][:60] if text else "not stated")
 
 
