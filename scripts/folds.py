@@ -36,16 +36,16 @@ from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import RIGHT
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves as scored
 from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
 from edge_tracker.images import size_of
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
 from edge_tracker.track import Track, TrackState
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 # By where a name begins; the first that fits. A and B are sequences that no head before 2026-11 had seen.
 FOLDS = {

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.evaluation.absence_clips import Clip, Occluder, to_and_fro, visible_share
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.datasets import Task
 from edge_tracker.images import size_of
 
 STATIC = ("CDnet", "TUD", "CAVIAR")

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from refinement_scenes import (
     CHANGING,
-    CutOut,
+    SMALLEST_SIDE_PX,
     Camera,
+    CutOut,
     Image,
     Light,
-    SMALLEST_SIDE_PX,
     View,
     _degraded,
     _occluded,
@@ -36,7 +36,7 @@ from refinement_scenes import (
 from edge_tracker.boxes import Box
 from edge_tracker.errors import DatasetError
 from edge_tracker.roi import affine
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 OBJECT_VIEWS, PLACE_VIEWS, VIDEO_FRAMES = 3, 2, 24  # views of a scene
 SMALLEST_OBJECT_PX, LARGEST_SHARE, LONGEST = 18, 0.6, 5.0  # side of a silhouette's box; share of the picture; aspect

@@ -27,8 +27,8 @@ from training import sequence_of
 
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.evaluation.otb import read_tasks
-from edge_tracker.video.sources import read_image
+from edge_tracker.evaluation.datasets import read_tasks
+from edge_tracker.video.images import read_image
 
 PASTED, IN_PLACE, VIDEOS, SEQUENCES, DETAILS = 2, 1, 6, 6, 2  # scenes of each object, object, video, sequence, photo
 MOST_OTHERS = 2

@@ -105,24 +105,19 @@ class BeliefSettings:
     rate: Annotated[float, Share, "weight of the newest frame in confidence and mean peak height"] = 0.7
     tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.8
     uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
-    lost_below: Annotated[float, Share, "confidence below which LOST is possible"] = 0.5
-    lost_height: Annotated[float, Share, "mean peak height below which a low confidence may become LOST"] = 0.5
-    known_above: Annotated[
-        float, Between(-1, 1), "refiner's match above which LOST is not said, if the peak is above lost_height / 2"
-    ] = 0.35
+    leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.03
+    returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = 0.02
+    lost_below: Annotated[float, Between(1e-4, 0.5), "belief that the box is on the target below which it is LOST"] = 0.02
     denied_below: Annotated[
-        float, Between(-1, 1), "refiner's match below which a high peak does not prevent LOST"
+        float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
     ] = -0.1
-    lost_after: Annotated[int, Between(1, 10_000), "frames of low confidence, less better ones, until LOST"] = 5
     trail_height: Annotated[float, Share, "while LOST, peak height down to which the last box is still followed"] = 0.15
     found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
 
     def __post_init__(self) -> None:
         check(self)
-        if self.lost_below > self.uncertain_below:
-            raise ConfigError(f"lost_below is at most uncertain_below, not {self.lost_below:g}")
-        if self.denied_below > self.known_above:
-            raise ConfigError(f"denied_below is at most known_above, not {self.denied_below:g}")
+        if self.tracked_above < self.uncertain_below:
+            raise ConfigError(f"tracked_above is at least uncertain_below, not {self.tracked_above:g}")
 
 
 @dataclass(frozen=True)
@@ -153,6 +148,5 @@ FAST = ClosedFormConfig(
     place=PlaceSettings(gate_low=0.05, gate_high=0.3),  # the response lacks what the fine tap adds
     fine=None,
     scale=ScaleSettings(levels=11, every=2),
-    # One frame more than accurate until LOST: there is no refiner to veto it.
-    belief=BeliefSettings(lost_after=6, trail_height=0.3),
+    belief=BeliefSettings(trail_height=0.3),  # there is no refiner to say when what is followed is the target again
 )

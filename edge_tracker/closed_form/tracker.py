@@ -193,7 +193,7 @@ class ClosedFormTracker:
         self._match = candidate.match
         if belief.believed:
             self._remember(view, candidate)
-        state = belief.follow(probability, candidate.height, candidate.match)
+        state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self.box
         if state is TrackState.LOST:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_tracker.evaluation.ope import TaskResult
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.datasets import Task
 from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_of
 from edge_tracker.track import TrackState
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_tracker.evaluation.absence_clips import Clip
-from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.evaluation.datasets import read_tasks
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
