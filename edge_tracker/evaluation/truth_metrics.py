@@ -104,5 +104,13 @@ def summarise_truth(results: Sequence[TaskResult]) -> dict[str, object]:
     }
 
 
+def truth_line(summary: dict[str, object]) -> str:
+    """What `summarise_truth` found, in one line."""
+    shares = {"wrong while TRACKED": "wrong_while_tracked", "right but LOST": "false_lost"}
+    shares[f"re-found within {FOUND_WITHIN} frames"] = f"found_within_{FOUND_WITHIN}"
+    texts = [f"{what} {100 * v:.1f} %" for what, k in shares.items() if isinstance(v := summary[k], float)]
+    return ", ".join(texts)
+
+
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None

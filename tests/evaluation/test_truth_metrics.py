@@ -9,7 +9,7 @@ import pytest
 
 from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.evaluation.datasets import Task
-from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_of
+from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_line, truth_of
 from edge_tracker.track import TrackState
 
 BOX = (10.0, 10.0, 20.0, 20.0)
@@ -49,7 +49,9 @@ def test_found_again_in_time_or_not() -> None:
     late = result([0] * 40, states + [L] * 20 + [T] * 10, [1.0] * 40, away)
     assert truth_of(soon).found == (True,)
     assert truth_of(late).found == (False,)
-    assert summarise_truth([soon, late])["found_within_15"] == 0.5
+    summary = summarise_truth([soon, late])
+    assert summary["found_within_15"] == 0.5
+    assert truth_line(summary) == "wrong while TRACKED 0.0 %, right but LOST 33.8 %, re-found within 15 frames 50.0 %"
 
 
 def test_tasks_weigh_the_same_in_wrong_while_tracked() -> None:
