@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_tracker.evaluation import loss
+from edge_tracker.evaluation import absence_metrics as loss
 from edge_tracker.evaluation.metrics import CENTRE_ERRORS_PX, OVERLAPS, PRECISION_AT_PX, Curves
 from edge_tracker.evaluation.ope import TaskResult
 
