@@ -134,12 +134,15 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
         prefix = full[: len(full) - len(".".join(path))]
         raise ConfigError(unknown(full, [prefix + name for name in names_of(type(settings))]))
     current = getattr(settings, path[0])
+    new: Any
     if len(path) > 1:
         if not dataclasses.is_dataclass(current):
             raise ConfigError(
                 f"{full}: {path[0]} is one value, not a group" if current is not None else f"{full} is off"
             )
         new = _assigned(current, path[1:], value, full)
+    elif value.lower() == "none" and type(None) in _options(fields[path[0]]):
+        new = None
     elif dataclasses.is_dataclass(current):
         raise ConfigError(f"{full} is a group of settings: {', '.join(f'{full}.{n}' for n in hints(type(current)))}")
     else:

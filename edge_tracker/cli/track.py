@@ -44,7 +44,7 @@ def parse_box(text: str) -> Box:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    cv2.setNumThreads(args.threads)
+    cv2.setNumThreads(1)
     tracker = tracker_factory(args)()
     outputs: list[Output] = []
     with open_source(args.source) if args.source is not None else open_camera(args.camera) as source:

@@ -132,7 +132,7 @@ def test_the_tracker_takes_a_network(file: Path, clip: Clip) -> None:
 
 
 def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fmst-net does"):
+    with pytest.raises(ConfigError, match="only fmst-net takes a weight network"):
         Tracker("fmst", "edge-small", weight_network=file)
     with pytest.raises(ModelError, match="'another' has no weight network"):
         Tracker("fmst-net", restated(tmp_path / "m.onnx", '"edge-small"', '"another"'))
@@ -146,7 +146,7 @@ def test_the_command_takes_a_network_and_alpha(
     arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--jsonl", "-"]
     arguments += ["--tracker", "fmst-net", "--model", "edge-small"]
     printed = []
-    for extra in ([], ["--alpha", "0.5"], ["--alpha", "0"]):
+    for extra in ([], ["--set", "alpha=0.5"], ["--set", "alpha=0"]):
         assert main([*arguments, "--weight-network", str(file), *extra]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] != printed[2]
