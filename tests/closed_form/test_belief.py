@@ -43,9 +43,7 @@ def test_frame_1_is_believed() -> None:
     assert not belief.doubtful
 
 
-@pytest.mark.parametrize(
-    ("probability", "state"), [(1.0, T), (0.6, T), (0.599, U), (0.5, U), (0.499, U), (0.0, U)]
-)
+@pytest.mark.parametrize(("probability", "state"), [(1.0, T), (0.6, T), (0.599, U), (0.5, U), (0.499, U), (0.0, U)])
 def test_one_frame_is_tracked_or_uncertain_but_never_lost(probability: float, state: TrackState) -> None:
     assert followed(times(1, probability)) == [state]
 

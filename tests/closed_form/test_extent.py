@@ -37,7 +37,9 @@ def overlap(a: Box, b: Box) -> float:
     return float(iou(np.array(a), np.array(b)))
 
 
-@pytest.mark.parametrize("config", [ClosedFormConfig(box=WHOLLY), replace(FAST, box=WHOLLY)], ids=["refiner", "regressor"])
+@pytest.mark.parametrize(
+    "config", [ClosedFormConfig(box=WHOLLY), replace(FAST, box=WHOLLY)], ids=["refiner", "regressor"]
+)
 @pytest.mark.parametrize("delta", [(0.15, 0.0, 0, 0), (0, -0.15, 0, 0), (0, 0, 0.2, 0.2), (0, 0, -0.2, -0.2)])
 def test_a_wrong_box_is_brought_back(
     config: ClosedFormConfig, delta: tuple[float, float, float, float], optics: Optics, head: Head, see: See

@@ -357,7 +357,9 @@ def test_colours_follow_a_slow_change_of_light() -> None:
 
 
 @pytest.mark.parametrize("box", [(-30, -30, 20, 20), (70, 10, 5, 5), (0, 0, 60, 60), (59.7, 59.7, 0.2, 0.2)])
-def test_colours_of_a_box_at_the_edge_or_beyond_are_still_numbers(box: tuple[float, ...], random: np.random.Generator) -> None:
+def test_colours_of_a_box_at_the_edge_or_beyond_are_still_numbers(
+    box: tuple[float, ...], random: np.random.Generator
+) -> None:
     patch = random.integers(0, 256, (60, 60, 3), dtype=np.uint8)
     colours = Colours(patch, box)  # type: ignore[arg-type]
     assert np.isfinite(colours.likeness(patch, (10, 10, 30, 30)))
@@ -399,7 +401,9 @@ def test_projection_is_pca_with_half_the_whitening(random: np.random.Generator) 
     assert projection.first(2).directions.shape == (6, 2)
 
 
-def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(tmp_path: Path, noise: Noise, random: np.random.Generator) -> None:
+def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(
+    tmp_path: Path, noise: Noise, random: np.random.Generator
+) -> None:
     path = tmp_path / "m.head.npz"
     projection = Projection(noise(6, 4), noise(4))
     presence = random.normal(size=(2, WEIGHTS))

@@ -150,7 +150,9 @@ def changed() -> tuple[NDArray[np.uint8], Box]:
     return image, (124.0, 102.0, 72.0, 36.0)
 
 
-def test_changed_views_state_where_the_target_lies_in_them(changed: tuple[NDArray[np.uint8], Box], optics: Optics) -> None:
+def test_changed_views_state_where_the_target_lies_in_them(
+    changed: tuple[NDArray[np.uint8], Box], optics: Optics
+) -> None:
     views = list(changed_views(optics, *changed, 20, np.random.default_rng(0)))
     assert len(views) == 20
     whole = [(v, b) for v, b in views if min(b[:2]) > 20 and max(b[0] + b[2], b[1] + b[3]) < optics.side - 20]

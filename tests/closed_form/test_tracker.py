@@ -246,14 +246,16 @@ HALF_KNOWN = ["place.rate=0", "fine.weight=0", "belief.lost_height=0.8"]  # filt
     ("settings", "lost", "why"),
     [
         ([], False, "the filters answer"),
-        (["belief.lost_height=1", "belief.known_above=1", "place.rate=0", "fine.weight=0"], True, "nothing speaks for it"),
+        (
+            ["belief.lost_height=1", "belief.known_above=1", "place.rate=0", "fine.weight=0"],
+            True,
+            "nothing speaks for it",
+        ),
         (HALF_KNOWN, False, "the refiner knows it"),
         ([*HALF_KNOWN, "belief.known_above=1"], True, "the refiner's word is not enough"),
     ],
 )
-def test_filters_and_refiner_speak_against_lost(
-    settings: list[str], lost: bool, why: str, tracker_with: Make
-) -> None:
+def test_filters_and_refiner_speak_against_lost(settings: list[str], lost: bool, why: str, tracker_with: Make) -> None:
     """A target that becomes another half-way, at a probability that is low all the time."""
     clip = act([replace(HOME, morph=min(0.05 * k, 0.7)) for k in range(25)])
     found = run(tracker_with(assign(ClosedFormConfig(), settings), UNLIKELY), clip)
