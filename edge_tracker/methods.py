@@ -147,8 +147,16 @@ def prepare(
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
         raise ConfigError(f"threads is a whole number of at least 1, not {threads!r}")
-    if not isinstance(model, str | Path):
-        raise ConfigError(f"model is a name or a path, not {model!r}")
+    for name, given, optional in (
+        ("model", model, False),
+        ("engine", engine, False),
+        ("models_dir", models_dir, True),
+        ("weight_network", weight_network, True),
+    ):
+        if not isinstance(given, str | Path) and not (optional and given is None):
+            raise ConfigError(f"{name} is a name or a path, not {given!r}")
+    if not (config is None or isinstance(config, ClosedFormConfig | FmstConfig)):
+        raise ConfigError(f"config is a ClosedFormConfig or an FmstConfig, not {type(config).__name__}")
     path = find_model(model, models_dir, engine)
     file = Path(weight_network) if weight_network is not None else None
     choice = {"path": path, "engine": engine, "threads": threads, "models_dir": models_dir}

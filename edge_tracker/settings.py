@@ -30,6 +30,7 @@ from edge_tracker.errors import ConfigError
 
 T = TypeVar("T")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+SHOWN_NAMES = 8  # of the known ones, in the message for an unknown one
 DEEPEST = 16  # levels of a nested file; a stranger's may have thousands
 
 
@@ -120,7 +121,11 @@ def _value(value: object, hint: Any, where: str, path: str, depth: int) -> Any:
 
 def assign(settings: T, assignments: Sequence[str]) -> T:
     """The same settings with `GROUP.NAME=VALUE` changed, as `--set` takes them. Raises ConfigError."""
+    if isinstance(assignments, str) or not isinstance(assignments, Sequence):
+        raise ConfigError(f"settings are a list of NAME=VALUE, not {_shown(assignments)}")
     for text in assignments:
+        if not isinstance(text, str):
+            raise ConfigError(f"a setting is NAME=VALUE, not {_shown(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigError(f"a setting is NAME=VALUE, not {text!r}")
@@ -182,9 +187,9 @@ def names_of(cls: Any, prefix: str = "") -> list[str]:
 def unknown(name: str, known: Sequence[str]) -> str:
     """The message for a name that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"there is no setting {name!r}" + (
-        f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-    )
+    listed = ", ".join(known[:SHOWN_NAMES]) + (f" and {len(known) - SHOWN_NAMES} more" * (len(known) > SHOWN_NAMES))
+    hint = f": did you mean {near[0]!r}?" if near else f"; known: {listed}"
+    return f"there is no setting {_shown(name)}{hint}"
 
 
 def expand_environment(text: str, environment: Mapping[str, str] | None = None) -> str:
