@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters import command, weight_network, weight_network_int8
+from converters import cli, weight_network, weight_network_int8
+from converters.plan import Graph, Network, Plan
 from converters.to_onnx import export, for_quantisation, kept_nodes
-from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.base import METADATA_KEY
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.fmst.weight_files import weight_network_metadata
 from edge_tracker.fmst.weight_network import WeightNetwork
 
@@ -43,7 +44,7 @@ class OpenVinoWriter:
         if plan.quantised:
             model = quantise(_read(for_quantisation(network, plan.crops())), plan)
         else:
-            model = _read(export(network.name, network.trunk))
+            model = _read(export(network))
         for place in list(model.get_rt_info()):  # what the tools leave: versions, settings, paths
             del model.get_rt_info()[place]
         model.set_rt_info(network.info(plan.precision).to_metadata(), METADATA_KEY)
@@ -113,8 +114,8 @@ class OpenVinoNetworkWriter:
     engine = "openvino"
     suffix = ".xml"
 
-    def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
-        graph = _read(weight_network.to_onnx(network, model))
+    def write(self, network: WeightNetwork, owner: Owner, inputs: NDArray[np.float32], path: Path) -> None:
+        graph = _read(weight_network.to_onnx(network, owner))
         os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
         import nncf
 
@@ -122,7 +123,7 @@ class OpenVinoNetworkWriter:
         quantised = nncf.quantize(
             graph, nncf.Dataset(list(inputs)), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)
         )
-        for key, value in weight_network_metadata(network, model).items():
+        for key, value in weight_network_metadata(network, owner).items():
             quantised.set_rt_info(value, key)
         openvino.save_model(quantised, path, compress_to_fp16=False)
 
@@ -140,7 +141,7 @@ class OpenVinoNetworkWriter:
 def main(argv: Sequence[str] | None = None) -> int:
     if weight_network.asked_for(argv):
         return weight_network_int8.main(OpenVinoNetworkWriter(), argv)
-    return command.main(OpenVinoWriter(), argv)
+    return cli.main(OpenVinoWriter(), argv)
 
 
 if __name__ == "__main__":

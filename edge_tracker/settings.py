@@ -83,6 +83,19 @@ def from_mapping(cls: type[T], mapping: object, where: str) -> T:
     return _from_mapping(cls, mapping, where, "", 0)
 
 
+def from_json(cls: type[T], text: str | bytes, where: str) -> T:
+    """The same from JSON text. Raises ConfigError."""
+    return from_mapping(cls, decode(text, where), where)
+
+
+def decode(text: str | bytes, where: str) -> Any:
+    """What JSON text means, of a stranger's file too: nested too deep, no finite numbers. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"{where} holds no JSON: {first(error)}") from error
+
+
 def _from_mapping(cls: type[T], mapping: object, where: str, path: str, depth: int) -> T:
     if not isinstance(mapping, Mapping) or depth > DEEPEST:
         raise ConfigError(f"{where}: {path.rstrip('.') or 'the whole'} is a table of settings, not {_shown(mapping)}")
@@ -128,7 +141,7 @@ def assign(settings: T, assignments: Sequence[str]) -> T:
             raise ConfigError(f"a setting is NAME=VALUE, not {_shown(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"a setting is NAME=VALUE, not {text!r}")
+            raise ConfigError(f"a setting is NAME=VALUE, not {_shown(text)}")
         settings = _assigned(settings, name.strip().split("."), value.strip(), name.strip())
     return settings
 

@@ -1,6 +1,6 @@
 """Calibrate how far the closed-form tracker believes its box: fits and writes the presence weights of a head.
 
-    python scripts/calibrate.py --model edge-small --data DIR --head FILE.npz [--unseen FILE.npz] [--judge]
+    python scripts/calibrate.py --model edge-small --data DIR --head FILE [--unseen FILE] [--judge]
 
 Tracks clips with exactly known absences (the loss protocol's), cut from --data, and fits a logistic regression of "the
 target is there and the box right" on `presence.Evidence`, once for "accurate" and once for "fast". Sequences are
@@ -24,13 +24,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import held_out, sequence_of
 from fit_head import UNCALIBRATED
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
+from training import held_out, sequence_of
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Purpose
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box, as_box, iou
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
@@ -101,7 +102,8 @@ def gather(model: Path, head: Head, config: ClosedFormConfig, clips: Sequence[Cl
 
 
 def backbone_for(model: Path, config: ClosedFormConfig) -> Backbone:
-    return load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1], side=config.input_side)
+    taps: tuple[Purpose, ...] = PURPOSES if config.fine is not None else ("selection",)
+    return load_backbone(model, EngineOptions(taps=taps, height=config.input_side, width=config.input_side))
 
 
 def sequences(clips: Iterable[Clip]) -> list[str]:
@@ -216,7 +218,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
-    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
+    parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--unseen", type=Path, help="the head with the refinement network of --hold-out")
     parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
@@ -224,8 +226,8 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="write a reliability diagram here")
     args = parser.parse_args()
     try:
-        model = find_model(args.model, args.models_dir)
-        info = load_backbone(model, purposes=PURPOSES).info
+        model = find_model(args.model, args.models_dir).path
+        info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
         head = load_head(args.head, info)
         watched = replace(load_head(args.unseen, info) if args.unseen else head, presence=UNCALIBRATED)
         tasks = read_tasks(args.data)

@@ -100,7 +100,7 @@ MUTANTS = (
         "first_frame",
         "turn, stretch = TURN * _NORMAL.inv_cdf(chances[3]), STRETCH",
         "turn, stretch = 0.0, STRETCH",
-        f"{PLACE}::test_a_turned_target_is_known_by_the_changed_views",
+        f"{PLACE}::test_changed_views_are_turned",
     ),
     closed_form(
         "no stretched or turned views", "first_frame", "TURN, STRETCH = 0.6, 0.4", "TURN, STRETCH = 0.0, 0.0", PLACE

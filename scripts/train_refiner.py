@@ -1,6 +1,6 @@
 """Train the network that refines boxes (`closed_form.refinement`) for a backbone, and put it into its head file.
 
-    python scripts/train_refiner.py --model edge-small --data DIR --photos DIR --head FILE.npz [--hold-out]
+    python scripts/train_refiner.py --model edge-small --data DIR --photos DIR --head FILE.safetensors [--hold-out]
 
 Learns from the scenes of refinement_scenes.py: sequences in OTB's layout, and photographs, which need no labels. FILE
 is that of scripts/fit_head.py; afterwards scripts/calibrate.py must measure the tracker anew. With --hold-out every
@@ -22,15 +22,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import check_output, held_out, pictures, sequence_of, write_whole
+from common import pictures
 from numpy.typing import NDArray
 from refinement_scenes import View, as_photo, cut_out, detail_scene, object_scene, sequence_scenes
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
+from training import (
+    check_output,
+    checkpoint_path,
+    held_out,
+    read_checkpoint,
+    restoring,
+    sequence_of,
+    write_checkpoint,
+)
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
@@ -47,7 +57,7 @@ from edge_tracker.closed_form.refiner import (
     colour_grid,
     colours,
 )
-from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
+from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_metrics import area_under_roc
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.grid import Grid, bin_centres
@@ -122,7 +132,7 @@ def _one(make: Callable[[], list[View] | None]) -> list[list[View] | None]:
 def look_at(todo: Sequence[Job], load: Callable[[], Backbone], head: Head, workers: int) -> list[Scene]:
     """Render all scenes and look at them, each worker through a backbone of its own."""
     own = threading.local()
-    coarse, fine = head.projections[0].first(COARSE), head.projections[1].first(FINE)
+    coarse, fine = (p.first(count) for p, count in zip(head.projections.values(), (COARSE, FINE), strict=True))
 
     def look(view: View) -> Look:
         taps = own.backbone(view.patch)
@@ -330,22 +340,6 @@ def judge(net: Net, sampler: Sampler) -> str:
     return "; ".join(texts)
 
 
-def read_checkpoint(path: Path, training: dict[str, Any]) -> dict[str, Any] | None:
-    """What an interrupted training of this kind has left; None where there was none. Raises ModelError for a file that
-    is broken, or of a training with other steps, seed or sequences kept back."""
-    if not path.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        same = {name: state[name] for name in training} == training
-    except Exception as error:  # torch raises many kinds here
-        reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
-        raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
-    if not same:
-        raise ModelError(f"{path} is of another training; delete it to begin anew")
-    return state
-
-
 def train(
     sampler: Sampler, unseen: Sampler, training: dict[str, Any], state: dict[str, Any] | None, checkpoint: Path
 ) -> Net:
@@ -358,9 +352,13 @@ def train(
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = 0
     if state is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        done = state["done"]
+
+        def restore() -> None:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+
+        restoring(checkpoint, restore)
+        done = int(state["done"])
         sampler.random = np.random.default_rng([seed, done])
     mean = 0.0
     for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, disable=None):
@@ -375,8 +373,8 @@ def train(
         if step % REPORT == 0 or step == steps:
             tqdm.write(f"step {step}: loss {mean:.3f}; {judge(net, unseen)}")
             mean = 0.0
-            state = {name: part.state_dict() for name, part in parts.items()}
-            write_whole(checkpoint, partial(torch.save, state | training | {"done": step}))
+            now = {name: part.state_dict() for name, part in parts.items()}
+            write_checkpoint(checkpoint, training, now | {"done": step})
     return net.eval()
 
 
@@ -386,16 +384,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--photos", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
+    parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--hold-out", action="store_true", help="do not train on every other sequence")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
     parser.add_argument("--workers", type=positive_int, default=2, help="threads that render (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        check_output(args.head, ".npz")
-        path = find_model(args.model, args.models_dir)
-        load = partial(load_backbone, path, purposes=PURPOSES, side=ClosedFormConfig().input_side)
+        check_output(args.head, ".safetensors")
+        side = ClosedFormConfig().input_side
+        options = EngineOptions(taps=PURPOSES, height=side, width=side)
+        load = partial(load_backbone, find_model(args.model, args.models_dir).path, options)
         info = load().info
         head = load_head(args.head, info)
         grids = [Grid.over(info.input_side, tap.stride, tap.receptive_offset_px) for tap in reversed(info.taps)] + [
@@ -405,7 +404,8 @@ def main(argv: list[str] | None = None) -> int:
         tasks = read_tasks(args.data)
         kept_back = held_out(tasks) if args.hold_out else frozenset()
         training = {"steps": args.steps, "seed": args.seed, "kept_back": sorted(kept_back)}
-        checkpoint = args.head.with_name(args.head.name + ".checkpoint")
+        training |= {"fingerprint": info.fingerprint}
+        checkpoint = checkpoint_path(args.head)
         state = read_checkpoint(checkpoint, training)
         todo = jobs(tasks, photos, info.input_side, args.seed, args.workers)
         scenes = look_at(todo, load, head, args.workers)

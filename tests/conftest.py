@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import Box
 from edge_tracker.methods import prepare
-from edge_tracker.video.synthetic import SyntheticClip
+from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +38,12 @@ class Clip:
 @pytest.fixture(scope="session")
 def clip() -> Clip:
     return Clip()
+
+
+@pytest.fixture(scope="session")
+def whole_clip() -> Clip:
+    """With all that happens: a panel hides the target, then it leaves and comes back."""
+    return Clip(WHOLE)
 
 
 @pytest.fixture(scope="session")

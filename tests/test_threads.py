@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_tracker import Tracker
 from edge_tracker.methods import prepare
 from edge_tracker.threads import one_thread
-from edge_tracker.video.synthetic import WHOLE, SyntheticClip
+from edge_tracker.video.synthetic import WHOLE
 from tests.conftest import ROOT, Clip
 
 MODEL = "edge-small"
@@ -160,19 +160,13 @@ def test_targets_of_one_prepared_give_the_boxes_they_give_alone(clip: Clip) -> N
     np.testing.assert_array_equal(found, alone)
 
 
-@pytest.fixture(scope="module")
-def whole() -> list[NDArray[np.uint8]]:
-    return [image for image, _ in SyntheticClip(WHOLE)]
-
-
 @pytest.mark.parametrize("preset", ["accurate", "fast"])
-def test_threads_and_seed_over_300_frames(preset: str, whole: list[NDArray[np.uint8]]) -> None:
+def test_threads_and_seed_over_300_frames(preset: str, whole_clip: Clip) -> None:
     """Two threads of the engine change no bit, another seed does. The clip has an absence in it."""
     found = []
     for threads, seed, frames in ((1, 3, WHOLE), (2, 3, WHOLE), (1, 4, 20)):
         tracker = Tracker(preset, MODEL, seed=seed, threads=threads)
-        tracker.init(whole[0], SyntheticClip(WHOLE).boxes[0])
-        found.append(np.array([tracker.update(image).box for image in whole[1:frames]]))
+        found.append(boxes(tracker, whole_clip, 0, frames))
     np.testing.assert_array_equal(found[0], found[1])
     assert not np.array_equal(found[0][: len(found[2])], found[2])
 

@@ -1,4 +1,4 @@
-"""`edge-track eval`: accuracy on sequences in OTB's layout, and whether a lost target is known to be lost."""
+"""`edge-track eval`: measures accuracy on sequences in OTB's layout, and whether a tracker notices a lost target."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
+from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
 from edge_tracker.errors import EdgeTrackerError, OutputError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import loss_table, summarise_loss
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import (
     Footage,
-    MakeTracker,
     TaskResult,
     run_tasks,
     summarise,
@@ -31,24 +30,33 @@ from edge_tracker.evaluation.ope import (
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
 from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
+from edge_tracker.tracker import Tracker
 
 PROTOCOLS = {
-    "ope": "ope: one pass from the first box",
-    "sre": "sre: from twelve perturbed boxes",
-    "tre": "tre: from twenty frames of each sequence",
-    "loss": "loss: clips in which the target is away for a while",
+    "ope": "ope: one pass from the true first box",
+    "sre": "sre: one pass from each of twelve perturbed first boxes",
+    "tre": "tre: one pass from each of twenty frames",
+    "loss": "loss: clips in which the target is absent for a while",
 }
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("eval", help="measure accuracy and speed on OTB sequences", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of sequences, OTB layout")
-    parser.add_argument("--sequences", metavar="A,B", help="only these; Name.1 is one target of a sequence")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of sequences in OTB's layout")
+    parser.add_argument("--sequences", metavar="A,B", help="only these sequences; Name.1 is one target of Name")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="ope", help="; ".join(PROTOCOLS.values()))
-    parser.add_argument("--clips-seed", type=int, default=0, metavar="N", help="of the loss protocol's clips")
-    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="tasks at a time (disturbs fps)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for boxes, summary and plots")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no table")
+    parser.add_argument(
+        "--clips-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of the clips of --protocol loss (default: 0)",
+    )
+    add_work_options(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write: boxes, summary.json, plots"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no progress and no table")
     add_tracker_options(parser)
     parser.set_defaults(run=run_command)
 
@@ -60,7 +68,7 @@ def run_command(args: argparse.Namespace) -> int:
     names = args.sequences.split(",") if args.sequences else None
     tasks = read_tasks(args.data, names)
     make_tracker = tracker_factory(args)
-    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model should fail here, not in every process
+    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model fails here, not in every process
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         protocol = {"ope": _ope, "sre": _robustness, "tre": _robustness, "loss": _loss}[args.protocol]
@@ -76,18 +84,22 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _tracked(
-    args: argparse.Namespace, footage: Sequence[Footage], make_tracker: MakeTracker, write: Callable[[TaskResult], None]
+    args: argparse.Namespace,
+    footage: Sequence[Footage],
+    make_tracker: partial[Tracker],
+    write: Callable[[TaskResult], None],
 ) -> list[TaskResult]:
-    """Track through all, writing each result as it comes; sorted by name."""
+    """Track all of the footage and write each result when it is ready; sorted by name."""
     results = []
-    done = run_tasks(make_tracker, footage, args.jobs)
+    make, executor = place_of_work(args, make_tracker)
+    done = run_tasks(make, footage, executor=executor)
     for result in tqdm(done, total=len(footage), unit=" tasks", disable=args.quiet or None):
         write(result)
         results.append(result)
     return sorted(results, key=lambda result: result.task.name)
 
 
-def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str) -> list[list[str]]:
     results = _tracked(args, tasks, make_tracker, partial(write_task, args.out))
     summary = summarise(results)
     overall = mean_curves([r.curves for r in results])
@@ -101,7 +113,9 @@ def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker,
     ]
 
 
-def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _robustness(
+    args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str
+) -> list[list[str]]:
     variants = {task.name: variants_of(task, args.protocol) for task in tasks}
     footage = tasks + [variant for each in variants.values() for variant in each]
     results = {r.task.name: r for r in _tracked(args, footage, make_tracker, partial(write_task, args.out))}
@@ -120,7 +134,7 @@ def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeT
     ]
 
 
-def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str) -> list[list[str]]:
     clips = absence_clips(tasks, read_tasks(args.data), args.clips_seed)
     results = _tracked(args, clips, make_tracker, partial(write_frames, args.out))
     summary = summarise_loss(results)
@@ -128,4 +142,5 @@ def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker
     write_summary(args.out, summary)
     kinds = summary["kinds"]
     assert isinstance(kinds, dict)
-    return loss_table([*kinds.items(), ("all", summary)])
+    table = loss_table([*kinds.items(), ("all", summary)])
+    return [list(column) for column in zip(*table, strict=True)]  # a line per figure: the kinds fit side by side

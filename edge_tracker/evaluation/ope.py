@@ -1,13 +1,12 @@
-"""One-pass evaluation (OPE): init on the first box of each task, track to its end, compare."""
+"""One-pass evaluation (OPE): start on the first box of each task, track to its end, compare with the ground truth."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,29 +16,31 @@ from numpy.typing import ArrayLike, NDArray
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
 from edge_tracker.evaluation.otb import write_boxes
+from edge_tracker.files import write_text
+from edge_tracker.jobs.local import Executor, Here, Processes
 from edge_tracker.track import Track, TrackState
 
 
 class TrackerLike(Protocol):
-    """What can be evaluated: `Tracker`, or an adapter of a peer."""
+    """What can be evaluated: `Tracker`, or an adapter of another tracker."""
 
     def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None: ...
 
     def update(self, image: NDArray[np.uint8]) -> Track: ...
 
 
-MakeTracker = Callable[[], TrackerLike]  # picklable, to reach other processes
+MakeTracker = Callable[[], TrackerLike]  # must be picklable: it is sent to other processes
 
 
 class Footage(Protocol):
-    """What can be tracked through: an `otb.Task`, or a clip that is rendered from one. Picklable."""
+    """Frames with ground truth: an `otb.Task`, or a clip rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """Ground truth (n, 4), 0-based pixels; NaN rows where nothing of the target is to be seen, never the first."""
+        """Ground truth (n, 4), 0-based pixels. A row is NaN if nothing of the target is visible; the first is not."""
 
     @property
     def init_box(self) -> NDArray[np.float64]:
@@ -56,8 +57,8 @@ class Footage(Protocol):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Boxes (n, 4) 0-based, the first being the one given, confidences (n,) and states (n,) of the tracker;
-    seconds of each update (n - 1,), decoding excluded."""
+    """What a tracker did on one task: boxes (n, 4), 0-based, the first as given; confidences (n,); states (n,); seconds
+    of each update (n - 1,), without decoding."""
 
     task: Footage
     boxes: NDArray[np.float64]
@@ -75,7 +76,7 @@ class TaskResult:
 
 
 def frames_per_second(update_s: NDArray[np.float64]) -> float:
-    """Updates per second of updating."""
+    """Updates per second, from the seconds of each update; 0 without any."""
     total = float(update_s.sum())
     return len(update_s) / total if total > 0 else 0.0
 
@@ -97,24 +98,22 @@ def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
-    """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready."""
-    if jobs == 1:
-        for task in tasks:
-            yield run_task(make_tracker, task)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(run_task, make_tracker, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def run_tasks(
+    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, executor: Executor | None = None
+) -> Iterator[TaskResult]:
+    """Track all tasks; results come as they are ready. What goes wrong with one is raised, and ends all.
+
+    jobs: so many at a time, in processes of their own. executor: where to do it instead, a cluster for one.
+    """
+    where = executor or (Here() if jobs == 1 else Processes(jobs))
+    for _, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
-    """The content of summary.json: scores 0..1, means over tasks; fps over all frames."""
+    """The content of summary.json: scores 0..1 as means over tasks; fps over all frames."""
     overall = mean_curves([r.curves for r in results])
     return {
         "precision": overall.precision_score,
@@ -134,7 +133,7 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
 
 
 def write_task(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.txt`, boxes in the ground truth's own form."""
+    """Write `<folder>/<task>.txt`: boxes in the ground truth's format."""
     write_boxes(folder / f"{result.task.name}.txt", result.boxes)
 
 
@@ -142,10 +141,9 @@ FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms",
 
 
 def write_frames(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.csv`, all or nothing: a header, then what the tracker said of each frame, its time, and
-    what was to see.
+    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS. Raises OutputError.
 
-    Boxes are 0-based here; `visible` is the share of the target's box that was to be seen. Read back by `read_frames`.
+    Boxes are 0-based; `visible` is the visible share of the target's box. `read_frames` reads it back.
     """
     lines = [",".join(FRAME_FIELDS)]
     rows = zip(
@@ -154,13 +152,12 @@ def write_frames(folder: Path, result: TaskResult) -> None:
     for number, (box, confidence, state, seconds, visible) in enumerate(rows):
         values = ",".join(repr(float(v)) for v in (*box, confidence))
         lines.append(f"{number},{values},{state.value},{1e3 * seconds:.4f},{visible:.4f}")
-    partial = folder / f"{result.task.name}.partial.csv"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / f"{result.task.name}.csv")
+    write_text(folder / f"{result.task.name}.csv", "\n".join(lines) + "\n")
 
 
 def read_frames(folder: Path, task: Footage) -> TaskResult | None:
-    """What `write_frames` wrote of this task, None where there is nothing. Raises DatasetError for another task's."""
+    """What `write_frames` wrote for this task, None if there is no file. Raises DatasetError if the file is damaged or
+    belongs to other footage."""
     path = folder / f"{task.name}.csv"
     if not path.is_file():
         return None
@@ -178,12 +175,10 @@ def read_frames(folder: Path, task: Footage) -> TaskResult | None:
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     if len(rows) != len(task) or not np.allclose(visible, task.visible, atol=1e-4):
-        raise DatasetError(f"{path} is of other footage than {task.name} is now: remove it")
+        raise DatasetError(f"{path} belongs to other footage than {task.name} now has: remove it")
     return result
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write `<folder>/summary.json`, all or nothing."""
-    partial = folder / "summary.partial.json"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    """Write `<folder>/summary.json` completely or not at all. Raises OutputError."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

@@ -17,9 +17,9 @@ from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
 
 @dataclass(frozen=True)
 class Task:
-    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; NaN rows mark a hidden target.
+    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; a NaN row marks a hidden target.
 
-    given: what a tracker is given in the first frame instead of the true box.
+    given: the box that a tracker is given in the first frame instead of the true one.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Task:
 
 
 def read_tasks(root: Path, names: Collection[str] | None = None) -> list[Task]:
-    """All tasks under `root`, by name; a sequence with several targets gives `Name.1`, `Name.2`, ...
+    """All tasks below `root`, sorted by name. A sequence with several targets gives `Name.1`, `Name.2`, ...
 
-    names: keep these tasks only (`Name` keeps all targets of the sequence). Raises DatasetError.
+    names: only these tasks (`Name` means all targets of the sequence). Raises DatasetError.
     """
     if not root.is_dir():
         raise DatasetError(f"no folder at {root}")
@@ -80,9 +80,9 @@ def _read_task(truth: Path) -> Task:
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
-    """Read ground truth, one x, y, w, h per line parted by commas, tabs, semicolons or blanks -> (n, 4), 0-based.
+    """Read ground truth -> (n, 4), 0-based. One x, y, w, h per line, separated by commas, tabs, semicolons or spaces.
 
-    Rows with NaN become all NaN. Raises DatasetError that names the line.
+    A row with a NaN becomes all NaN. Raises DatasetError that names the line.
     """
     rows = []
     try:
@@ -105,5 +105,5 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
 
 
 def write_boxes(path: Path, boxes: NDArray[np.float64]) -> None:
-    """Write 0-based boxes (n, 4) the way ground truth is: 1-based, one `x,y,w,h` per line."""
+    """Write 0-based boxes (n, 4) in the ground truth's format: 1-based, one `x,y,w,h` per line."""
     np.savetxt(path, to_one_based(boxes), fmt="%.3f", delimiter=",")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import HEAD, find_companion, find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import HEAD, find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head
@@ -25,12 +26,13 @@ See = Callable[[NDArray[np.uint8], Box], tuple[View, Box]]
 @pytest.fixture(scope="session")
 def backbone() -> Backbone:
     """Both taps."""
-    return load_backbone(find_model(MODEL), purposes=PURPOSES, side=ClosedFormConfig().input_side)
+    side = ClosedFormConfig().input_side
+    return load_backbone(find_model(MODEL).path, EngineOptions(taps=PURPOSES, height=side, width=side))
 
 
 @pytest.fixture(scope="session")
 def head(backbone: Backbone) -> Head:
-    return load_head(find_companion(MODEL, HEAD), backbone.info)
+    return load_head(find_model(MODEL).companion(backbone.info, HEAD), backbone.info)
 
 
 @pytest.fixture(scope="session")

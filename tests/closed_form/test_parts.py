@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,18 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
 from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.colour import Colours, counts
 from edge_tracker.closed_form.correlation import CorrelationFilter, inverse_spectrum, spectrum
-from edge_tracker.closed_form.head import Head, Projection, fit_projection, load_head, save_head
+from edge_tracker.closed_form.head import fit_projection
 from edge_tracker.closed_form.likeness import MOST_VIEWS, WEIGHTS, Evidence, Presence
 from edge_tracker.closed_form.redetection import looks
 from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, height_at, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
 from edge_tracker.closed_form.view import View
-from edge_tracker.errors import ModelError
 from edge_tracker.grid import Grid, peak_of_parabola
 from edge_tracker.roi import Window, sample
 
@@ -383,10 +380,6 @@ def test_the_search_covers_the_frame_from_near_to_far() -> None:
     assert places[0] in places[1:]  # and then again
 
 
-def info(channels: int = 6, model: str = "m") -> BackboneInfo:
-    return BackboneInfo(model, 224, (Tap("stride16", 16, (Layer("a", channels),)),))
-
-
 def test_projection_is_pca_with_half_the_whitening(random: np.random.Generator) -> None:
     data = random.normal(size=(5000, 6)) @ random.normal(size=(6, 6)) + 3
     data[:, 2] = 7.0  # a dead channel
@@ -399,31 +392,3 @@ def test_projection_is_pca_with_half_the_whitening(random: np.random.Generator) 
     values = np.sort(np.linalg.eigvalsh(np.corrcoef(alive.T)))[::-1][:4]
     np.testing.assert_allclose(np.diag(covariance), np.sqrt(values), rtol=1e-3)
     assert projection.first(2).directions.shape == (6, 2)
-
-
-def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(
-    tmp_path: Path, noise: Noise, random: np.random.Generator
-) -> None:
-    path = tmp_path / "m.head.npz"
-    projection = Projection(noise(6, 4), noise(4))
-    presence = random.normal(size=(2, WEIGHTS))
-    save_head(path, info(), Head((projection,), presence))
-    head = load_head(path, info())
-    np.testing.assert_allclose(head.projections[0].directions, projection.directions, atol=2e-3)
-    np.testing.assert_array_equal(head.presence, presence)
-    with pytest.raises(ModelError, match="belongs to the model 'm', not to 'other'"):
-        load_head(path, info(model="other"))
-    with pytest.raises(ModelError, match="of 7 channels"):
-        load_head(path, info(7))
-    save_head(path, info(), Head((Projection(noise(6, 4) * np.nan, noise(4)),), presence))
-    with pytest.raises(ModelError, match="NaN"):
-        load_head(path, info())
-    save_head(path, info(), Head((projection,), presence[0]))
-    with pytest.raises(ModelError, match="calibration"):
-        load_head(path, info())
-    for content in (b"", b"no archive", path.read_bytes()[:100]):
-        path.write_bytes(content)
-        with pytest.raises(ModelError, match="cannot read the head"):
-            load_head(path, info())
-    with pytest.raises(ModelError, match="cannot read the head"):
-        load_head(tmp_path / "none.npz", info())

@@ -134,10 +134,13 @@ def sharpness(patch: NDArray[np.uint8]) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY), cv2.CV_32F).std())
 
 
+def red(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return (patch[..., 2].astype(int) - patch[..., 0] > 60).astype(np.uint8)
+
+
 def coloured_box(patch: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     """Around what is red."""
-    mask = (patch[..., 2].astype(int) - patch[..., 0] > 60).astype(np.uint8)
-    x, y, w, h = cv2.boundingRect(mask)
+    x, y, w, h = cv2.boundingRect(red(patch))
     return x, y, w, h
 
 
@@ -171,6 +174,16 @@ def test_changed_views_are_shifted_turned_and_stretched(changed: tuple[NDArray[n
     ratio = np.log(boxes[:, 2] / boxes[:, 3])
     assert ratio.std() > 0.25
     assert ratio.max() - ratio.min() > 1.0
+
+
+def test_changed_views_are_turned(changed: tuple[NDArray[np.uint8], Box], optics: Optics) -> None:
+    """The axes of the ellipse no longer lie along the sides of the picture."""
+    slants = []
+    for view, _ in changed_views(optics, *changed, 20, np.random.default_rng(0)):
+        m = cv2.moments(red(view.patch), binaryImage=True)
+        slants.append(m["mu11"] / max(1.0, np.sqrt(m["mu20"] * m["mu02"])))
+    assert max(slants) > 0.2
+    assert min(slants) < -0.2
 
 
 def test_every_fourth_changed_view_is_blurred(changed: tuple[NDArray[np.uint8], Box], optics: Optics) -> None:

@@ -371,12 +371,10 @@ def test_a_target_that_was_covered_is_looked_for_where_it_was_last_believed(clip
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_a_grey_look_alike_is_not_taken_for_the_target_while_that_is_away(preset: str) -> None:
+def test_a_grey_look_alike_is_not_taken_for_the_target_while_that_is_away(preset: str, whole_clip: Clip) -> None:
     """It crosses the picture all the time that the target is out of it (`edge-track demo` shows it)."""
-    clip = SyntheticClip(WHOLE)
-    images, truth = [image for image, _ in clip], clip.boxes
-    found = Run(tracked(images, truth[0], preset), truth[1:])
-    away = np.flatnonzero(clip.visible == 0)
+    found = run(Tracker(preset, MODEL), whole_clip)
+    away = np.flatnonzero(SyntheticClip(WHOLE).visible == 0)
     away = away[away > 220] - 1  # the second time
     assert len(away) > 20
     assert TrackState.TRACKED not in {found.states[i] for i in away[3:]}

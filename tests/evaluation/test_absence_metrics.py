@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.evaluation import loss
+from edge_tracker.evaluation import absence_metrics as loss
 from edge_tracker.evaluation.absence_metrics import (
     Frames,
     area_under_roc,
@@ -218,6 +218,6 @@ def test_the_table_says_never_and_nothing() -> None:
     nothing = summarise_loss([case("ssss", "tttt")])
     header, first, second = loss_table([("never", never), ("nothing", nothing)])
     row = dict(zip(header, first, strict=True))
-    assert row["LOST after p50"] == "never"
-    assert row[f"in {loss.NOTICED_WITHIN} %"] == "0.0"
-    assert dict(zip(header, second, strict=True))["p95"] == "-"
+    assert row["frames until LOST, median"] == "never"
+    assert row[loss.LOST_WITHIN] == "0.0"
+    assert dict(zip(header, second, strict=True))["frames until LOST, 95th percentile"] == "-"
