@@ -120,7 +120,7 @@ def test_a_box_is_four_floats_that_overlap_the_image_or_refused(values: Any) -> 
         one_line(error)
         return
     assert all(type(v) is float and math.isfinite(v) for v in (x, y, w, h))
-    assert SMALLEST_PX <= min(w, h)
+    assert min(w, h) >= SMALLEST_PX
     assert max(w, h) <= LARGEST_PX
     assert x < SIZE[0]
     assert x + w > 0
@@ -179,11 +179,7 @@ def tracker(request: pytest.FixtureRequest) -> Tracker:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.tuples(
-        st.one_of(st.floats(-200, 320), places), st.one_of(st.floats(-200, 240), places), sides, sides
-    )
-)
+@given(st.tuples(st.one_of(st.floats(-200, 320), places), st.one_of(st.floats(-200, 240), places), sides, sides))
 @example((0, 0, LARGEST_PX, LARGEST_PX))
 @example((0, 0, LARGEST_PX, SMALLEST_PX))
 @example((10, 10, SMALLEST_PX, LARGEST_PX))

@@ -504,7 +504,7 @@ def remembered(cache: Path, name: str, when: float) -> None:
     """Make the choice of `auto` that this machine remembers another one, or of another time."""
     store = cache / "edge-tracker" / "auto.json"
     known = json.loads(store.read_text())
-    store.write_text(json.dumps({key: (name, when) for key in known}))
+    store.write_text(json.dumps(dict.fromkeys(known, (name, when))))
 
 
 def test_auto_measures_once_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
