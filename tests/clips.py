@@ -1,4 +1,4 @@
-"""Clips harder than `edge_tracker.video.synthetic`, each made for what a tracker must cope with. Same poses, same pixels.
+"""Clips harder than `edge_tracker.video.synthetic`, made for what a tracker must cope with. Same poses, same pixels.
 
 A textured ellipse over a textured ground. A `Pose` says where it is, how it is turned, how far its pattern has become
 another one, and what light, blur and look-alike there are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -90,7 +91,7 @@ def test_filters_learn_in_their_turn(optics: Optics, see: See) -> None:
     for frame in range(1, 8):
         place.learn(view, place.find(view).spectrum, box, 1.0, frame)
         heights.append(height_there(place, view, box))
-    learned = [a != b for a, b in zip(heights, heights[1:], strict=False)]
+    learned = [a != b for a, b in pairwise(heights)]
     assert learned == [True, False, True, False, True, True, True]  # frames 1, 3, 5, 7 and 3, 6
 
 
