@@ -309,7 +309,7 @@ MUTANTS = (
         "tracker",
         "            self._good = self.box\n",
         "            pass\n",
-        f"{TRACKER}::test_a_target_that_was_covered_is_looked_for_where_it_was_last_believed",
+        f"{TRACKER}::test_where_nothing_answers_the_box_is_the_last_one_that_was_believed",
     ),
     closed_form(
         "rescaling forgets the last good box",

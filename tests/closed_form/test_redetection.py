@@ -139,6 +139,7 @@ def test_in_images_of_another_size_the_search_begins_anew_from_the_good_place() 
     for frame in range(2, 12):
         again.step(image, looks, Belief(SETTINGS), frame)
     assert looks.places[::2] == [small] * 10
+    assert {place[2:] for place in looks.places} == {small[2:]}
     centres = np.array([centre(place) for place in looks.places])
     assert (centres >= 0).all()
     assert (centres <= (160, 120)).all()

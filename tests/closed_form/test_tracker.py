@@ -360,6 +360,16 @@ def test_a_target_found_elsewhere_is_believed_after_two_frames(clip: Clip) -> No
     assert found[-1].state is TrackState.TRACKED
 
 
+def test_where_nothing_answers_the_box_is_the_last_one_that_was_believed(clip: Clip) -> None:
+    random = np.random.default_rng(0)
+    noise = [random.integers(0, 256, clip.images[0].shape, dtype=np.uint8) for _ in range(9)]
+    config = ClosedFormConfig(belief=BeliefSettings(trail_height=1.0))
+    end = tracked([*clip.images[:20], *noise], clip.first_box, config=config)[-1]
+    assert end.state is TrackState.LOST
+    assert iou(np.array(end.box), clip.boxes[19]) > 0.5
+    assert iou(np.array(end.box), clip.boxes[0]) == 0
+
+
 def test_a_target_that_was_covered_is_looked_for_where_it_was_last_believed(clip: Clip) -> None:
     """The cover moves on and takes the box with it; the target is where it was."""
     box, image = clip.boxes[20], clip.images[20]

@@ -151,7 +151,7 @@ def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> 
 def test_the_command_takes_a_network_and_alpha(
     file: Path, video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--jsonl", "-"]
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--output", "-"]
     arguments += ["--tracker", "fmst-net", "--model", "edge-small"]
     printed = []
     for extra in ([], ["--set", "alpha=0.5"], ["--set", "alpha=0"]):
