@@ -64,7 +64,7 @@ def test_eval_writes_boxes_summary_and_plots(otb_folder: Path, tmp_path: Path) -
     out = tmp_path / "out"
     assert main(["eval", "--data", str(otb_folder), "--out", str(out), "--quiet"]) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == {"precision", "success", "fps", "frames", "tasks"}
+    assert set(summary) == {"precision", "success", "fps", "frames", "tasks", "truth"}
     assert 0 <= summary["precision"] <= 1
     assert {p.name for p in out.iterdir()} == {
         "Alpha.txt",
@@ -92,6 +92,8 @@ def test_eval_of_losses(otb_folder: Path, tmp_path: Path) -> None:
     assert (summary["protocol"], summary["clips"]) == ("loss", 5)
     assert set(summary["kinds"]) == {"black", "cut", "exit", "frozen", "occlusion"}
     assert summary["absences_held"] == 4
+    assert summary["truth"]["found_within_15"] == summary["found_after"]["within_15"]
+    assert summary["truth"]["false_lost"] == pytest.approx(summary["false_lost"])
     assert summary["kinds"]["black"]["lost_after"]["median"] == 0
     assert summary["kinds"]["black"]["found_after"]["within_15"] == 1
     for name in ("roc", "reliability", "lost_after", "found_after"):
@@ -109,6 +111,7 @@ def test_eval_of_robustness(protocol: str, runs: int, otb_folder: Path, tmp_path
     assert main(["eval", *arguments, "--quiet"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["protocol"] == protocol
+    assert 0 <= summary["truth"]["wrong_while_tracked"] <= 1
     assert summary["ratio"] == pytest.approx(summary["success"] / summary["ope_success"])
     assert summary["tasks"]["Alpha"]["runs"] == runs  # its 12 frames are too few for a second segment
     assert len(list(tmp_path.glob("Alpha*.txt"))) == runs + 1
