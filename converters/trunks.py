@@ -355,8 +355,11 @@ def load_trunk(name: str, weights: Path | None) -> Trunk:
     trunk = TRUNKS[name].build().eval()
     if weights is None:
         return trunk
-    state = read_weights(weights, TRUNKS[name].std) if weights.suffix == ".onnx" else load_state(weights)
     expected = trunk.state_dict()
+    if weights.suffix == ".onnx":
+        state = read_weights(weights, expected, TRUNKS[name].std)
+    else:
+        state = load_state(weights)
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in expected and not _beyond_trunk(k, expected)]
     misshapen = [
