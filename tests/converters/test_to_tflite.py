@@ -48,7 +48,8 @@ def test_float_equals_torch(side: int, files: dict[str, Path]) -> None:
     crop = np.random.default_rng(9).integers(0, 256, (side, side, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = load_trunk(NAME, None)(normalised(crop[None], TRUNKS[NAME]))
-    for found, tap in zip(load_backbone(files["fp32"], EngineOptions(taps=PURPOSES, height=side, width=side))(crop), expected, strict=True):
+    backbone = load_backbone(files["fp32"], EngineOptions(taps=PURPOSES, height=side, width=side))
+    for found, tap in zip(backbone(crop), expected, strict=True):
         reference = tap[0].permute(1, 2, 0).numpy()
         assert found.dtype == np.float32
         assert np.abs(found - reference).max() < 1e-4 * np.abs(reference).max()
@@ -77,7 +78,8 @@ def test_every_file_is_one_partition_and_knows_itself(files: dict[str, Path]) ->
 
 
 def test_integers_are_near_float_and_mixed_nearer(files: dict[str, Path], clip: Clip) -> None:
-    taps = {p: load_backbone(path, EngineOptions(taps=PURPOSES))(clip.images[100][8:232, 40:264]) for p, path in files.items()}
+    patch, options = clip.images[100][8:232, 40:264], EngineOptions(taps=PURPOSES)
+    taps = {p: load_backbone(path, options)(patch) for p, path in files.items()}
     full, int8, mixed = (taps[p][1] for p in ("fp32", "int8", "int8-mixed"))
     errors = [float(((t - full) ** 2).sum() / (full**2).sum()) for t in (int8, mixed)]
     assert errors[1] < errors[0] < 0.02
@@ -103,7 +105,7 @@ def test_it_tracks_the_same_twice_and_with_two_threads(files: dict[str, Path], c
 def test_what_it_states_must_be_true(files: dict[str, Path], tmp_path: Path) -> None:
     info = load_backbone(files["int8"], EngineOptions(taps=PURPOSES)).info
     model = tflite_graph.pack(tflite_graph.unpack(files["int8"].read_bytes()))
-    for old, new in (('"block6", 240', '"block6", 241'), ('"block6"', '"block7"')):
+    for old, new in (('"block6", "channels": 240', '"block6", "channels": 241'), ('"block6"', '"block7"')):
         path = tmp_path / "lies.tflite"
         text = info.to_metadata().replace(old, new)
         assert text != info.to_metadata()
