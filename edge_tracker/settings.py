@@ -184,9 +184,14 @@ def names_of(cls: Any, prefix: str = "") -> list[str]:
     """All settings of a dataclass by their full names, groups flattened."""
     found = []
     for name, hint in hints(cls).items():
-        group = next((o for o in _options(hint) if dataclasses.is_dataclass(o)), None)
+        group = group_of(hint)
         found += names_of(group, f"{prefix}{name}.") if group else [prefix + name]
     return found
+
+
+def group_of(hint: Any) -> Any:
+    """The dataclass that a field holds or may hold, None for a single value."""
+    return next((option for option in _options(hint) if dataclasses.is_dataclass(option)), None)
 
 
 def unknown(name: str, known: Sequence[str]) -> str:
@@ -216,12 +221,16 @@ def describe(hint: Any) -> str:
     text = " or ".join(_noun(option) for option in options)
     for meta in metas:
         if meta.ge is not None and meta.le is not None:
-            text += f" between {meta.ge:g} and {meta.le:g}"
+            text += f" between {_bound(meta.ge)} and {_bound(meta.le)}"
         elif meta.gt is not None:
-            text += f" above {meta.gt:g}" + (f" and at most {meta.le:g}" if meta.le is not None else "")
+            text += f" above {_bound(meta.gt)}" + (f" and at most {_bound(meta.le)}" if meta.le is not None else "")
         elif meta.ge is not None:
-            text += f" of at least {meta.ge:g}"
+            text += f" of at least {_bound(meta.ge)}"
     return text + (" or none" if type(None) in _options(hint) else "")
+
+
+def _bound(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _noun(option: Any) -> str:

@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from edge_tracker import __version__
-from edge_tracker.cli import demo, doctor, evaluate, models, track
+from edge_tracker.cli import demo, doctor, evaluate, models, settings, track
 from edge_tracker.errors import EdgeTrackerError
 
 DESCRIPTION = """\
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edge-track {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (track, demo, evaluate, models, doctor):
+    for command in (track, demo, evaluate, models, settings, doctor):
         command.add_parser(commands)
     return parser
 
