@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters import cli, weight_network, weight_network_int8
+from converters.plan import Graph, Network, Plan
 from converters.to_onnx import export, for_quantisation, kept_nodes
-from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.base import METADATA_KEY
 from edge_tracker.backbones.companion import Owner
 from edge_tracker.fmst.weight_files import weight_network_metadata

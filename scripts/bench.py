@@ -2,17 +2,16 @@
 
     python scripts/bench.py --data OTB_DIR --loss-data DIR --models-dir models --peers DIR --out bench
 
-Parts, each of which may be run alone and again (`--parts`); the tables are written anew each time, of all that --out
-holds:
-    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run goes on
-    speed     all trackers in turn on the same frames, a few at a time, so that the machine's moods reach all alike;
-              one thread, decoding excluded, in processor time, which other work on the machine disturbs least; with
-              --split also where an update of FMST spends its time
-    loss      the loss protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
-    memory    the peak of resident memory that a tracker adds to a process of its own (Linux)
+Each part can be run alone and again (`--parts`). The tables are written anew each time, from all that --out holds:
+    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run resumes
+    speed     all trackers on the same frames, alternating every few frames, so that a change of the machine's load
+              affects all alike; one thread, without decoding, in processor time, which other work on the machine
+              disturbs least; with --split also where an update of FMST spends its time
+    loss      the absence protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
+    memory    the peak of resident memory that a tracker adds to a fresh process (Linux)
 What is kept in --out is used again: give another folder when a tracker has changed. CSRT and KCF need OpenCV's contrib
-build, which cannot share an environment with the plain one: run this in an environment of its own with
-`opencv-contrib-python-headless` to have them in the table.
+build, which cannot share an environment with the build without contrib. To have them in the table, run this in an
+environment of its own with `opencv-contrib-python-headless`.
 """
 
 from __future__ import annotations

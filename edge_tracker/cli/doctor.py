@@ -14,6 +14,7 @@ from edge_tracker.backbones.catalogue import CATALOGUE, locate, search_path, var
 from edge_tracker.backbones.engines import engines_found, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.timing import time_backbones
+from edge_tracker.cli.host import Host
 from edge_tracker.cli.options import add_models_dir, thread_count
 from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.methods import recall
@@ -68,6 +69,8 @@ def run_command(args: argparse.Namespace) -> int:
             print(f"  {entry.name}: BROKEN: {error}")
     if not found:
         print("  none")
+    for advice in Host().advice():
+        print(f"wrong here: {advice.problem}\n  type: {advice.remedy}")
     return 0
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
+from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
 from edge_tracker.errors import EdgeTrackerError, OutputError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import loss_table, summarise_loss
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import (
     Footage,
-    MakeTracker,
     TaskResult,
     run_tasks,
     summarise,
@@ -31,6 +30,7 @@ from edge_tracker.evaluation.ope import (
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
 from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
+from edge_tracker.tracker import Tracker
 
 PROTOCOLS = {
     "ope": "ope: one pass from the true first box",
@@ -52,13 +52,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="random seed of the clips of --protocol loss (default: 0)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="tasks at a time, each in its own process; the measured fps then falls (default: 1)",
-    )
+    add_work_options(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder to write: boxes, summary.json, plots"
     )
@@ -90,18 +84,22 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def _tracked(
-    args: argparse.Namespace, footage: Sequence[Footage], make_tracker: MakeTracker, write: Callable[[TaskResult], None]
+    args: argparse.Namespace,
+    footage: Sequence[Footage],
+    make_tracker: partial[Tracker],
+    write: Callable[[TaskResult], None],
 ) -> list[TaskResult]:
     """Track all of the footage and write each result when it is ready; sorted by name."""
     results = []
-    done = run_tasks(make_tracker, footage, args.jobs)
+    make, executor = place_of_work(args, make_tracker)
+    done = run_tasks(make, footage, executor=executor)
     for result in tqdm(done, total=len(footage), unit=" tasks", disable=args.quiet or None):
         write(result)
         results.append(result)
     return sorted(results, key=lambda result: result.task.name)
 
 
-def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str) -> list[list[str]]:
     results = _tracked(args, tasks, make_tracker, partial(write_task, args.out))
     summary = summarise(results)
     overall = mean_curves([r.curves for r in results])
@@ -115,7 +113,9 @@ def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker,
     ]
 
 
-def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _robustness(
+    args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str
+) -> list[list[str]]:
     variants = {task.name: variants_of(task, args.protocol) for task in tasks}
     footage = tasks + [variant for each in variants.values() for variant in each]
     results = {r.task.name: r for r in _tracked(args, footage, make_tracker, partial(write_task, args.out))}
@@ -134,7 +134,7 @@ def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeT
     ]
 
 
-def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str) -> list[list[str]]:
     clips = absence_clips(tasks, read_tasks(args.data), args.clips_seed)
     results = _tracked(args, clips, make_tracker, partial(write_frames, args.out))
     summary = summarise_loss(results)

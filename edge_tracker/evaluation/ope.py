@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
 from edge_tracker.evaluation.otb import write_boxes
 from edge_tracker.files import write_text
+from edge_tracker.jobs.local import Executor, Here, Processes
 from edge_tracker.track import Track, TrackState
 
 
@@ -98,20 +98,18 @@ def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
-    """Track all tasks, with jobs > 1 in that many processes. Results come in the order in which they are ready."""
-    if jobs == 1:
-        for task in tasks:
-            yield run_task(make_tracker, task)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(run_task, make_tracker, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def run_tasks(
+    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, executor: Executor | None = None
+) -> Iterator[TaskResult]:
+    """Track all tasks; results come as they are ready. What goes wrong with one is raised, and ends all.
+
+    jobs: so many at a time, in processes of their own. executor: where to do it instead, a cluster for one.
+    """
+    where = executor or (Here() if jobs == 1 else Processes(jobs))
+    for _, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:

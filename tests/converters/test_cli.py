@@ -14,9 +14,9 @@ pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'co
 from calibration.crops import Crops
 from converters import cli
 from converters.fingerprint import of_graph, of_trunk
+from converters.plan import Network, Plan
 from converters.to_onnx import OnnxWriter, main
 from converters.trunks import TRUNKS, load_trunk
-from converters.types import Network, Plan
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.engines import load_backbone

@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="conversion needs torch (extra 'convert-onnx')")
 pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
 
+from converters.plan import Network
 from converters.to_onnx import TOLERANCE, export, main
 from converters.trunks import TRUNKS, load_state, load_trunk
-from converters.types import Network
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError

@@ -15,10 +15,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from calibration.crops import Crops
 from converters import tflite_graph
+from converters.plan import Network, Plan
 from converters.rewrites import normalised
 from converters.to_tflite import export, main, prepare
 from converters.trunks import TRUNKS, load_trunk
-from converters.types import Network, Plan
 from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.cards import ModelCard

@@ -102,6 +102,8 @@ def problem(command: Command) -> str | None:
     script, arguments = script_of(command)
     if script is None or not (ROOT / script).exists():
         return f"{command}: there is no {command.words[1]}"
+    if not command.fenced and not used_options(arguments):
+        return None  # a sentence about a file or folder
     text = help_of(script)
     if text is None:
         return None  # it needs a package that is not installed here
@@ -211,7 +213,7 @@ def stale_settings(text: str) -> list[str]:
     groups = {name.split(".")[0] for name in known if "." in name}
     stale = []
     for quoted in INLINE.findall(FENCED.sub("", text)):
-        for name in re.findall(r"--set ([\w.]+)=", quoted):
+        for name in re.findall(r"--set ([a-z_.]+)=", quoted):
             if name not in known:
                 stale.append(f"there is no setting {name}")
         dotted = re.fullmatch(r"([a-z_]+)\.[a-z_]+", quoted)
