@@ -48,9 +48,9 @@ from edge_tracker.evaluation.absence_metrics import (
     lost_by_score,
     summarise_loss,
 )
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
 from edge_tracker.files import write_text

@@ -28,12 +28,12 @@ from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves, mean_curves
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.roi import window_around
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 # Model -> {maps: (precision, success)} in %, as printed in the paper's Tables 1 and 2.
 PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {

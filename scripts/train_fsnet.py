@@ -33,7 +33,7 @@ from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.confidence import Confidence
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings
@@ -43,7 +43,7 @@ from edge_tracker.fsnet.roi_align import CELLS, roi_align
 from edge_tracker.fsnet.selection import choose, root_mean_square
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 # Videos of one scene: what is left out is left out with them (names of shared training footage; another name is a
 # scene of its own).

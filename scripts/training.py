@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from edge_tracker.errors import EdgeTrackerError, ModelError, OutputError, first_line
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.task import Task
 from edge_tracker.files import check_archive, partial_path, whole_file
 
 if TYPE_CHECKING:  # scripts that train nothing run without torch

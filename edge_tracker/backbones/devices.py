@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError, first_line
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

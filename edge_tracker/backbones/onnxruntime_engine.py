@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import HEIGHT, WIDTH, BackboneInfo, EngineOptions, check_outputs
 from edge_tracker.backbones.devices import Bound, providers, usable
-from edge_tracker.errors import ModelError, first_line
+from edge_tracker.backbones.ort import onnxruntime
+from edge_tracker.errors import ModelError
+from edge_tracker.recognise import why_no_model
 
 
 class OnnxRuntimeBackbone:
@@ -29,7 +30,7 @@ class OnnxRuntimeBackbone:
         try:
             self._session = onnxruntime.InferenceSession(str(path), session, providers=providers(self.device))
         except Exception as error:  # the engine's own exceptions have no common base
-            raise ModelError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot load {path}: {why_no_model(path, error)}") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         info = BackboneInfo.from_metadata(metadata, path).at(height, width, path)
         inputs = [(i.shape, i.type) for i in self._session.get_inputs()]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import visible_share
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.task import Task
 from edge_tracker.images import size_of
 
 RENDERED = ("occlusion", "exit", "cut", "black", "frozen")

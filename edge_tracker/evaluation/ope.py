@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,29 +10,22 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from edge_tracker.errors import DatasetError
+from edge_tracker.errors import BoxError, DatasetError, ImageError, SourceError
+from edge_tracker.evaluation.boxes_file import write_boxes
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
-from edge_tracker.evaluation.otb import write_boxes
 from edge_tracker.files import write_text
+from edge_tracker.follow import Target, follow
 from edge_tracker.jobs.local import Executor, Here, Processes
-from edge_tracker.track import Track, TrackState
+from edge_tracker.track import TrackState
+from edge_tracker.video.source import NOMINAL_FPS, Frame
 
-
-class TrackerLike(Protocol):
-    """What can be evaluated: `Tracker`, or an adapter of another tracker."""
-
-    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None: ...
-
-    def update(self, image: NDArray[np.uint8]) -> Track: ...
-
-
-MakeTracker = Callable[[], TrackerLike]  # must be picklable: it is sent to other processes
+MakeTracker = Callable[[], Target]  # picklable, to reach other processes
 
 
 class Footage(Protocol):
-    """Frames with ground truth: an `otb.Task`, or a clip rendered from one. Picklable."""
+    """What can be tracked through: a `Task`, or a clip that is rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
@@ -83,33 +75,37 @@ def frames_per_second(update_s: NDArray[np.float64]) -> float:
 
 def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     """Track one task from the box given in its first frame."""
-    tracker = make_tracker()
-    boxes = [task.init_box]
-    confidences, states, seconds = [1.0], [TrackState.TRACKED], []
-    tracker.init(task.image(0), task.init_box)
-    for index in range(1, len(task)):
-        image = task.image(index)
-        start = time.perf_counter()
-        track = tracker.update(image)
-        seconds.append(time.perf_counter() - start)
-        boxes.append(np.array(track.box))
-        confidences.append(track.confidence)
-        states.append(track.state)
-    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
+    frames = (Frame(index, index / NOMINAL_FPS, task.image(index)) for index in range(len(task)))
+    steps = [(s.track, s.update_s) for s in follow(frames, make_tracker(), task.init_box)]
+    return TaskResult(
+        task,
+        np.array([track.box for track, _ in steps], dtype=np.float64),
+        np.array([track.confidence for track, _ in steps]),
+        tuple(track.state for track, _ in steps),
+        np.array([seconds for _, seconds in steps[1:]]),
+    )
 
 
 def run_tasks(
-    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, executor: Executor | None = None
+    make_tracker: MakeTracker,
+    tasks: Sequence[Footage],
+    jobs: int = 1,
+    executor: Executor | None = None,
+    faults: list[str] | None = None,
 ) -> Iterator[TaskResult]:
-    """Track all tasks; results come as they are ready. What goes wrong with one is raised, and ends all.
+    """Track all tasks; results come as they are ready.
 
     jobs: so many at a time, in processes of their own. executor: where to do it instead, a cluster for one.
+    faults: takes what was wrong with tasks whose frames cannot be read, or whose box is none; else that is raised.
     """
     where = executor or (Here() if jobs == 1 else Processes(jobs))
-    for _, outcome in where.run(partial(run_task, make_tracker), tasks):
-        if isinstance(outcome, Exception):
+    for number, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if not isinstance(outcome, Exception):
+            yield outcome
+        elif faults is not None and isinstance(outcome, SourceError | BoxError | ImageError):
+            faults.append(f"task {tasks[number].name}: {outcome}")
+        else:
             raise outcome
-        yield outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:

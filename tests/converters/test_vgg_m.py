@@ -142,10 +142,9 @@ def test_a_window_gives_the_same_as_the_whole_image_where_both_see_enough() -> N
 
 
 def test_the_onnx_file_is_torchs_at_any_size() -> None:
-    import onnxruntime
-
     from converters.rewrites import normalised
     from converters.to_onnx import export
+    from edge_tracker.backbones.ort import onnxruntime
 
     trunk = load_trunk("vgg-m", None)
     model = export("vgg-m", trunk)

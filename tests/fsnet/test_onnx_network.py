@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from edge_tracker.backbones import devices
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
 from edge_tracker.backbones.devices import put
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.classifier import gaussian_layers
 from edge_tracker.fsnet.network import NumpyNetwork

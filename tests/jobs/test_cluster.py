@@ -11,8 +11,8 @@ import pytest
 
 from edge_tracker import Tracker
 from edge_tracker.errors import FileError, UsageError
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.ope import run_tasks
-from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.jobs import DaskCluster, packed
 from edge_tracker.jobs.cluster import Shipment, shipped
 from tests.jobs.conftest import Cluster
