@@ -146,7 +146,7 @@ def read_or_refused(read: Callable[[], Any]) -> Any:
         message = str(error)
     assert message
     assert "\n" not in message
-    assert len(message) < 5000
+    assert len(message) < 3000
     return None
 
 
