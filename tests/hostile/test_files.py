@@ -1,6 +1,8 @@
 """Every field of every file that a stranger can hand us: it is read, or it is one clear error. Memory stays bounded.
 
-A bounded number of inputs here; with EDGE_TRACKER_FUZZ=20000, so many for each kind of file (docs/evaluation.md).
+A bounded number of inputs for each kind of file; as many as wanted with
+
+    EDGE_TRACKER_FUZZ=10000 pytest tests/hostile/test_files.py
 """
 
 from __future__ import annotations
