@@ -60,7 +60,7 @@ def requirements(extra: str | None = None) -> list[str]:
 def licence_of(distribution: str) -> str:
     """What an installed distribution says of its licence, "not installed here" where it is none."""
     try:
-        metadata = importlib.metadata.metadata(distribution)
+        metadata: Any = importlib.metadata.metadata(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed here"
     if "License-Expression" in metadata:

@@ -179,7 +179,6 @@ def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFi
         ["eval", "--data", "missing", "--out", "out"],
         ["models", "path", "nonsense"],
         ["models", "path", "vgg16"],
-        ["models", "pull", "edge-small"],
         ["models", "path", "vgg16", "--models-dir", "missing"],
     ],
     ids=" ".join,
