@@ -1,7 +1,7 @@
 """Float weights out of an ONNX file that to_onnx.py wrote: a packaged model converts without the file it was made from.
 
-The exporter calls a convolution's weights as the trunk calls them; a bias is found by the convolution that adds it. Colour
-order and normalisation, which to_onnx.py has put into the first convolution, are taken out again.
+The exporter calls a convolution's weights as the trunk calls them; a bias is found by the convolution that adds it.
+Colour order and normalisation, which to_onnx.py has put into the first convolution, are taken out again.
 """
 
 from __future__ import annotations

@@ -428,10 +428,8 @@ def load_trunk(name: str, weights: Path | None) -> Trunk:
     if weights is None:
         return trunk
     expected = trunk.state_dict()
-    if weights.suffix == ".onnx":
-        state = read_weights(weights, expected, TRUNKS[name].std)
-    else:
-        state = load_state(weights)
+    from_onnx = weights.suffix == ".onnx"
+    state = read_weights(weights, expected, TRUNKS[name].std) if from_onnx else load_state(weights)
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in expected and not _beyond_trunk(k, expected)]
     misshapen = [
