@@ -99,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.hold_out:
         unseen = held_out([task.name for task in tasks], args.hold_out)
         tasks = [task for task in tasks if task.name in unseen]
-    footage: list[Footage] = [*tasks, *absence_clips(tasks, tasks)][:: args.every]
+    footage: list[Footage] = list(tasks)
+    footage += absence_clips(tasks, tasks)
+    footage = footage[:: args.every]
 
     def make() -> Witness:
         return Witness(network_for(backbone, PATIENT), PATIENT, pretrained)
