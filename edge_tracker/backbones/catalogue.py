@@ -22,7 +22,7 @@ HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsn
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),
     WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
-    FSNET: ("pre-trained fc4 and fc5", "scripts/train_fsnet.py"),
+    FSNET: ("pre-trained classifier", "scripts/train_fsnet.py"),
 }
 
 
