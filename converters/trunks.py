@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -290,7 +291,7 @@ class ResponseNorm(nn.Module):
         # Torch and ONNX divide alpha by the size, MatConvNet does not.
         alpha = self.alpha * self.size
         if torch.onnx.is_in_onnx_export():  # torch would export five operators for the one that ONNX has
-            attributes = {"size": self.size, "alpha": alpha, "beta": self.beta, "bias": self.kappa}
+            attributes: dict[str, Any] = {"size": self.size, "alpha": alpha, "beta": self.beta, "bias": self.kappa}
             exported: Tensor = torch.onnx.ops.symbolic(
                 "LRN", (x,), attributes, dtype=x.dtype, shape=x.shape, version=13
             )

@@ -39,9 +39,7 @@ def model_files() -> list[tuple[Path, str, str]]:
         companion = next((what for ending, (what, _) in COMPANIONS.items() if path.name.endswith(ending)), None)
         if companion:
             script = next(script for ending, (_, script) in COMPANIONS.items() if path.name.endswith(ending))
-            found.append(
-                (path, LICENCE, f"{companion} fitted by us ({script}); holds nothing of the network's weights")
-            )
+            found.append((path, LICENCE, f"{companion} fitted by us ({script}); holds none of the network's weights"))
             continue
         card = ModelCard.read(path)
         entry = next((e for e in CATALOGUE if path.name.startswith(f"{e.name}.")), None)
@@ -65,10 +63,10 @@ def licence_of(distribution: str) -> str:
         metadata = importlib.metadata.metadata(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed here"
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
     classifiers = [c.rsplit(" :: ", 1)[1] for c in metadata.get_all("Classifier", []) if c.startswith("License ::")]
-    text = (metadata.get("License") or "").strip().splitlines()
+    text = "\n".join(metadata.get_all("License") or []).strip().splitlines()
     return ", ".join(classifiers) or (text[0][:60] if text else "not stated")
 
 
