@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 from edge_tracker.boxes import iou
@@ -174,10 +175,21 @@ def test_models_verify_sees_a_changed_file(tmp_path: Path, capsys: pytest.Captur
     assert "DIFFERS" in capsys.readouterr().out
 
 
+def test_device_cuda_falls_back_with_one_line(
+    video: Path, clip: Clip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ["--source", str(video), "--init", clip.init, "--tracker", "fast", "--model", "edge-small"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    assert main([*arguments, "--device", "cuda", "-o", str(tmp_path / "cuda.jsonl")]) == 0
+    lines = [record.getMessage() for record in caplog.records if "running on the processor" in record.getMessage()]
+    assert len(lines) == 1
+
+
 def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    for word in ("numpy", "onnxruntime", "CPU:", "edge-small", "ms a crop"):
+    for word in ("numpy", "onnxruntime", "CPU:", "CUDA (--device cuda):", "edge-small", "ms a crop"):
         assert word in told
 
 
