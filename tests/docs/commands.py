@@ -173,9 +173,8 @@ def wrong_arguments(arguments: list[str], complete: bool) -> str | None:
             with contextlib.redirect_stdout(io.StringIO()):
                 cli.main(arguments)
         except _Parsed as parsed:
-            return wrong_settings(
-                getattr(parsed.args[0], "set", None) or [], getattr(parsed.args[0], "tracker", "auto")
-            )
+            given = vars(parsed.args[0])
+            return wrong_settings(given.get("set") or [], given.get("tracker") or "auto")
         except SystemExit as left:
             if not left.code:
                 return None  # --help, --version
@@ -198,10 +197,8 @@ def unknown_options(arguments: Sequence[str], shown: str) -> str | None:
 
 def wrong_settings(assignments: Sequence[str], tracker: str) -> str | None:
     """What is wrong with settings as `--set` takes them."""
-    names = AUTOMATIC if tracker == "auto" else (tracker,)
     try:
-        for name in names[:1]:
-            assign(METHODS[name].config, assignments)
+        assign(METHODS[AUTOMATIC[0] if tracker == "auto" else tracker].config, assignments)
     except ConfigError as error:
         return f"--set {' '.join(assignments)} for {tracker}: {error}"
     return None
