@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="videos, image folders, sequences in OTB's layout; boxes of NAME are taken from NAME.txt",
+        help="videos, image folders, sequences with ground truth; boxes of NAME are taken from NAME.txt",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE.safetensors", help="where to write the crops"

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -39,6 +38,7 @@ from converters.rewrites import (
     normalised,
 )
 from converters.trunks import Trunk, TrunkSpec
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 
 TOLERANCE = 1e-4  # of ONNX against torch, relative to each tap's largest activation

@@ -7,7 +7,6 @@ precisions are made by NNCF.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
@@ -26,6 +24,7 @@ from converters.plan import Graph, Network, Plan
 from converters.to_onnx import export, for_quantisation, kept_nodes
 from edge_tracker.backbones.base import METADATA_KEY
 from edge_tracker.backbones.companion import Owner
+from edge_tracker.backbones.ov import openvino
 from edge_tracker.fmst.weight_files import weight_network_metadata
 from edge_tracker.fmst.weight_network import WeightNetwork
 
@@ -88,7 +87,6 @@ def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
     Depthwise convolutions stay in float: the CPU plugin computes them so whatever the file says, and then rounding
     their input is pure loss.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
     import nncf
 
     nncf.set_log_level(logging.ERROR)
@@ -116,7 +114,6 @@ class OpenVinoNetworkWriter:
 
     def write(self, network: WeightNetwork, owner: Owner, inputs: NDArray[np.float32], path: Path) -> None:
         graph = _read(weight_network.to_onnx(network, owner))
-        os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
         import nncf
 
         nncf.set_log_level(logging.ERROR)

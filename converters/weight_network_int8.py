@@ -26,9 +26,9 @@ from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.cards import files_of, size_of_model
 from edge_tracker.backbones.companion import Owner
 from edge_tracker.errors import ModelError
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.files import write_text
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import read_weight_network

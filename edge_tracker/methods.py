@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Purpose
 from edge_tracker.backbones.cards import files_of, sha256_of
-from edge_tracker.backbones.catalogue import COMPANIONS, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
+from edge_tracker.backbones.catalogue import COMPANIONS, FSNET, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
 from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.closed_form.config import FAST, ClosedFormConfig
@@ -31,6 +31,10 @@ from edge_tracker.files import write_text
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import load_weight_network
+from edge_tracker.fsnet.config import FsnetConfig
+from edge_tracker.fsnet.networks import network_for
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
+from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.settings import assign, converted, decode, unknown
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Method
@@ -76,6 +80,26 @@ def _selection(_: FmstConfig) -> tuple[Purpose, ...]:
     return ("selection",)
 
 
+def _layers(config: FsnetConfig) -> tuple[Purpose, ...]:
+    chosen: dict[str, tuple[Purpose, ...]] = {"both": PURPOSES, "deep": ("selection",), "fine": ("localisation",)}
+    return chosen[config.maps.layers]
+
+
+def _pretrained(backbone: Backbone, model: Model, file: Path | None) -> Pretrained | None:
+    """None where there is no such file of the model's name: FSNet's classifier then begins at random."""
+    _no_head(backbone, model, file)
+    if not model.files(backbone.info.model, FSNET):
+        log.warning(
+            "%s has no pre-trained layers: FSNet begins at random (scripts/train_fsnet.py)", backbone.info.model
+        )
+        return None
+    return read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
+
+
+def _fsnet(backbone: Backbone, pretrained: Pretrained | None, config: FsnetConfig) -> FsnetTracker:
+    return FsnetTracker(network_for(backbone, config), config, pretrained)
+
+
 METHODS: dict[str, Recipe] = {
     "accurate": Recipe(
         "closed-form filters on two taps, and a network that corrects the box",
@@ -100,6 +124,13 @@ METHODS: dict[str, Recipe] = {
         _selection,
         _weight_network,
         lambda backbone, network, config: FmstTracker(backbone, config, network),
+    ),
+    "fsnet": Recipe(
+        "a classifier of boxes on selected maps, fine-tuned while tracking (second paper)",
+        FsnetConfig(),
+        _layers,
+        _pretrained,
+        _fsnet,
     ),
 }
 AUTOMATIC = ("accurate", "fast")  # what "auto" chooses from, best first

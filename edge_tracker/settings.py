@@ -239,9 +239,13 @@ def meaning(hint: Any) -> str:
     return next((m for m in _metadata(hint) if isinstance(m, str)), "")
 
 
-@functools.lru_cache(maxsize=256)
 def hints(cls: Any) -> dict[str, Any]:
     """Field name -> type with its annotations."""
+    return _hints(cls)
+
+
+@functools.lru_cache(maxsize=256)
+def _hints(cls: Any) -> dict[str, Any]:
     found = typing.get_type_hints(cls, include_extras=True)
     return {field.name: found[field.name] for field in dataclasses.fields(cls) if field.init}
 

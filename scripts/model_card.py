@@ -27,7 +27,7 @@ from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.cli.models import print_card
 from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, ModelError, first_line
-from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.methods import TRACKERS
 from edge_tracker.settings import decode, from_mapping, hints
 

@@ -49,7 +49,7 @@ from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, DatasetError, ModelError
 from edge_tracker.files import write_text
 from edge_tracker.roi import affine
-from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+from edge_tracker.video.images import IMAGE_SUFFIXES, read_image
 
 LONGEST_SIDE_PX = 400  # images are kept in memory at most this large
 HELD_OUT = 20  # every so-many-th scene is never trained on

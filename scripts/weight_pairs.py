@@ -21,12 +21,12 @@ from tqdm import tqdm
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, iou
 from edge_tracker.errors import DatasetError, first_line
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.task import Task
 from edge_tracker.files import write_bytes
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import window_around
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 KINDS = ("consecutive", "rollout")
 PUSHED = 0.15  # share of frames

@@ -18,10 +18,11 @@ MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
 # What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
-HEAD, WEIGHT_NETWORK = ".head.safetensors", ".weights.safetensors"
+HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsnet.safetensors"
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),
     WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
+    FSNET: ("pre-trained fc4 and fc5", "scripts/train_fsnet.py"),
 }
 
 

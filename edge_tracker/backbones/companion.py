@@ -23,7 +23,7 @@ from edge_tracker.files import write_bytes
 from edge_tracker.settings import check, decode, from_mapping, hints
 
 LARGEST_BYTES = 64 << 20  # of a file that states nothing smaller
-TYPES = (np.float16, np.float32, np.float64)
+FLOATS = (np.float16, np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,13 @@ S = TypeVar("S", bound=Owner)
 
 
 def read_companion(
-    path: Path, what: str, stated: type[S], largest_bytes: int = LARGEST_BYTES
+    path: Path,
+    what: str,
+    stated: type[S],
+    largest_bytes: int = LARGEST_BYTES,
+    types: tuple[type[np.generic], ...] = FLOATS,
 ) -> tuple[S, dict[str, NDArray[Any]]]:
-    """What the file states of itself, and its tensors: float16, float32 or float64, finite.
+    """What the file states of itself, and its tensors: of `types`, finite.
 
     what: what the file should be, for messages. Nothing is inflated, and no file over `largest_bytes` is opened. Raises
     ModelError: no such file, not safetensors, too large, another kind of file.
@@ -51,8 +55,9 @@ def read_companion(
     text, tensors = _read(path, what, largest_bytes, True)
     owner = _parsed(stated, text, path, what)
     for name, tensor in tensors.items():
-        if tensor.dtype not in TYPES:
-            raise ModelError(f"the {what} {path}: {name} is {tensor.dtype}, not a float")
+        if tensor.dtype not in types:
+            wanted = " or ".join(kind.__name__ for kind in types)
+            raise ModelError(f"the {what} {path}: {name} is {tensor.dtype}, not {wanted}")
         if not np.isfinite(tensor).all():
             raise ModelError(f"the {what} {path}: {name} holds NaN or infinite values")
     return owner, tensors

@@ -17,7 +17,8 @@ except ImportError:  # the runtime's former name, which old Raspberry Pi images 
     from tflite_runtime.interpreter import Interpreter
 
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, EngineOptions, Tap
-from edge_tracker.errors import ModelError, first_line
+from edge_tracker.errors import ModelError
+from edge_tracker.recognise import mistaken, why_no_model
 
 LARGEST_METADATA = 1 << 20  # bytes
 METADATA_FILE = f"{METADATA_KEY}.json"  # inside the .tflite file, which is a ZIP archive too
@@ -47,7 +48,7 @@ class LiteRtBackbone:
                 self._interpreter.resize_tensor_input(inputs[0]["index"], [1, height, width, 3])
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"LiteRT cannot load {path}: {first_line(error)}") from error
+            raise ModelError(f"LiteRT cannot load {path}: {why_no_model(path, error)}") from error
         self._input, self._signed = _input_of(self._interpreter, info, path)
         outputs = {details["name"]: details for details in self._interpreter.get_output_details()}
         _check_layers(info, outputs, path)
@@ -88,6 +89,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, RuntimeError, NotImplementedError):
+        if reason := mistaken(path):
+            raise ModelError(f"LiteRT cannot load {path}: {reason}") from None
         return {}  # no archive, or a broken, encrypted or strangely packed one
     if len(stated) > LARGEST_METADATA:
         raise ModelError(f"{path} states more than {LARGEST_METADATA} bytes about itself")

@@ -14,7 +14,8 @@ from edge_tracker.backbones.catalogue import CATALOGUE, locate, search_path, var
 from edge_tracker.backbones.engines import engines_found, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.timing import time_backbones
-from edge_tracker.cli.options import add_models_dir, positive_int
+from edge_tracker.cli.host import Host
+from edge_tracker.cli.options import add_models_dir, thread_count
 from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.methods import recall
 
@@ -34,7 +35,7 @@ PACKAGES = (
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("doctor", help="versions, engines, models, speed", description=__doc__)
     add_models_dir(parser)
-    parser.add_argument("--threads", type=positive_int, default=1)
+    parser.add_argument("--threads", type=thread_count, default=1)
     parser.add_argument("--bench", action="store_true", help="time every model file in every engine that runs it")
     parser.set_defaults(run=run_command)
 
@@ -68,6 +69,8 @@ def run_command(args: argparse.Namespace) -> int:
             print(f"  {entry.name}: BROKEN: {error}")
     if not found:
         print("  none")
+    for advice in Host().advice():
+        print(f"wrong here: {advice.problem}\n  type: {advice.remedy}")
     return 0
 
 

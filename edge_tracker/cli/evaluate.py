@@ -1,4 +1,4 @@
-"""`edge-track eval`: measures accuracy on sequences in OTB's layout, and whether a tracker notices a lost target."""
+"""`edge-track eval`: accuracy on sequences with ground truth, and whether a lost target is known to be lost."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
-from edge_tracker.errors import EdgeTrackerError, OutputError
+from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
+from edge_tracker.errors import DatasetError, EdgeTrackerError, OutputError, SourceError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import loss_table, summarise_loss
+from edge_tracker.evaluation.datasets import read_what_is_whole, told
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import (
     Footage,
-    MakeTracker,
     TaskResult,
     run_tasks,
     summarise,
@@ -28,9 +28,10 @@ from edge_tracker.evaluation.ope import (
     write_summary,
     write_task,
 )
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
 from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
+from edge_tracker.evaluation.task import Task
+from edge_tracker.tracker import Tracker
 
 PROTOCOLS = {
     "ope": "ope: one pass from the true first box",
@@ -41,9 +42,13 @@ PROTOCOLS = {
 
 
 def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("eval", help="measure accuracy and speed on OTB sequences", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of sequences in OTB's layout")
-    parser.add_argument("--sequences", metavar="A,B", help="only these sequences; Name.1 is one target of Name")
+    parser = commands.add_parser(
+        "eval", help="measure accuracy and speed on sequences with ground truth", description=__doc__
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder of OTB, LaSOT, GOT-10k, UAV123, VOT, MOT, DAVIS"
+    )
+    parser.add_argument("--sequences", metavar="A,B", help="only these; Name.1 is one target of a sequence")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="ope", help="; ".join(PROTOCOLS.values()))
     parser.add_argument(
         "--clips-seed",
@@ -52,13 +57,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="random seed of the clips of --protocol loss (default: 0)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="tasks at a time, each in its own process; the measured fps then falls (default: 1)",
-    )
+    add_work_options(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder to write: boxes, summary.json, plots"
     )
@@ -72,7 +71,7 @@ def run_command(args: argparse.Namespace) -> int:
         raise EdgeTrackerError("plots need matplotlib: pip install 'edge-tracker[eval]'")
     cv2.setNumThreads(1)
     names = args.sequences.split(",") if args.sequences else None
-    tasks = read_tasks(args.data, names)
+    tasks, args.faults = read_what_is_whole(args.data, names)
     make_tracker = tracker_factory(args)
     label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model fails here, not in every process
     try:
@@ -86,22 +85,30 @@ def run_command(args: argparse.Namespace) -> int:
         for row in table:
             cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
             print("  ".join([row[0].ljust(widths[0]), *cells]), file=sys.stderr)
+    if args.faults:  # what could be measured is written; the rest is named, and the exit code says so
+        raise DatasetError(told(args.faults))
     return 0
 
 
 def _tracked(
-    args: argparse.Namespace, footage: Sequence[Footage], make_tracker: MakeTracker, write: Callable[[TaskResult], None]
+    args: argparse.Namespace,
+    footage: Sequence[Footage],
+    make_tracker: partial[Tracker],
+    write: Callable[[TaskResult], None],
 ) -> list[TaskResult]:
     """Track all of the footage and write each result when it is ready; sorted by name."""
     results = []
-    done = run_tasks(make_tracker, footage, args.jobs)
+    make, executor = place_of_work(args, make_tracker)
+    done = run_tasks(make, footage, executor=executor, faults=args.faults)
     for result in tqdm(done, total=len(footage), unit=" tasks", disable=args.quiet or None):
         write(result)
         results.append(result)
+    if not results:
+        raise DatasetError(told(args.faults))
     return sorted(results, key=lambda result: result.task.name)
 
 
-def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
+def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str) -> list[list[str]]:
     results = _tracked(args, tasks, make_tracker, partial(write_task, args.out))
     summary = summarise(results)
     overall = mean_curves([r.curves for r in results])
@@ -115,12 +122,21 @@ def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker,
     ]
 
 
-def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
-    variants = {task.name: variants_of(task, args.protocol) for task in tasks}
+def _robustness(
+    args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str
+) -> list[list[str]]:
+    variants = {}
+    for task in tasks:
+        try:
+            variants[task.name] = variants_of(task, args.protocol)
+        except SourceError as error:
+            args.faults.append(f"task {task.name}: {error}")
+    tasks = [task for task in tasks if task.name in variants]
     footage = tasks + [variant for each in variants.values() for variant in each]
     results = {r.task.name: r for r in _tracked(args, footage, make_tracker, partial(write_task, args.out))}
+    tasks = [t for t in tasks if all(name in results for name in (t.name, *(v.name for v in variants[t.name])))]
     ope = [results[task.name] for task in tasks]
-    varied = {name: [results[variant.name] for variant in each] for name, each in variants.items()}
+    varied = {task.name: [results[variant.name] for variant in variants[task.name]] for task in tasks}
     summary, plain, mean = summarise_robustness(args.protocol, ope, varied)
     name = args.protocol.upper()
     plot_curves(args.out, {f"{label}, OPE": plain, f"{label}, {name}": mean}, name)
@@ -134,8 +150,8 @@ def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeT
     ]
 
 
-def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
-    clips = absence_clips(tasks, read_tasks(args.data), args.clips_seed)
+def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tracker], label: str) -> list[list[str]]:
+    clips = absence_clips(tasks, read_what_is_whole(args.data)[0], args.clips_seed)
     results = _tracked(args, clips, make_tracker, partial(write_frames, args.out))
     summary = summarise_loss(results)
     plot_loss(args.out, {label: results})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_tracker.backbones.base import MOST_THREADS
 from edge_tracker.backbones.engines import ENGINES
+from edge_tracker.jobs import DaskCluster, Executor, Here, Processes, packed
 from edge_tracker.methods import TRACKERS
 from edge_tracker.tracker import Tracker
 
@@ -47,6 +48,21 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the tracker, may be repeated (edge-track settings lists them)",
     )
     group.add_argument("--weight-network", type=Path, metavar="FILE", help="weight network of fmst-net")
+
+
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say where many tasks are done. Read them back with `place_of_work`."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="tasks at a time (disturbs fps)")
+    group.add_argument("--cluster", metavar="tcp://HOST:PORT", help="on the workers of this Dask scheduler instead")
+
+
+def place_of_work(args: argparse.Namespace, make: partial[Tracker]) -> tuple[partial[Tracker], Executor]:
+    """The tracker as it is made there, and what carries the work there. Raises UsageError or ModelError."""
+    if args.cluster is None:
+        return make, Here() if args.jobs == 1 else Processes(args.jobs)
+    make, shipment = packed(make)
+    return make, DaskCluster(args.cluster, shipment)
 
 
 def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:

@@ -14,11 +14,12 @@ from edge_tracker.boxes import Box, moved_by
 from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.optics import Optics, View
+from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import over_frames
 from edge_tracker.closed_form.refinement_network import COARSE, FINE, SURE
 from edge_tracker.closed_form.refiner import Refiner
 from edge_tracker.closed_form.scale import ScaleFilter
+from edge_tracker.closed_form.view import View
 from edge_tracker.images import size_of
 
 REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # views of frame 1 for the refiner, for the regressor
@@ -123,6 +124,6 @@ def _grey(image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
     if step >= 2:
         size = round(part.shape[1] / step), round(part.shape[0] / step)
         kx, ky = size[0] / part.shape[1], size[1] / part.shape[0]
-        part = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
         x, y, w, h = x * kx, y * ky, w * kx, h * ky
     return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), np.uint8), (x, y, w, h)

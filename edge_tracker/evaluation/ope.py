@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from edge_tracker.errors import DatasetError
+from edge_tracker.errors import BoxError, DatasetError, ImageError, SourceError
+from edge_tracker.evaluation.boxes_file import write_boxes
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
-from edge_tracker.evaluation.otb import write_boxes
-from edge_tracker.track import Track, TrackState
+from edge_tracker.files import write_text
+from edge_tracker.follow import Target, follow
+from edge_tracker.jobs.local import Executor, Here, Processes
+from edge_tracker.track import TrackState
+from edge_tracker.video.source import NOMINAL_FPS, Frame
 
-
-class TrackerLike(Protocol):
-    """What can be evaluated: `Tracker`, or an adapter of another tracker."""
-
-    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None: ...
-
-    def update(self, image: NDArray[np.uint8]) -> Track: ...
-
-
-MakeTracker = Callable[[], TrackerLike]  # must be picklable: it is sent to other processes
+MakeTracker = Callable[[], Target]  # picklable, to reach other processes
 
 
 class Footage(Protocol):
-    """Frames with ground truth: an `otb.Task`, or a clip rendered from one. Picklable."""
+    """What can be tracked through: a `Task`, or a clip that is rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
@@ -82,35 +75,37 @@ def frames_per_second(update_s: NDArray[np.float64]) -> float:
 
 def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     """Track one task from the box given in its first frame."""
-    tracker = make_tracker()
-    boxes = [task.init_box]
-    confidences, states, seconds = [1.0], [TrackState.TRACKED], []
-    tracker.init(task.image(0), task.init_box)
-    for index in range(1, len(task)):
-        image = task.image(index)
-        start = time.perf_counter()
-        track = tracker.update(image)
-        seconds.append(time.perf_counter() - start)
-        boxes.append(np.array(track.box))
-        confidences.append(track.confidence)
-        states.append(track.state)
-    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
+    frames = (Frame(index, index / NOMINAL_FPS, task.image(index)) for index in range(len(task)))
+    steps = [(s.track, s.update_s) for s in follow(frames, make_tracker(), task.init_box)]
+    return TaskResult(
+        task,
+        np.array([track.box for track, _ in steps], dtype=np.float64),
+        np.array([track.confidence for track, _ in steps]),
+        tuple(track.state for track, _ in steps),
+        np.array([seconds for _, seconds in steps[1:]]),
+    )
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
-    """Track all tasks, with jobs > 1 in that many processes. Results come in the order in which they are ready."""
-    if jobs == 1:
-        for task in tasks:
-            yield run_task(make_tracker, task)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(run_task, make_tracker, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def run_tasks(
+    make_tracker: MakeTracker,
+    tasks: Sequence[Footage],
+    jobs: int = 1,
+    executor: Executor | None = None,
+    faults: list[str] | None = None,
+) -> Iterator[TaskResult]:
+    """Track all tasks; results come as they are ready.
+
+    jobs: so many at a time, in processes of their own. executor: where to do it instead, a cluster for one.
+    faults: takes what was wrong with tasks whose frames cannot be read, or whose box is none; else that is raised.
+    """
+    where = executor or (Here() if jobs == 1 else Processes(jobs))
+    for number, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if not isinstance(outcome, Exception):
+            yield outcome
+        elif faults is not None and isinstance(outcome, SourceError | BoxError | ImageError):
+            faults.append(f"task {tasks[number].name}: {outcome}")
+        else:
+            raise outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
@@ -142,7 +137,7 @@ FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms",
 
 
 def write_frames(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS.
+    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS. Raises OutputError.
 
     Boxes are 0-based; `visible` is the visible share of the target's box. `read_frames` reads it back.
     """
@@ -153,9 +148,7 @@ def write_frames(folder: Path, result: TaskResult) -> None:
     for number, (box, confidence, state, seconds, visible) in enumerate(rows):
         values = ",".join(repr(float(v)) for v in (*box, confidence))
         lines.append(f"{number},{values},{state.value},{1e3 * seconds:.4f},{visible:.4f}")
-    partial = folder / f"{result.task.name}.partial.csv"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / f"{result.task.name}.csv")
+    write_text(folder / f"{result.task.name}.csv", "\n".join(lines) + "\n")
 
 
 def read_frames(folder: Path, task: Footage) -> TaskResult | None:
@@ -183,7 +176,5 @@ def read_frames(folder: Path, task: Footage) -> TaskResult | None:
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write `<folder>/summary.json` completely or not at all."""
-    partial = folder / "summary.partial.json"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    """Write `<folder>/summary.json` completely or not at all. Raises OutputError."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

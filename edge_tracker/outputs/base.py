@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from edge_tracker.errors import OutputError
+from edge_tracker.files import whole_file
 from edge_tracker.track import Track
-from edge_tracker.video.sources import Frame
+from edge_tracker.video.source import Frame
 
 
 class Output(Protocol):
-    """Takes every frame with its track, in order."""
+    """Takes every frame with the tracks in it, in order."""
 
-    def write(self, frame: Frame, track: Track) -> None:
-        """Raises OutputError where the track could not be kept."""
+    def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
+        """Raises OutputError where the tracks could not be kept, OutputLost where a receiver is away for now."""
 
     def close(self, complete: bool) -> None:
         """End the output. Only a complete one gets its own name; the rest stays readable as `<stem>.partial<suffix>`.
@@ -23,8 +27,8 @@ class Output(Protocol):
         """
 
 
-class PartialFile:
-    """A file that is written as `<stem>.partial<suffix>` and renamed when it is whole.
+class ResultFile:
+    """A file that is written as `<stem>.partial<suffix>` and gets its name when it is whole.
 
     A target that is no regular file (a pipe, /dev/stdout) is written directly.
     """
@@ -32,25 +36,38 @@ class PartialFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.parent.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+            raise OutputError(f"cannot write {shown(path)}: there is no folder {shown(path.parent)}")
         if path.is_dir():
-            raise OutputError(f"cannot write {path}: it is a folder")
-        self.special = path.exists() and not path.is_file()
-        self.partial = path if self.special else path.with_name(f"{path.stem}.partial{path.suffix}")
+            raise OutputError(f"cannot write {shown(path)}: it is a folder")
+        self._whole: AbstractContextManager[Path] | None = None
+        self.partial = path
+        if not path.exists() or path.is_file():
+            self._whole = whole_file(path, keep=True)
+            self.partial = self._whole.__enter__()
 
-    def discard(self) -> None:
-        """Leave nothing behind, where nothing was written."""
-        if not self.special:
-            self.partial.unlink(missing_ok=True)
-
-    def finish(self, complete: bool) -> None:
-        if not complete or self.special:
+    def finish(self, complete: bool, empty: bool = False) -> None:
+        """Give it its name if it is complete; leave nothing behind where nothing was written. Raises OutputError."""
+        whole, self._whole = self._whole, None
+        if whole is None:
             return
-        try:
-            self.partial.replace(self.path)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        if empty:
+            self.partial.unlink(missing_ok=True)
+        if complete and not empty:
+            whole.__exit__(None, None, None)
+            return
+        broken_off = _BrokenOffError()
+        with contextlib.suppress(_BrokenOffError):
+            whole.__exit__(_BrokenOffError, broken_off, None)
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}")
+class _BrokenOffError(Exception):
+    """Tells `whole_file` that what was written is not whole."""
+
+
+def shown(path: Path) -> str:
+    """A name that can be printed, whatever bytes it holds."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def cannot_write(path: Path | str, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {shown(Path(path))}: {error.strerror or error}")

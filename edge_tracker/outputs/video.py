@@ -1,98 +1,140 @@
-"""The source's pictures with box, state and confidence drawn in, as a video file."""
+"""The source's pictures with the tracks drawn in, as a video file with the source's own time stamps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
+import av
 import cv2
 import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from edge_tracker.errors import OutputError
-from edge_tracker.outputs.base import PartialFile
-from edge_tracker.track import Track, TrackState
-from edge_tracker.video.sources import Frame
+from edge_tracker.outputs.annotate import annotate
+from edge_tracker.outputs.base import ResultFile, cannot_write, shown
+from edge_tracker.track import Track
+from edge_tracker.video.files import local_url
+from edge_tracker.video.source import Frame
 
-CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
-COLOURS = {  # BGR
-    TrackState.TRACKED: (80, 220, 60),
-    TrackState.UNCERTAIN: (0, 190, 255),
-    TrackState.LOST: (60, 60, 230),
-}
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
+ENCODERS = ("libx264", "libopenh264", "h264_v4l2m2m", "mpeg4")  # H.264 plays everywhere; the last is always there
+TICKS_PER_S = 90_000  # of the file's time stamps: MPEG's own clock, fine enough for any rate
+BT709 = 1  # in ITU-T H.273's tables: primaries, transfer and matrix of HD
+QUALITY = {"libx264": {"preset": "veryfast", "crf": "20"}}
 
 
 class VideoOutput:
-    """Writes .mp4, .avi or .mkv. The first frame sets the size; later ones of another size are scaled to it."""
+    """Writes .mp4, .m4v, .mov, .mkv (H.264, time stamps of the source) or .avi (at the nominal rate `fps`).
+
+    The first frame sets the size; later ones of another size are scaled to it. Odd sizes get a row or column more,
+    which H.264 needs: nothing is cut.
+    """
 
     def __init__(self, path: str | Path, fps: float) -> None:
         path = Path(path)
-        if path.suffix.lower() not in CODECS:
-            raise OutputError(f"cannot write {path}: a video ends in {', '.join(CODECS)}")
-        self._file = PartialFile(path)
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
+        if path.suffix.lower() not in CONTAINERS:
+            raise OutputError(f"cannot write {shown(path)}: a video ends in {', '.join(CONTAINERS)}")
+        self._file = ResultFile(path)
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._period_s = float(1 / self._rate)
+        # AVI has no time stamps: its frames are numbered.
+        self._base = 1 / self._rate if path.suffix.lower() == ".avi" else Fraction(1, TICKS_PER_S)
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream
         self._size = (0, 0)
-        self._frames = 0
+        self._reformatter = VideoReformatter()
+        self._last = -1
         self._closed = False
-        try:  # the writer opens with the first frame, but the user should hear of a bad path now
+        try:  # the container opens with the first frame, but the user should hear of a bad path now
             self._file.partial.open("wb").close()
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise cannot_write(path, error) from error
 
-    def write(self, frame: Frame, track: Track) -> None:
-        if self._writer is None:
-            self._size = (frame.image.shape[1], frame.image.shape[0])
-            codec = cv2.VideoWriter.fourcc(*CODECS[self._file.path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._file.partial), codec, self._fps, self._size)
-            if not self._writer.isOpened():
-                self._writer = None
-                raise OutputError(f"cannot write {self._file.path}: no encoder for {self._size[0]}x{self._size[1]}")
-        picture = annotate(frame.image, track)
-        if (picture.shape[1], picture.shape[0]) != self._size:
+    def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
+        picture = annotate(frame.image, tracks)
+        height, width = picture.shape[:2]
+        if self._container is None:
+            self._size = (width, height)
+            self._open()
+        if (width, height) != self._size:
             picture = np.asarray(cv2.resize(picture, self._size), dtype=np.uint8)
-        self._writer.write(picture)
-        self._frames += 1
+        picture = even(picture)
+        coded = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(picture, format="bgr24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            threads=1,
+        )
+        self._last = max(self._last + 1, round(frame.time_s / self._base))
+        coded.pts, coded.time_base = self._last, self._base
+        self._mux(coded)
 
     def close(self, complete: bool) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._writer is None:  # no frame came
-            self._file.discard()
+        if self._container is None:  # no frame came
+            self._file.finish(complete=False, empty=True)
             return
-        self._writer.release()
-        # The encoder reports no error, so a full disk shows only in what can be read back.
-        written = count_frames(self._file.partial)
-        if written < self._frames:
-            raise OutputError(
-                f"only {written} of {self._frames} frames reached {self._file.partial}: is the disk full?"
-            )
+        try:
+            self._mux(None)
+            self._container.close()
+        except (av.FFmpegError, OSError) as error:
+            raise _failed(self._file.path, error) from error
+        finally:
+            self._container = None
         self._file.finish(complete)
 
+    def _open(self) -> None:
+        options = {"movflags": "+faststart"}  # the index first: a browser can begin before it has all
+        suffix = self._file.path.suffix.lower()
+        try:
+            self._container = av.open(
+                local_url(self._file.partial), "w", format=CONTAINERS[suffix], container_options=options
+            )
+        except (av.FFmpegError, OSError) as error:
+            raise _failed(self._file.path, error) from error
+        width, height = (v + v % 2 for v in self._size)
+        for encoder in ENCODERS:
+            try:
+                av.codec.Codec(encoder, "w")
+            except (av.FFmpegError, ValueError):
+                continue
+            options = dict(QUALITY.get(encoder, {}))
+            self._stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
+            break
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base = self._stream.time_base = self._base
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.thread_count = 1
 
-def count_frames(path: Path) -> int:
-    """Frames that a video file says it holds, 0 where it cannot be opened."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    finally:
-        capture.release()
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        assert self._container is not None
+        try:
+            for packet in self._stream.encode(frame):
+                if not packet.duration:
+                    packet.duration = max(1, round(self._period_s / (packet.time_base or self._base)))
+                self._container.mux(packet)
+        except (av.FFmpegError, OSError) as error:
+            raise _failed(self._file.path, error) from error
 
 
-def annotate(image: NDArray[np.uint8], track: Track) -> NDArray[np.uint8]:
-    """A copy of `image` with the box and its state drawn in; the colour tells the state."""
-    picture = image.copy()
-    x, y, w, h = track.box
-    colour = COLOURS[track.state]
-    thickness = max(1, round(min(picture.shape[:2]) / 240))
-    cv2.rectangle(picture, (round(x), round(y)), (round(x + w), round(y + h)), colour, thickness, cv2.LINE_AA)
-    label = f"{track.state.value} {track.confidence:.2f}"
-    scale = max(0.4, min(picture.shape[:2]) / 900)
-    (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-    left = min(max(round(x), 0), max(picture.shape[1] - width - 2, 0))
-    bottom = max(round(y) - 2, height + 6)
-    cv2.rectangle(picture, (left, bottom - height - 6), (left + width + 2, bottom), colour, cv2.FILLED)
-    cv2.putText(
-        picture, label, (left + 1, bottom - 3), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness, cv2.LINE_AA
-    )
-    return picture
+def even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`picture` (H, W, 3) with its last row and column repeated where H or W is odd."""
+    height, width = picture.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return picture
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _failed(path: Path, error: Exception) -> OutputError:
+    if isinstance(error, OSError):
+        return cannot_write(path, error)
+    return OutputError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}")

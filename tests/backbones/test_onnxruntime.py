@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from edge_tracker import Tracker
@@ -15,6 +14,7 @@ from edge_tracker.backbones.base import METADATA_KEY, PURPOSES, BackboneInfo, En
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ConfigError, ModelError
 from tests.conftest import restated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ pytest.importorskip("nncf", reason="needs nncf and openvino (extra 'convert-open
 pytest.importorskip("onnxscript", reason="needs onnxscript (extra 'convert-openvino')")
 
 from converters.to_openvino import main
-from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.cards import ModelCard, files_of
 from edge_tracker.backbones.engines import load_backbone
 
@@ -30,7 +31,7 @@ def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
         assert card is not None
         assert card.describes(output)
         assert card.failed_gates == ()
-        backbones[precision] = load_backbone(output, purposes=PURPOSES)
+        backbones[precision] = load_backbone(output, EngineOptions(taps=PURPOSES))
         sizes[precision] = files_of(output)[1].stat().st_size
         assert backbones[precision].info.precision == precision
     assert sizes["int8"] < 0.45 * sizes["fp32"]
@@ -45,7 +46,8 @@ def test_float_and_integers(crops_file: Path, tmp_path: Path) -> None:
 def test_a_tap_not_asked_for_is_not_computed(side: int, tmp_path: Path) -> None:
     output = tmp_path / "m.xml"
     assert main([*NETWORK, "--output", str(output)]) == 0
-    both, one = (load_backbone(output, purposes=p, side=side) for p in (PURPOSES, ["localisation"]))
+    options = EngineOptions(taps=PURPOSES, height=side, width=side)
+    both, one = load_backbone(output, options), load_backbone(output, replace(options, taps=("localisation",)))
     crop = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
     (alone,) = one(crop)
     np.testing.assert_allclose(alone, both(crop)[1], atol=1e-4)

@@ -184,9 +184,9 @@ def test_nothing_left_to_do_is_measured_again_and_not_noted_twice(run: Run, imag
         ("widths", "maps of different widths"),
         ("broken checkpoint", "delete it to begin anew"),
         ("empty checkpoint", "delete it to begin anew"),
-        ("no checkpoint of ours", "it holds no 'student'"),
+        ("no checkpoint of ours", "it does not state 'training'"),
         ("checkpoint of another student", "delete it to begin anew"),
-        ("checkpoint of another teacher", "was taught by edge-tiny, other.safetensors"),
+        ("checkpoint of another teacher", "is of another training (teacher)"),
         ("no finite loss", "lower --lr"),
     ],
 )
@@ -221,7 +221,7 @@ def test_what_cannot_end_well_is_one_line(
     elif kind == "a folder in the way":
         output.mkdir()
     elif kind == "a partial folder in the way":
-        (tmp_path / "s.safetensors.partial").mkdir()
+        (tmp_path / "s.partial.safetensors").mkdir()
     elif kind == "rate":
         extra = ["--lr", "0"]
     elif kind == "average":

@@ -1,0 +1,106 @@
+"""From what a user writes to an output: one table of patterns, read from the top. Nothing may overwrite an input."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from edge_tracker.errors import EdgeTrackerError, OutputError
+from edge_tracker.files import partial_path
+from edge_tracker.outputs.base import Output, shown
+from edge_tracker.outputs.contact_sheet import TILES, ContactSheetOutput
+from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput, MotOutput
+from edge_tracker.outputs.video import VideoOutput
+from edge_tracker.video.source import NOMINAL_FPS
+
+# A factory takes what follows the kind's prefix, or all of it; the source's nominal rate; its expected frames or None.
+Factory = Callable[[str, float, int | None], Output]
+
+# `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
+OUTPUTS: tuple[tuple[str, Factory], ...] = (
+    (r"jsonl:(.+)", lambda path, *_: JsonLinesOutput(path)),
+    (r"csv:(.+)", lambda path, *_: CsvOutput(path)),
+    (r"mot:(.+)", lambda path, *_: MotOutput(path)),
+    (r"-|.*\.(?:jsonl|ndjson)", lambda path, *_: JsonLinesOutput(path)),
+    (r".*\.csv", lambda path, *_: CsvOutput(path)),
+    (r".*\.mot", lambda path, *_: MotOutput(path)),
+    (r".*\.(?:mp4|m4v|mov|mkv|avi)", lambda path, fps, _: VideoOutput(path, fps)),
+    (r".*\.(?:png|jpg|jpeg)", lambda path, _, frames: ContactSheetOutput(path, every=-(-(frames or 1) // TILES))),
+)
+KNOWN = ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, or KIND:PATH"
+
+
+def open_output(spec: str, fps: float = NOMINAL_FPS, frames: int | None = None) -> Output:
+    """Open what `spec` names by its suffix or scheme.
+
+    fps: the source's nominal rate. frames: how many are to be expected, if that is known. Raises OutputError.
+    """
+    factory, place = _resolved(spec)
+    return factory(place, fps, frames)
+
+
+def open_outputs(
+    specs: Sequence[str], inputs: Iterable[Path] = (), fps: float = NOMINAL_FPS, frames: int | None = None
+) -> list[Output]:
+    """Open all, or none: raises OutputError where one cannot be written, or would overwrite one of `inputs` or another.
+
+    Files are told apart by what they are, not by how they are spelled: links and partial names count.
+    """
+    refuse_overwriting(specs, inputs)
+    outputs: list[Output] = []
+    try:
+        for spec in specs:
+            outputs.append(open_output(spec, fps, frames))
+    except EdgeTrackerError:
+        for output in outputs:
+            output.close(complete=False)
+        raise
+    return outputs
+
+
+def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
+    """Raise OutputError if writing one of `specs` would touch one of `inputs`, or what another of `specs` writes."""
+    taken: dict[object, str] = {}
+    for path in inputs:
+        for identity in _identities(path):
+            taken[identity] = f"what is read: {shown(path)}"
+    for spec in specs:
+        _, place = _resolved(spec)
+        if "://" in place:
+            continue
+        path = Path(place)
+        written = [path] if place == "-" or _is_special(path) else [path, partial_path(path)]
+        identities = {identity for each in written for identity in _identities(each)} if place != "-" else {"-"}
+        for identity in identities:
+            if identity in taken:
+                raise OutputError(f"--output {shown(path)} would overwrite {taken[identity]}")
+        taken |= dict.fromkeys(identities, f"another output, {shown(path)}")
+
+
+def _resolved(spec: str) -> tuple[Factory, str]:
+    if "\0" in spec or not spec:
+        raise OutputError("the name of an output is empty or holds the character 0")
+    for pattern, factory in OUTPUTS:
+        match = re.fullmatch(pattern, spec, re.DOTALL | re.IGNORECASE)
+        if match:
+            return factory, next((group for group in match.groups() if group), spec)
+    if Path(spec).is_dir():
+        raise OutputError(f"cannot write {shown(Path(spec))}: it is a folder")
+    raise OutputError(f"cannot tell what to write into {shown(Path(spec))}: an output is {KNOWN}")
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+def _identities(path: Path) -> list[object]:
+    """What a path is, as far as it can be told: where it really lies, and the file that is there."""
+    identities: list[object] = [os.path.realpath(path)]
+    try:
+        found = path.stat()
+    except OSError:
+        return identities
+    # Pipes and devices are not overwritten by being written to twice, but two outputs in one would be mixed.
+    return [*identities, (found.st_dev, found.st_ino)]

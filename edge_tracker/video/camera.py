@@ -1,0 +1,55 @@
+"""Cameras of this machine, through OpenCV."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from edge_tracker.errors import SourceLost, SourceMissing
+from edge_tracker.video.opencv import quiet_opencv
+from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
+
+FASTEST_FPS = 1000.0
+
+
+class CameraSource(Source):
+    """Camera number `index`. Raises SourceMissing where there is none, SourceLost when it goes away."""
+
+    live = True
+
+    def __init__(self, index: int) -> None:
+        if index < 0:
+            raise SourceMissing(f"cameras are numbered from 0, not {index}")
+        self.name = f"camera {index}"
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(index)
+        if not self._capture.isOpened():
+            raise SourceMissing(f"cannot open {self.name}: {_why_not(index)}")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps <= FASTEST_FPS else NOMINAL_FPS
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, start, last_s = 0, 0.0, -1.0
+        while True:
+            ok, image = self._capture.read()
+            now = time.monotonic()
+            if not ok:
+                raise SourceLost(f"{self.name} stopped delivering after {index} frames")
+            start = start if index else now
+            last_s = max(now - start, last_s + 1e-6)
+            yield Frame(index, last_s, np.asarray(image, dtype=np.uint8), taken_at=time.time())
+            index += 1
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _why_not(index: int) -> str:
+    device = f"/dev/video{index}"
+    if os.path.exists(device) and not os.access(device, os.R_OK | os.W_OK):  # noqa: PTH110
+        return f"no permission to use {device} (add the user to the group video)"
+    return "no such camera"

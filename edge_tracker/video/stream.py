@@ -1,0 +1,70 @@
+"""Network streams (RTSP, HTTP, RTMP, SRT, UDP), read with PyAV."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import av
+from av.container import InputContainer
+
+from edge_tracker.errors import SourceLost, SourceMissing
+from edge_tracker.video.decode import Decoder
+from edge_tracker.video.source import Frame, Source
+from edge_tracker.video.urls import masked
+
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a stream that says nothing, which could else hang for ever
+BY_HTTP = ("http", "https")
+
+
+class StreamSource(Source):
+    """A stream at a URL. Raises SourceMissing where it cannot be opened, SourceLost where it breaks off.
+
+    Live unless it is fetched by HTTP and states its length, as a video file on a server does.
+    """
+
+    def __init__(self, url: str, fps: float | None = None, threads: int = 1) -> None:
+        """fps: where the stream has no clock. threads: of the decoder."""
+        self.name = masked(url)
+        scheme = url.partition("://")[0].lower()
+        self._container = _opened(url, scheme, self.name)
+        try:
+            self._decoder = Decoder(self._container, self.name, fps, threads)
+        except BaseException:
+            self._container.close()
+            raise
+        self.live = scheme not in BY_HTTP or not self._container.duration
+        self.fps = self._decoder.fps
+        self.length = None if self.live else self._decoder.length
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = 0
+        try:
+            for time_s, image in self._decoder:
+                yield Frame(frames, time_s, image, taken_at=time.time() if self.live else None)
+                frames += 1
+        except (av.FFmpegError, OSError) as error:
+            raise SourceLost(f"{self.name} broke off after {frames} frames: {_reason(error)}") from None
+        if self.live:
+            raise SourceLost(f"{self.name} stopped delivering after {frames} frames")
+        if frames == 0:
+            raise SourceMissing(f"{self.name} gives no frame: it is empty or broken")
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _opened(url: str, scheme: str, name: str) -> InputContainer:
+    options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
+    try:
+        timeouts = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+        return av.open(url, "r", options=options, timeout=timeouts, metadata_errors="replace")
+    except (av.FFmpegError, ValueError, OSError) as error:  # whose text may hold the password
+        raise SourceMissing(f"cannot open {name}: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, av.error.ExitError):
+        return f"no answer within {OPEN_TIMEOUT_S:.0f} s"
+    text: str | None = getattr(error, "strerror", None)
+    return (text or type(error).__name__).lower()
