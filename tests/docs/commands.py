@@ -102,8 +102,8 @@ def problem(command: Command) -> str | None:
     script, arguments = script_of(command)
     if script is None or not (ROOT / script).exists():
         return f"{command}: there is no {command.words[1]}"
-    if not command.fenced and not used_options(arguments):
-        return None  # a sentence about a file or folder
+    if not script.endswith(".py") or (not command.fenced and not used_options(arguments)):
+        return None  # a shell script, or a sentence about a file or folder
     text = help_of(script)
     if text is None:
         return None  # it needs a package that is not installed here
