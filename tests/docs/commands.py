@@ -28,6 +28,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 SHELL_WORDS = {"do", "done", "then", "fi", "sudo"}
+ROOMS = ("edge_tracker", "converters", "calibration", "scripts", "docs", "tests")
 FAILED = "cannot run"
 MODULES = {"calibration", "edge_tracker"}  # ours, that `python -m` runs
 
@@ -219,6 +220,22 @@ def stale_settings(text: str) -> list[str]:
     return stale
 
 
+def missing_paths(text: str) -> list[str]:
+    """Files and folders of this project named in sentences and tables that do not exist; a module by its name alone."""
+    missing = []
+    for quoted in INLINE.findall(FENCED.sub("", text)):
+        if re.fullmatch(rf"(?:{'|'.join(ROOMS)})/[\w./-]*", quoted) and not (ROOT / quoted).exists():
+            missing.append(f"there is no {quoted}")
+        elif re.fullmatch(r"\w+\.py", quoted) and quoted not in module_names():
+            missing.append(f"there is no module {quoted}")
+    return missing
+
+
+@functools.cache
+def module_names() -> set[str]:
+    return {path.name for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+
+
 def broken_links(text: str, folder: Path) -> list[str]:
     """Links to files or headings that do not exist."""
     broken = []
@@ -243,4 +260,4 @@ def headings(text: str) -> set[str]:
 def problems(text: str, folder: Path) -> list[str]:
     """All that is wrong with the commands, settings and links of a document that lies in `folder`."""
     found = [problem(command) for command in commands(text)]
-    return [p for p in found if p] + stale_settings(text) + broken_links(text, folder)
+    return [p for p in found if p] + stale_settings(text) + missing_paths(text) + broken_links(text, folder)
