@@ -47,7 +47,7 @@ def test_the_readme_prints_a_command_of_every_kind() -> None:
         "1. In a list:\n\n   ```sh\n   edge-track doctor --benchmark\n   ```\n",
         "```sh\nedge-track --source a.mp4 --init 1,2,3,4 \\\n  --trakcer fast\n```",
         "```sh\nedge-track --source a.mp4 --init 1,2,3,4 --set belief.lost_later=8\n```",
-        "```sh\nedge-track --source a.mp4 --init 1,2,3,4 --tracker fmst --set belief.lost_after=8\n```",
+        "```sh\nedge-track --source a.mp4 --init 1,2,3,4 --tracker fmst --set belief.found_above=0.7\n```",
         "Lower it with `--set belief.lost_later=8`.",
         "The setting `belief.lost_later` is new.",
         "See `edge-track doctor --benchmark`.",
