@@ -135,13 +135,13 @@ def _value(value: object, hint: Any, where: str, path: str, depth: int) -> Any:
 def assign(settings: T, assignments: Sequence[str]) -> T:
     """The same settings with `GROUP.NAME=VALUE` changed, as `--set` takes them. Raises ConfigError."""
     if isinstance(assignments, str) or not isinstance(assignments, Sequence):
-        raise ConfigError(f"settings are a list of NAME=VALUE, not {_shown(assignments)}")
+        raise ConfigError(f"settings are a list of NAME=VALUE, not {shown(assignments)}")
     for text in assignments:
         if not isinstance(text, str):
-            raise ConfigError(f"a setting is NAME=VALUE, not {_shown(text)}")
+            raise ConfigError(f"a setting is NAME=VALUE, not {shown(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"a setting is NAME=VALUE, not {_shown(text)}")
+            raise ConfigError(f"a setting is NAME=VALUE, not {shown(text)}")
         settings = _assigned(settings, name.strip().split("."), value.strip(), name.strip())
     return settings
 

@@ -176,7 +176,7 @@ def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto"
     """The best file of the model called `name` that `engine` can run, of the first folder that holds any, or None.
 
     Best is what was measured to be fastest on this kind of processor, if it beats full precision; then full precision,
-    in the order of ENGINES. Files written in spite of failed gates come last. Raises ModelError for a broken card.
+    in the order of ENGINES. Files that failed a gate come last. Raises ModelError for a broken card.
     """
     usable = [path for path in variants(name, models_dir) if runners(path, engine)]
     nearest = [path for path in usable if path.parent == usable[0].parent]
