@@ -25,8 +25,9 @@ class Tracker:
         paper's, the latter with the weight-vector network.
     model: a name of the catalogue (`edge-track models list`), a path to a model file, or "auto", the first model
         of the catalogue that is present.
-    engine: what runs the model, "auto" or one of `backbones.catalogue.ENGINES`.
+    engine: what runs the model, "auto" or one of `backbones.engines.ENGINES`.
     threads: of the engine. BLAS and OpenCV use one thread while a tracker computes, so the boxes are the same.
+    device: where the model runs, "cpu" or "cuda"; "cuda" needs onnxruntime-gpu, without it the model runs on the CPU.
     models_dir: where to look for models first.
     config: settings of the method: ClosedFormConfig, or FmstConfig for the paper's.
     settings: changes to them by name, "belief.lost_after=8".
@@ -44,6 +45,7 @@ class Tracker:
         *,
         engine: str = "auto",
         threads: int = 1,
+        device: str = "cpu",
         models_dir: str | Path | None = None,
         config: Any = None,
         settings: Sequence[str] = (),
@@ -55,6 +57,7 @@ class Tracker:
             model,
             engine=engine,
             threads=threads,
+            device=device,
             models_dir=models_dir,
             config=config,
             settings=settings,
