@@ -17,12 +17,12 @@ from edge_tracker.settings import unknown
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
-# What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
+# What lies beside a model's files, called `MODEL<ending>`: what it states to be, and what makes it.
 HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsnet.safetensors"
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),
     WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
-    FSNET: ("pre-trained fc4 and fc5", "scripts/train_fsnet.py"),
+    FSNET: ("pre-trained layers", "scripts/train_fsnet.py"),
 }
 
 
