@@ -68,7 +68,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         value = value.item()  # a NumPy scalar
     try:
         found = msgspec.convert(value, hint)
-    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:  # msgspec has errors for half of a Unicode pair too
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}") from error
     if not _finite(found):
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}")
@@ -168,7 +168,7 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
     try:
         return dataclasses.replace(typing.cast(Any, settings), **{path[0]: new})
     except ConfigError as error:
-        raise ConfigError(f"{full}={value}: {error}") from error
+        raise ConfigError(f"{full}={value[:60]}: {error}") from error
 
 
 def _parsed(text: str, hint: Any) -> Any:

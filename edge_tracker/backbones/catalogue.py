@@ -17,7 +17,7 @@ from edge_tracker.settings import unknown
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
-# What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
+# What lies beside a model's files, called `MODEL<ending>`: what it states to be, and what makes it.
 HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsnet.safetensors"
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),

@@ -30,8 +30,8 @@ from edge_tracker.evaluation.ope import (
 )
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
 from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
-from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_line
 from edge_tracker.evaluation.task import Task
+from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_line
 from edge_tracker.tracker import Tracker
 
 PROTOCOLS = {
@@ -78,7 +78,10 @@ def run_command(args: argparse.Namespace) -> int:
     names = args.sequences.split(",") if args.sequences else None
     tasks, args.faults = read_whole_tasks(args.data, names)
     make_tracker = tracker_factory(args)
-    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model fails here, not in every process
+    first = make_tracker()  # a bad model fails here, not in every process
+    label = f"{first.name} {first.backbone.info.model}"
+    args.tracker = first.name  # what "auto" has chosen here, each process would choose anew
+    make_tracker = tracker_factory(args)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         protocol = {"ope": _ope, "sre": _robustness, "tre": _robustness, "loss": _loss}[args.protocol]
