@@ -157,7 +157,9 @@ def main() -> int:
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
-    parser.add_argument("--unseen", action="append", default=[], metavar="FOLD=FILE", help="heads trained without a fold")
+    parser.add_argument(
+        "--unseen", action="append", default=[], metavar="FOLD=FILE", help="heads trained without a fold"
+    )
     parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
     parser.add_argument("--rows", type=Path, help="keep the rows here (.npz), or take them from here")

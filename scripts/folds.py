@@ -255,7 +255,10 @@ def table(args: argparse.Namespace) -> None:
     labels = [data["label"] for data in loaded]
     wide = max(map(len, labels)) + 2
     for group, chosen in GROUPS.items():
-        parts = [[r for r in data["rows"] if chosen(r) and (not args.fold or fold_of(r["sequence"]) in args.fold)] for data in loaded]
+        parts = [
+            [r for r in data["rows"] if chosen(r) and (not args.fold or fold_of(r["sequence"]) in args.fold)]
+            for data in loaded
+        ]
         if args.only:
             keep = set(args.only.split(","))
             parts = [[r for r in part if r["sequence"] in keep] for part in parts]
@@ -265,11 +268,16 @@ def table(args: argparse.Namespace) -> None:
         print(" " * wide + "".join(c.rjust(19) for c in COLUMNS) + "   ms")
         random = np.random.default_rng(0)
         scenes = sorted({scene_of(r["sequence"]) for r in parts[0]})
-        draws = [np.bincount(random.integers(len(scenes), size=len(scenes)), minlength=len(scenes)) for _ in range(args.resampled)]
+        draws = [
+            np.bincount(random.integers(len(scenes), size=len(scenes)), minlength=len(scenes))
+            for _ in range(args.resampled)
+        ]
         base: NDArray[np.float64] | None = None
         for label, rows in zip(labels, parts, strict=True):
             own = weights_of(rows)
-            index = np.array([scenes.index(scene_of(r["sequence"])) if scene_of(r["sequence"]) in scenes else -1 for r in rows])
+            index = np.array(
+                [scenes.index(scene_of(r["sequence"])) if scene_of(r["sequence"]) in scenes else -1 for r in rows]
+            )
             point = figures(rows, own)
             spread = np.array([figures(rows, own * draw[index]) for draw in draws])
             low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)

@@ -117,7 +117,9 @@ def _shaken(task: Task, stretch: NDArray[np.intp], random: np.random.Generator) 
     whole = np.round(shifts).astype(np.intp)
     moved = boxes + np.concatenate([whole, np.zeros_like(whole)], axis=1)
     seen = visible_share(moved, (width, height))
-    clip = Clip(f"{task.name}-shake", "shake", task, stretch, np.where(seen[:, None] > 0, moved, np.nan), seen, Shake(whole))
+    clip = Clip(
+        f"{task.name}-shake", "shake", task, stretch, np.where(seen[:, None] > 0, moved, np.nan), seen, Shake(whole)
+    )
     return clip
 
 

@@ -153,7 +153,9 @@ def pasted_scene(
         light = light.drifted(random, 0.7)
         ground = grounds[min(view, 1)]
         ground_at = ground_at + random.normal(0, 0.06, 2)
-        picture = _warped(ground, affine(ground_turn, np.exp(-zoom), 0, side / 2, ground_at * ground.shape[1::-1]), side)
+        picture = _warped(
+            ground, affine(ground_turn, np.exp(-zoom), 0, side / 2, ground_at * ground.shape[1::-1]), side
+        )
         seen, mask, meant_mask = _placed(
             target, meant, pose.turn, pose.stretch, pose.size * enlarged, pose.at, pose.tilt, pose.bend, side
         )

@@ -327,9 +327,7 @@ class Sampler:
         lh = (SIZE_OFF * chance[:, 2] - ASPECT_OFF / 2 * chance[:, 3]).clip(-1, 1)
         return moved(boxes, np.column_stack([PLACE_OFF * chance[:, :2], lw, lh]))
 
-    def _samples(
-        self, views: NDArray[np.intp], boxes: Boxes, bins: int = BINS, context: float = CONTEXT
-    ) -> Tensor:
+    def _samples(self, views: NDArray[np.intp], boxes: Boxes, bins: int = BINS, context: float = CONTEXT) -> Tensor:
         """As `Refiner` samples them: (n, bins bins, channels)."""
         steps = bin_centres(bins, context)
         x, y, w, h = boxes.T

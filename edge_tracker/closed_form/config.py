@@ -54,7 +54,9 @@ class FineSettings:
 class BoxSettings:
     """How the box is corrected: by the refiner where the head has one, else by a regressor learned in frame 1."""
 
-    refiner_trust: Annotated[Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"] = (
+    refiner_trust: Annotated[
+        Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"
+    ] = (
         0.1,
         0.032,
         0.1,
@@ -106,7 +108,9 @@ class BeliefSettings:
     tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.75
     uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
     leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.05
-    returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = 0.05
+    returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (
+        0.05
+    )
     lost_after: Annotated[int, Between(1, 10_000), "frames of the plainest kind until LOST; of others more"] = 3
     denied_below: Annotated[
         float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"

@@ -137,7 +137,7 @@ def _grey(image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
     x, y = x - left, y - top
     step = min(w, h) / LARGEST_GREY_PX
     if step >= 2:
-        size = round(part.shape[1] / step), round(part.shape[0] / step)
+        size = max(1, round(part.shape[1] / step)), max(1, round(part.shape[0] / step))
         kx, ky = size[0] / part.shape[1], size[1] / part.shape[0]
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
         x, y, w, h = x * kx, y * ky, w * kx, h * ky

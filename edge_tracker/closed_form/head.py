@@ -19,6 +19,7 @@ from edge_tracker.backbones.companion import Owner, check_belongs, read_companio
 from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
 from edge_tracker.errors import ModelError, first_line
+from edge_tracker.settings import shown
 
 WHAT = "head"
 LARGEST_BYTES = 16 << 20  # thirty times the largest we have
@@ -110,7 +111,7 @@ def load_head(path: Path, info: BackboneInfo) -> Head:
     for name, tensor in tensors.items():
         group, _, rest = name.partition(".")
         if group not in GROUPS:
-            raise ModelError(f"the head {path} holds '{name}', of which this version knows nothing")
+            raise ModelError(f"the head {path} holds {shown(name)}, of which this version knows nothing")
         groups.setdefault(group, {})[rest] = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
     presence = groups.get("presence", {}).get("weights")
     if presence is None or presence.shape != (2, 2, WEIGHTS):

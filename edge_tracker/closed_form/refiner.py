@@ -3,7 +3,7 @@
 The samples in and around the box are matched with those of frame 1 by attention (as in space-time memory networks, Oh
 et al. 2019): what lay inside the target's box there, and where, is read from the matches, and two convolutions make a
 correction of the box of it (what is asked of them is that of Alpha-Refine, Yan et al. 2021). The same network judges
-whether the target is under the box at all. Trained by scripts/train_refiner.py; NumPy alone here.
+whether the target is under the box at all. Trained by scripts/train_refiner.py.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.evaluation.datasets import Task
+from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_line, truth_of
 from edge_tracker.track import TrackState
 
@@ -16,7 +16,9 @@ BOX = (10.0, 10.0, 20.0, 20.0)
 T, U, L = TrackState.TRACKED, TrackState.UNCERTAIN, TrackState.LOST
 
 
-def result(shifts: list[float], states: list[TrackState], confidences: list[float], hidden: tuple[int, ...] = ()) -> TaskResult:
+def result(
+    shifts: list[float], states: list[TrackState], confidences: list[float], hidden: tuple[int, ...] = ()
+) -> TaskResult:
     """Boxes so many widths beside the truth."""
     truth = np.array([BOX] * len(shifts))
     boxes = truth + np.array([[20 * s, 0, 0, 0] for s in shifts])

@@ -21,8 +21,16 @@ import folds as script
 import hard_clips
 
 
-def row(sequence: str, precision: float, tracked: int = 10, wrong: int = 0, kind: str = "ope", **more: Any) -> dict[str, Any]:
-    found = {"said": [tracked, 0, 0], "wrong": [wrong, 0, 0], "right": [tracked - wrong, 0, 0], "drift": [], "found": []}
+def row(
+    sequence: str, precision: float, tracked: int = 10, wrong: int = 0, kind: str = "ope", **more: Any
+) -> dict[str, Any]:
+    found = {
+        "said": [tracked, 0, 0],
+        "wrong": [wrong, 0, 0],
+        "right": [tracked - wrong, 0, 0],
+        "drift": [],
+        "found": [],
+    }
     own = {"sequence": sequence, "kind": kind, "seed": 0, "precision": precision, "success": precision / 2, "ms": 2.0}
     return {**own, **found, "ideal": [1.0, 1.0], **more}
 
@@ -44,12 +52,17 @@ def test_every_sequence_counts_the_same_however_many_runs_it_has() -> None:
     assert found[3:6] == pytest.approx([40, 200 / 3, 6])
 
 
-def test_the_table_tells_a_difference_that_holds_in_every_scene(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_tells_a_difference_that_holds_in_every_scene(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = ["UAV_boat1", "TLD_input100", "DAVIS_dog", "CDnet_highway_481", "vot15_bag", "SegTrack_girl"]
     for label, gain in (("before", 0.0), ("after", 0.1)):
         rows = [row(name, 0.3 + 0.1 * i + gain) for i, name in enumerate(names)]
         (tmp_path / label).write_text(json.dumps({"label": label, "rows": rows}))
-    sys_argv, sys.argv = sys.argv, ["folds", "table", str(tmp_path / "before"), str(tmp_path / "after"), "--resampled", "200"]
+    sys_argv, sys.argv = (
+        sys.argv,
+        ["folds", "table", str(tmp_path / "before"), str(tmp_path / "after"), "--resampled", "200"],
+    )
     try:
         assert script.main() == 0
     finally:
@@ -73,7 +86,9 @@ def test_hard_clips_are_what_they_say(otb_folder: Path) -> None:
         image, (dx, dy) = shake.image(index), shake.edit.shifts[index]  # type: ignore[union-attr]
         plain = source.image(int(shake.order[index]))
         x, y = max(0, dx), max(0, dy)
-        np.testing.assert_array_equal(image[y + 2 : y + 30, x + 2 : x + 30], plain[y - dy + 2 : y - dy + 30, x - dx + 2 : x - dx + 30])
+        np.testing.assert_array_equal(
+            image[y + 2 : y + 30, x + 2 : x + 30], plain[y - dy + 2 : y - dy + 30, x - dx + 2 : x - dx + 30]
+        )
         np.testing.assert_allclose(shake.boxes[index, :2], source.boxes[shake.order[index], :2] + (dx, dy))
     twin = clips["twin"]
     index = next(i for i in range(13, len(twin)) if 0.5 < abs(twin.edit.ways[i]) < 2)  # type: ignore[union-attr]
@@ -92,7 +107,17 @@ def test_a_run_ends_in_a_file_that_the_table_reads(otb_folder: Path, tmp_path: P
     (data / "UAV_boat1").symlink_to(first)
     (data / "DAVIS_dog").symlink_to(first)
     head = ROOT / "edge_tracker" / "models" / "edge-small.head.npz"
-    command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(data), "--kinds", "ope", "--seeds", "1"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "folds.py"),
+        "run",
+        "--data",
+        str(data),
+        "--kinds",
+        "ope",
+        "--seeds",
+        "1",
+    ]
     done = subprocess.run(
         [*command, "--tracker", "fast", "--head", f"*={head}", "--out", str(tmp_path / "found.json")],
         capture_output=True,
@@ -103,5 +128,10 @@ def test_a_run_ends_in_a_file_that_the_table_reads(otb_folder: Path, tmp_path: P
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert {r["sequence"] for r in rows} == {"UAV_boat1", "DAVIS_dog"}
     assert all(0.5 < r["precision"] <= 1 and sum(r["said"]) > 10 for r in rows)
-    wrong = subprocess.run([*command, "--head", f"*={data}", "--out", str(tmp_path / "x.json")], capture_output=True, text=True, timeout=300)
+    wrong = subprocess.run(
+        [*command, "--head", f"*={data}", "--out", str(tmp_path / "x.json")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)

@@ -86,7 +86,9 @@ def test_the_box_is_the_silhouettes(make: object, green: list[scenes.Object], mo
     assert np.median(overlaps) > 0.9
 
 
-def test_a_neighbour_in_front_does_not_change_the_box(green: list[scenes.Object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_neighbour_in_front_does_not_change_the_box(
+    green: list[scenes.Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is seen of the target is less than its box, and the neighbour's box is given too."""
     monkeypatch.setattr(scenes, "ALONE", 0.0)
     monkeypatch.setattr(scenes, "CUT", 0.0)
