@@ -138,3 +138,29 @@ def deltas(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np
     sizes = boxes[..., 2:]
     off = (truth[..., :2] + truth[..., 2:] / 2 - boxes[..., :2] - sizes / 2) / sizes
     return np.concatenate([off, np.log(truth[..., 2:] / sizes)], axis=-1)
+
+
+def visible_share(
+    boxes: NDArray[np.float64],
+    frame_size: tuple[int, int],
+    occluders: NDArray[np.intp] | None = None,
+    shifts: NDArray[np.intp] | None = None,
+) -> NDArray[np.float64]:
+    """Share of each box (n, 4) inside a frame of `frame_size` (width, height) and outside its occluder, [0, 1].
+
+    occluders: (n, 4) left, top, right, bottom.
+    shifts: (n,) shift of the view to the right; boxes are in the view's pixels.
+    """
+    ends = np.array(frame_size, dtype=np.float64)
+    left_top = np.maximum(boxes[:, :2], 0)
+    right_bottom = np.minimum(boxes[:, :2] + boxes[:, 2:], ends)
+    if shifts is not None:
+        left_top[:, 0] = np.maximum(left_top[:, 0], -shifts)
+        right_bottom[:, 0] = np.minimum(right_bottom[:, 0], ends[0] - shifts)
+    shown = np.clip(right_bottom - left_top, 0, None).prod(axis=1)
+    if occluders is not None:
+        common = np.minimum(right_bottom, occluders[:, 2:]) - np.maximum(left_top, occluders[:, :2])
+        shown = shown - np.clip(common, 0, None).prod(axis=1)
+    share = shown / boxes[:, 2:].prod(axis=1)
+    share[share < 1e-9] = 0.0  # the two areas differ by rounding
+    return share

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 from edge_tracker.boxes import iou
@@ -64,7 +65,7 @@ def test_eval_writes_boxes_summary_and_plots(otb_folder: Path, tmp_path: Path) -
     out = tmp_path / "out"
     assert main(["eval", "--data", str(otb_folder), "--out", str(out), "--quiet"]) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == {"precision", "success", "fps", "frames", "tasks"}
+    assert set(summary) == {"precision", "success", "fps", "frames", "tasks", "truth"}
     assert 0 <= summary["precision"] <= 1
     assert {p.name for p in out.iterdir()} == {
         "Alpha.txt",
@@ -92,6 +93,8 @@ def test_eval_of_losses(otb_folder: Path, tmp_path: Path) -> None:
     assert (summary["protocol"], summary["clips"]) == ("loss", 5)
     assert set(summary["kinds"]) == {"black", "cut", "exit", "frozen", "occlusion"}
     assert summary["absences_held"] == 4
+    assert summary["truth"]["found_within_15"] == summary["found_after"]["within_15"]
+    assert summary["truth"]["false_lost"] == pytest.approx(summary["false_lost"])
     assert summary["kinds"]["black"]["lost_after"]["median"] == 0
     assert summary["kinds"]["black"]["found_after"]["within_15"] == 1
     for name in ("roc", "reliability", "lost_after", "found_after"):
@@ -109,6 +112,7 @@ def test_eval_of_robustness(protocol: str, runs: int, otb_folder: Path, tmp_path
     assert main(["eval", *arguments, "--quiet"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["protocol"] == protocol
+    assert 0 <= summary["truth"]["wrong_while_tracked"] <= 1
     assert summary["ratio"] == pytest.approx(summary["success"] / summary["ope_success"])
     assert summary["tasks"]["Alpha"]["runs"] == runs  # its 12 frames are too few for a second segment
     assert len(list(tmp_path.glob("Alpha*.txt"))) == runs + 1
@@ -171,10 +175,21 @@ def test_models_verify_sees_a_changed_file(tmp_path: Path, capsys: pytest.Captur
     assert "DIFFERS" in capsys.readouterr().out
 
 
+def test_device_cuda_falls_back_with_one_line(
+    video: Path, clip: Clip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ["--source", str(video), "--init", clip.init, "--tracker", "fast", "--model", "edge-small"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    assert main([*arguments, "--device", "cuda", "-o", str(tmp_path / "cuda.jsonl")]) == 0
+    lines = [record.getMessage() for record in caplog.records if "running on the processor" in record.getMessage()]
+    assert len(lines) == 1
+
+
 def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    for word in ("numpy", "onnxruntime", "CPU:", "edge-small", "ms a crop"):
+    for word in ("numpy", "onnxruntime", "CPU:", "CUDA (--device cuda):", "edge-small", "ms a crop"):
         assert word in told
 
 
