@@ -171,7 +171,7 @@ def test_the_scale_filter_follows_what_shrinks_where_the_refiner_does_not() -> N
     clip, still = act(SHRINKS), "box.refiner_trust=0.1,0,0"
     ends = [run(Tracker("accurate", MODEL, settings=s), clip) for s in ([still], [still, "scale.rate=0"])]
     assert ends[0].overlaps[-20:].mean() > 0.7
-    assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.1
+    assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.03
 
 
 def test_colours_follow_a_slow_change_of_light(tracker_with: Make) -> None:
