@@ -34,8 +34,8 @@ class Tracker:
     seed: of the method's random draws, in place of the configuration's.
     weight_network: of fmst-net, a file; by default the one that the catalogue has for the model.
 
-        Raises ConfigError or ModelError. The same seed, model, engine, frames and processor (its BLAS kernel) give the same
-        boxes, bit for bit. A tracker holds an engine's session: it cannot be pickled or copied.
+    Raises ConfigError or ModelError. The same seed, model, engine, frames and processor (its BLAS kernel) give the same
+    boxes, bit for bit. A tracker holds an engine's session: it cannot be pickled or copied.
     """
 
     def __init__(
