@@ -31,6 +31,7 @@ from edge_tracker.evaluation.ope import (
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
 from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
 from edge_tracker.evaluation.task import Task
+from edge_tracker.evaluation.truth_metrics import summarise_truth, truth_line
 from edge_tracker.tracker import Tracker
 
 PROTOCOLS = {
@@ -77,7 +78,10 @@ def run_command(args: argparse.Namespace) -> int:
     names = args.sequences.split(",") if args.sequences else None
     tasks, args.faults = read_whole_tasks(args.data, names)
     make_tracker = tracker_factory(args)
-    label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model fails here, not in every process
+    first = make_tracker()  # a bad model fails here, not in every process
+    label = f"{first.name} {first.backbone.info.model}"
+    args.tracker = first.name  # what "auto" has chosen here, each process would choose anew
+    make_tracker = tracker_factory(args)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         protocol = {"ope": _ope, "sre": _robustness, "tre": _robustness, "loss": _loss}[args.protocol]
@@ -89,6 +93,7 @@ def run_command(args: argparse.Namespace) -> int:
         for row in table:
             cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
             print("  ".join([row[0].ljust(widths[0]), *cells]), file=sys.stderr)
+        print(truth_line(args.truth), file=sys.stderr)
     if args.faults:  # the results are written; the error names what could not be measured
         raise DatasetError(in_one_line(args.faults))
     return 0
@@ -109,6 +114,7 @@ def _tracked(
         results.append(result)
     if not results:
         raise DatasetError(in_one_line(args.faults))
+    args.truth = summarise_truth(results)
     return sorted(results, key=lambda result: result.task.name)
 
 
@@ -117,7 +123,7 @@ def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Trac
     summary = summarise(results)
     overall = mean_curves([r.curves for r in results])
     plot_curves(args.out, {label: overall})
-    write_summary(args.out, summary)
+    write_summary(args.out, {**summary, "truth": args.truth})
     rows = [(r.task.name, r.curves, r.fps, len(r.boxes)) for r in results]
     rows.append(("mean", overall, float(str(summary["fps"])), sum(len(r.boxes) for r in results)))
     return [["task", "precision", "success", "fps", "frames"]] + [
@@ -144,7 +150,7 @@ def _robustness(
     summary, plain, mean = summarise_robustness(args.protocol, ope, varied)
     name = args.protocol.upper()
     plot_curves(args.out, {f"{label}, OPE": plain, f"{label}, {name}": mean}, name)
-    write_summary(args.out, summary)
+    write_summary(args.out, {**summary, "truth": args.truth})
     rows = summary["tasks"]
     assert isinstance(rows, dict)
     columns = ("precision", "success", "ope_success", "ratio")
@@ -159,7 +165,7 @@ def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: partial[Tra
     results = _tracked(args, clips, make_tracker, partial(write_frames, args.out))
     summary = summarise_loss(results)
     plot_loss(args.out, {label: results})
-    write_summary(args.out, summary)
+    write_summary(args.out, {**summary, "truth": args.truth})
     kinds = summary["kinds"]
     assert isinstance(kinds, dict)
     table = loss_table([*kinds.items(), ("all", summary)])

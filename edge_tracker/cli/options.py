@@ -37,7 +37,11 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tracker", choices=TRACKERS, default="auto", help="method (default: %(default)s)")
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
+    group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where ONNX Runtime computes")
     group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
+    group.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: %(default)s)"
+    )
     group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
     group.add_argument(
@@ -73,6 +77,7 @@ def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
         args.model,
         engine=args.engine,
         threads=args.threads,
+        device=args.device,
         models_dir=args.models_dir,
         settings=args.set,
         seed=args.seed,

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import Box
-from edge_tracker.evaluation.absence_clips import visible_share
+from edge_tracker.boxes import Box, visible_share
 from edge_tracker.video.source import Frame, Source
 
 ROUND = 120  # frames of one round of the target
