@@ -76,7 +76,7 @@ def print_card(card: ModelCard) -> None:
     """What a card holds beyond what identifies the file."""
     print(f"    trunk     {card.fingerprint}")
     if card.failed_gates:
-        print(f"    FORCED    written in spite of: {', '.join(card.failed_gates)}")
+        print(f"    FORCED    failed these gates: {', '.join(card.failed_gates)}")
     if card.training:
         t = card.training
         likeness = ", ".join(f"{block} {value:.3f}" for block, value in t.correlation.items())
