@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.types import Graph
+from converters.plan import Graph
 from edge_tracker.backbones.base import Tap
 from edge_tracker.backbones.cards import Measured
 from edge_tracker.files import write_text

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from converters import cli, weight_network
 from converters.files import OPSET, finish
+from converters.plan import Graph, Network, Plan
 from converters.rewrites import (
     CropToTaps,
     equalise,
@@ -37,7 +38,6 @@ from converters.rewrites import (
     normalised,
 )
 from converters.trunks import Trunk, TrunkSpec
-from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 

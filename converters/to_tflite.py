@@ -33,6 +33,7 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
 from converters import cli, tflite_graph, weight_network, weight_network_int8
+from converters.plan import Graph, Network, Plan
 from converters.rewrites import (
     CropToTaps,
     equalise,
@@ -44,7 +45,6 @@ from converters.rewrites import (
     split_hard_activations,
 )
 from converters.trunks import Trunk
-from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.litert_engine import layer_outputs
 from edge_tracker.errors import ModelError

@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Purpose
 from edge_tracker.backbones.cards import files_of, sha256_of
-from edge_tracker.backbones.catalogue import COMPANIONS, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
+from edge_tracker.backbones.catalogue import COMPANIONS, FSNET, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
 from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.closed_form.config import FAST, ClosedFormConfig
@@ -31,6 +31,10 @@ from edge_tracker.files import write_text
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import load_weight_network
+from edge_tracker.fsnet.config import FsnetConfig
+from edge_tracker.fsnet.networks import network_for
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
+from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.settings import assign, converted, decode, unknown
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Method
@@ -76,6 +80,26 @@ def _selection(_: FmstConfig) -> tuple[Purpose, ...]:
     return ("selection",)
 
 
+def _layers(config: FsnetConfig) -> tuple[Purpose, ...]:
+    chosen: dict[str, tuple[Purpose, ...]] = {"both": PURPOSES, "deep": ("selection",), "fine": ("localisation",)}
+    return chosen[config.maps.layers]
+
+
+def _pretrained(backbone: Backbone, model: Model, file: Path | None) -> Pretrained | None:
+    """None where there is no such file of the model's name: FSNet's classifier then begins at random."""
+    _no_head(backbone, model, file)
+    if not model.files(backbone.info.model, FSNET):
+        log.warning(
+            "%s has no pre-trained layers: FSNet begins at random (scripts/train_fsnet.py)", backbone.info.model
+        )
+        return None
+    return read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
+
+
+def _fsnet(backbone: Backbone, pretrained: Pretrained | None, config: FsnetConfig) -> FsnetTracker:
+    return FsnetTracker(network_for(backbone, config), config, pretrained)
+
+
 METHODS: dict[str, Recipe] = {
     "accurate": Recipe(
         "closed-form filters on two taps, and a network that corrects the box",
@@ -100,6 +124,13 @@ METHODS: dict[str, Recipe] = {
         _selection,
         _weight_network,
         lambda backbone, network, config: FmstTracker(backbone, config, network),
+    ),
+    "fsnet": Recipe(
+        "a classifier of boxes on selected maps, fine-tuned while tracking (second paper)",
+        FsnetConfig(),
+        _layers,
+        _pretrained,
+        _fsnet,
     ),
 }
 AUTOMATIC = ("accurate", "fast")  # what "auto" chooses from, best first
@@ -138,14 +169,24 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
-    if not isinstance(model, str | Path):
-        raise ConfigError(f"model is a name or a path, not {model!r}")
+    for name, given, optional in (
+        ("model", model, False),
+        ("engine", engine, False),
+        ("models_dir", models_dir, True),
+        ("weight_network", weight_network, True),
+    ):
+        if not isinstance(given, str | Path) and not (optional and given is None):
+            raise ConfigError(f"{name} is a name or a path, not {given!r}")
+    kinds = {type(recipe.config) for recipe in METHODS.values()}
+    if config is not None and type(config) not in kinds:
+        wanted = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ConfigError(f"config is one of {wanted}, not {type(config).__name__}")
     options = EngineOptions(engine, threads, cast(Any, device))
     found = find_model(model, models_dir, engine)
     file = Path(weight_network) if weight_network is not None else None
     if tracker == "auto":
-        if isinstance(config, FmstConfig):
-            raise ConfigError("tracker auto is set up by ClosedFormConfig, not by FmstConfig")
+        if config is not None and not isinstance(config, ClosedFormConfig):
+            raise ConfigError(f"tracker auto is set up by ClosedFormConfig, not by {type(config).__name__}")
         if config is not None:
             tracker = "accurate" if config.fine is not None else "fast"
         else:

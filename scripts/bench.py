@@ -2,17 +2,16 @@
 
     python scripts/bench.py --data OTB_DIR --loss-data DIR --models-dir models --peers DIR --out bench
 
-Parts, each of which may be run alone and again (`--parts`); the tables are written anew each time, of all that --out
-holds:
-    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run goes on
-    speed     all trackers in turn on the same frames, a few at a time, so that the machine's moods reach all alike;
-              one thread, decoding excluded, in processor time, which other work on the machine disturbs least; with
-              --split also where an update of FMST spends its time
-    loss      the loss protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
-    memory    the peak of resident memory that a tracker adds to a process of its own (Linux)
+Each part can be run alone and again (`--parts`). The tables are written anew each time, from all that --out holds:
+    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run resumes
+    speed     all trackers on the same frames, alternating every few frames, so that a change of the machine's load
+              affects all alike; one thread, without decoding, in processor time, which other work on the machine
+              disturbs least; with --split also where an update of FMST spends its time
+    loss      the absence protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
+    memory    the peak of resident memory that a tracker adds to a fresh process (Linux)
 What is kept in --out is used again: give another folder when a tracker has changed. CSRT and KCF need OpenCV's contrib
-build, which cannot share an environment with the plain one: run this in an environment of its own with
-`opencv-contrib-python-headless` to have them in the table.
+build, which cannot share an environment with the build without contrib. To have them in the table, run this in an
+environment of its own with `opencv-contrib-python-headless`.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ import cv2
 import numpy as np
 from common import fmst, models_present, our_trackers
 from tqdm import tqdm
+from training import one_line_errors
 
 import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
@@ -53,6 +53,7 @@ from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
+from edge_tracker.files import write_text
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import crop
 
@@ -62,6 +63,7 @@ TURN = 10  # frames a tracker has before the next one's turn
 MEMORY_FRAMES = 60
 
 
+@one_line_errors("bench")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
@@ -81,11 +83,7 @@ def main() -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read by the processes of the parts
     log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # OpenCV 5 moved it
     log.setLogLevel(2)  # errors: its trackers warn on every start
-    try:
-        bench(args)
-    except EdgeTrackerError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+    bench(args)
     return 0
 
 
@@ -107,7 +105,7 @@ def bench(args: argparse.Namespace) -> None:
     if "speed" in args.parts:
         merge(args.out / "speed.json", time_in_turns(trackers, tasks, args.speed_frames))
         if args.split:
-            (args.out / "split.md").write_text(split(models, tasks, args) + "\n", encoding="utf-8")
+            write_text(args.out / "split.md", split(models, tasks, args) + "\n")
     clips: list[Footage] = []
     if args.loss_data is not None:
         footage = read_tasks(args.loss_data)
@@ -117,7 +115,7 @@ def bench(args: argparse.Namespace) -> None:
     if "memory" in args.parts:
         merge(args.out / "memory.json", {name: {"added_mb": memory(make, tasks[0])} for name, make in trackers.items()})
     text = report(args.out, list(trackers), tasks, clips)
-    (args.out / "bench.md").write_text(text, encoding="utf-8")
+    write_text(args.out / "bench.md", text)
     print(text)
 
 
@@ -147,7 +145,7 @@ def kept(out: Path, part: str, tracker: str, footage: Sequence[Footage]) -> list
 
 def merge(path: Path, new: dict[str, Any]) -> None:
     """Add to what a JSON file holds."""
-    path.write_text(json.dumps(load(path) | new, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(load(path) | new, indent=2) + "\n")
 
 
 def load(path: Path) -> dict[str, Any]:

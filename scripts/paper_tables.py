@@ -21,6 +21,7 @@ import numpy as np
 from common import OTB2013, fmst, fmst_net, models_present, over_seeds, spread
 from numpy.typing import NDArray
 from tqdm import tqdm
+from training import one_line_errors
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_model
@@ -75,6 +76,7 @@ class Runner:
         return spread(precision), spread(success)
 
 
+@one_line_errors("paper_tables")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
@@ -86,16 +88,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    try:
-        names = args.models.split(",") if args.models else MODELS
-        models = models_present(names, args.models_dir)
-        tasks = [task for task in read_tasks(args.data) if task.name in OTB2013]
-        if not tasks or not models:
-            raise EdgeTrackerError("no task of OTB2013 in --data" if not tasks else "no model is present")
-        tables(models, tasks, args)
-    except EdgeTrackerError as error:
-        print(f"paper_tables: {error}", file=sys.stderr)
-        return 2
+    names = args.models.split(",") if args.models else MODELS
+    models = models_present(names, args.models_dir)
+    tasks = [task for task in read_tasks(args.data) if task.name in OTB2013]
+    if not tasks or not models:
+        raise EdgeTrackerError("no task of OTB2013 in --data" if not tasks else "no model is present")
+    tables(models, tasks, args)
     return 0
 
 

@@ -7,15 +7,16 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from edge_tracker.errors import EdgeTrackerError, ModelError, OutputError, first_line
 from edge_tracker.evaluation.task import Task
-from edge_tracker.files import check_archive, whole_file
+from edge_tracker.files import check_archive, partial_path, whole_file
+
+if TYPE_CHECKING:  # scripts that train nothing run without torch
+    import torch
 
 
 def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -49,7 +50,7 @@ def check_output(path: Path, suffix: str) -> None:
         raise OutputError(f"no folder {path.parent} to write {path.name} into")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder")
-    probe = path.with_name(f".{path.name}.probe")
+    probe = partial_path(path)
     try:
         probe.open("ab").close()
         probe.unlink()
@@ -72,6 +73,8 @@ def read_checkpoint(
     """
     if not path.is_file():
         return None
+    import torch
+
     try:
         check_archive(path)
         state = torch.load(path, map_location=device, weights_only=True)
@@ -96,11 +99,15 @@ def restoring(path: Path, restore: Callable[[], None]) -> None:
 
 def write_checkpoint(path: Path, training: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Keep the state of a training, whole or not at all. Raises OutputError."""
+    import torch
+
     write_tensors(path, lambda aside: torch.save({**state, "training": dict(training)}, aside))
 
 
 def write_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """Write a state dict as safetensors, whole or not at all. Raises OutputError."""
+    from safetensors.torch import save_file
+
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     write_tensors(path, lambda aside: save_file(contiguous, aside))
 

@@ -17,12 +17,12 @@ from edge_tracker.settings import Between, check, from_json
 
 METADATA_KEY = "edge_tracker"
 HEIGHT, WIDTH = "height", "width"  # the names of the free sides of the crop in a `.onnx` file
+MOST_THREADS = 64  # an engine starts as many as it is told
 LARGEST_SIDE_PX, LARGEST_CHANNELS = 8192, 65_536  # what a file may state; memory is taken by it
 
 # What a tap is for. "selection": deep channels that answer to objects, among which FMST selects.
 # "localisation": shallower ones on a finer grid, with which the correlation filter places the target.
 Purpose = Literal["selection", "localisation"]
-MOST_THREADS = 64  # an engine starts as many as it is told
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 # "int8": integers throughout; "int8-mixed": but for the first layers; "fp16" is how weights are stored.

@@ -20,10 +20,10 @@ from safetensors.numpy import save
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Fingerprint, Name
 from edge_tracker.errors import ConfigError, ModelError, first_line
 from edge_tracker.files import write_bytes
-from edge_tracker.settings import check, decode, from_mapping, hints
+from edge_tracker.settings import check, decode, from_mapping, hints, shown
 
 LARGEST_BYTES = 64 << 20  # of a file that states nothing smaller
-TYPES = (np.float16, np.float32, np.float64)
+FLOATS = (np.float16, np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,13 @@ S = TypeVar("S", bound=Owner)
 
 
 def read_companion(
-    path: Path, what: str, stated: type[S], largest_bytes: int = LARGEST_BYTES
+    path: Path,
+    what: str,
+    stated: type[S],
+    largest_bytes: int = LARGEST_BYTES,
+    types: tuple[type[np.generic], ...] = FLOATS,
 ) -> tuple[S, dict[str, NDArray[Any]]]:
-    """What the file states of itself, and its tensors: float16, float32 or float64, finite.
+    """What the file states of itself, and its tensors: of `types`, finite.
 
     what: what the file should be, for messages. Nothing is inflated, and no file over `largest_bytes` is opened. Raises
     ModelError: no such file, not safetensors, too large, another kind of file.
@@ -51,10 +55,11 @@ def read_companion(
     text, tensors = _read(path, what, largest_bytes, True)
     owner = _parsed(stated, text, path, what)
     for name, tensor in tensors.items():
-        if tensor.dtype not in TYPES:
-            raise ModelError(f"the {what} {path}: {name} is {tensor.dtype}, not a float")
+        if tensor.dtype not in types:
+            wanted = " or ".join(kind.__name__ for kind in types)
+            raise ModelError(f"the {what} {path}: {shown(name)} is {tensor.dtype}, not {wanted}")
         if not np.isfinite(tensor).all():
-            raise ModelError(f"the {what} {path}: {name} holds NaN or infinite values")
+            raise ModelError(f"the {what} {path}: {shown(name)} holds NaN or infinite values")
     return owner, tensors
 
 
@@ -105,7 +110,7 @@ def _parsed(stated: type[S], text: str, path: Path, what: str) -> S:
         fields = decode(text, where)
         if not isinstance(fields, dict) or fields.get("kind") != what:
             kind = fields.get("kind") if isinstance(fields, dict) else None
-            raise ModelError(f"{path} is {f'a {kind}' if isinstance(kind, str) else 'something else'}, not a {what}")
+            raise ModelError(f"{path} is {shown(kind) if kind else 'something else'}, not a {what}")
         del fields["kind"]
         if stated is Owner:  # what else the file states is its reader's affair
             fields = {name: fields[name] for name in hints(Owner) if name in fields}

@@ -16,7 +16,7 @@ SLOW_MS = 30.0  # backbones above this are timed on a few crops
 def time_backbones(backbones: Sequence[Backbone], crops: int = 50) -> list[tuple[float, float]]:
     """Median and 95th percentile of the milliseconds of one crop, per backbone.
 
-    They take turns, so that the machine's moods reach all alike: compare times of one call only.
+    They alternate, so that a change of the machine's load affects all alike: compare times of one call only.
     """
     times_ms: list[list[float]] = [[] for _ in backbones]
     for _ in range(ROUNDS):

@@ -11,10 +11,12 @@ from typing import Any
 from edge_tracker import __version__
 from edge_tracker.backbones.base import Backbone, EngineOptions
 from edge_tracker.backbones.catalogue import CATALOGUE, locate, search_path, variants
+from edge_tracker.backbones.devices import why_no_cuda
 from edge_tracker.backbones.engines import engines_found, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.timing import time_backbones
-from edge_tracker.cli.options import add_models_dir, positive_int
+from edge_tracker.cli.host import Host
+from edge_tracker.cli.options import add_models_dir, thread_count
 from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.methods import recall
 
@@ -22,6 +24,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "onnxruntime",
+    "onnxruntime-gpu",
     "openvino",
     "ai-edge-litert",
     "tflite-runtime",
@@ -34,7 +37,7 @@ PACKAGES = (
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("doctor", help="versions, engines, models, speed", description=__doc__)
     add_models_dir(parser)
-    parser.add_argument("--threads", type=positive_int, default=1)
+    parser.add_argument("--threads", type=thread_count, default=1)
     parser.add_argument("--bench", action="store_true", help="time every model file in every engine that runs it")
     parser.set_defaults(run=run_command)
 
@@ -49,6 +52,7 @@ def run_command(args: argparse.Namespace) -> int:
     model_name, flags = cpu()
     print(f"CPU: {model_name}\n  features: {' '.join(flags) or 'unknown'}")
     print(f"engines: {', '.join(engines_found()) or 'none'}")
+    print(f"CUDA (--device cuda): {why_no_cuda() or 'usable'}")
     print("models, looked for in: " + ", ".join(map(str, search_path(args.models_dir))))
     found = False
     for entry in CATALOGUE:
@@ -68,6 +72,8 @@ def run_command(args: argparse.Namespace) -> int:
             print(f"  {entry.name}: BROKEN: {error}")
     if not found:
         print("  none")
+    for advice in Host().advice():
+        print(f"wrong here: {advice.problem}\n  type: {advice.remedy}")
     return 0
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +15,17 @@ from numpy.typing import NDArray
 from edge_tracker.errors import BoxError, DatasetError, ImageError, SourceError
 from edge_tracker.evaluation.boxes_file import write_boxes
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
+from edge_tracker.files import write_text
 from edge_tracker.follow import Target, follow
+from edge_tracker.jobs.local import Executor, Here, Processes
 from edge_tracker.track import TrackState
 from edge_tracker.video.source import NOMINAL_FPS, Frame
 
-MakeTracker = Callable[[], Target]  # picklable, to reach other processes
+MakeTracker = Callable[[], Target]  # must be picklable: it is sent to other processes
 
 
 class Footage(Protocol):
-    """What can be tracked through: a `Task`, or a clip that is rendered from one. Picklable."""
+    """Frames with ground truth: a `Task`, or a clip rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
@@ -87,36 +87,26 @@ def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
 
 
 def run_tasks(
-    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, faults: list[str] | None = None
+    make_tracker: MakeTracker,
+    tasks: Sequence[Footage],
+    jobs: int = 1,
+    executor: Executor | None = None,
+    faults: list[str] | None = None,
 ) -> Iterator[TaskResult]:
-    """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready.
+    """Track all tasks. Results come in the order in which they are ready.
 
-    faults: takes what was wrong with tasks whose frames cannot be read, or whose box is none; else that is raised.
+    jobs: tasks at a time; above 1, each in its own process. executor: where the tasks run instead, such as a cluster.
+    faults: receives one text for each task whose frames cannot be read or whose box is invalid; without it, the error
+    is raised.
     """
-    if jobs == 1:
-        for task in tasks:
-            if (result := _result_of(partial(run_task, make_tracker, task), task, faults)) is not None:
-                yield result
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(run_task, make_tracker, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                if (result := _result_of(future.result, futures[future], faults)) is not None:
-                    yield result
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _result_of(run: Callable[[], TaskResult], task: Footage, faults: list[str] | None) -> TaskResult | None:
-    try:
-        return run()
-    except (SourceError, BoxError, ImageError) as error:
-        if faults is None:
-            raise
-        faults.append(f"task {task.name}: {error}")
-        return None
+    where = executor or (Here() if jobs == 1 else Processes(jobs))
+    for number, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if not isinstance(outcome, Exception):
+            yield outcome
+        elif faults is not None and isinstance(outcome, SourceError | BoxError | ImageError):
+            faults.append(f"task {tasks[number].name}: {outcome}")
+        else:
+            raise outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
@@ -148,7 +138,7 @@ FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms",
 
 
 def write_frames(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS.
+    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS. Raises OutputError.
 
     Boxes are 0-based; `visible` is the visible share of the target's box. `read_frames` reads it back.
     """
@@ -159,9 +149,7 @@ def write_frames(folder: Path, result: TaskResult) -> None:
     for number, (box, confidence, state, seconds, visible) in enumerate(rows):
         values = ",".join(repr(float(v)) for v in (*box, confidence))
         lines.append(f"{number},{values},{state.value},{1e3 * seconds:.4f},{visible:.4f}")
-    partial = folder / f"{result.task.name}.partial.csv"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / f"{result.task.name}.csv")
+    write_text(folder / f"{result.task.name}.csv", "\n".join(lines) + "\n")
 
 
 def read_frames(folder: Path, task: Footage) -> TaskResult | None:
@@ -189,7 +177,5 @@ def read_frames(folder: Path, task: Footage) -> TaskResult | None:
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write `<folder>/summary.json` completely or not at all."""
-    partial = folder / "summary.partial.json"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    """Write `<folder>/summary.json` completely or not at all. Raises OutputError."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

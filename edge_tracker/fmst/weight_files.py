@@ -10,12 +10,12 @@ import numpy as np
 
 from edge_tracker.backbones.base import LARGEST_CHANNELS, BackboneInfo
 from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, stated_metadata, write_companion
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
 from edge_tracker.fmst.weight_network import WeightNetwork
 from edge_tracker.settings import Between
 
 WHAT = "weight network"
-LARGEST_BYTES = 64 << 20  # a dense network of 1,824 channels with 2,000 hidden units is half of that
+LARGEST_BYTES = 64 << 20  # twice a dense network of 1,824 channels with 2,000 hidden units
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Stated(Owner):
 
 
 def load_weight_network(path: Path, backbone: BackboneInfo) -> WeightNetwork:
-    """The network at `path` for `backbone`. Raises ModelError as `read_weight_network` does, and where it was trained
-    on another backbone."""
+    """The network at `path` for `backbone`. Raises ModelError as `read_weight_network` does, and if the network was
+    trained on another backbone."""
     network, owner = read_weight_network(path)
     check_belongs(owner, backbone, path, WHAT)
     if network.layers != selection_layers(backbone):
@@ -43,19 +43,19 @@ def load_weight_network(path: Path, backbone: BackboneInfo) -> WeightNetwork:
 
 
 def read_weight_network(path: Path) -> tuple[WeightNetwork, Owner]:
-    """Read a network, and whose it is. Raises ModelError: no such file, not safetensors, too large, shapes that do not
-    fit."""
+    """Read a network and the backbone it belongs to. Raises ModelError if there is no such file, or if it is not
+    safetensors, too large, or has shapes that do not fit."""
     stated, tensors = read_companion(path, WHAT, Stated, LARGEST_BYTES)
     arrays = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
     try:
         network = WeightNetwork(stated.form, stated.base, stated.fraction, stated.alpha, stated.layers, arrays)
     except ValueError as error:
-        raise ModelError(f"{path} is no weight network: {error}") from error
+        raise ModelError(f"{path} is no weight network: {first_line(error)}") from error
     return network, Owner(stated.model, stated.fingerprint)
 
 
 def save_weight_network(path: Path, network: WeightNetwork, owner: Owner) -> None:
-    """Write a network trained on the backbone `owner`: float16, whole or not at all. Raises OutputError."""
+    """Write a network trained on the backbone `owner`: float16, completely or not at all. Raises OutputError."""
     tensors = {name: tensor.astype(np.float16) for name, tensor in network.tensors.items()}
     write_companion(path, WHAT, _stated(network, owner), tensors)
 
@@ -72,6 +72,6 @@ def _stated(network: WeightNetwork, owner: Owner) -> Stated:
 
 
 def selection_layers(backbone: BackboneInfo) -> tuple[int, ...]:
-    """Channels of each layer FMST selects from. Raises ModelError where they lie in more than one tap: the scores of
-    two strides are no one vector."""
+    """Number of channels of each layer that FMST selects from. Raises ModelError if the backbone has none or
+    several such taps."""
     return tuple(layer.channels for layer in backbone.tap("selection").layers)

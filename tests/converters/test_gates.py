@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the converters need torch (extra 'convert-onnx')")
 
 from converters.gates import Report, Tracking, compare, judge, markdown, write_report
-from converters.types import Graph
+from converters.plan import Graph
 from edge_tracker.backbones.base import Layer, Tap
 from edge_tracker.backbones.cards import Measured
 from edge_tracker.errors import OutputError

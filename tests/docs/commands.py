@@ -28,6 +28,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 SHELL_WORDS = {"do", "done", "then", "fi", "sudo"}
+ROOMS = ("edge_tracker", "converters", "calibration", "scripts", "docs", "tests")
 FAILED = "cannot run"
 MODULES = {"calibration", "edge_tracker"}  # ours, that `python -m` runs
 
@@ -102,6 +103,8 @@ def problem(command: Command) -> str | None:
     script, arguments = script_of(command)
     if script is None or not (ROOT / script).exists():
         return f"{command}: there is no {command.words[1]}"
+    if not script.endswith(".py") or (not command.fenced and not used_options(arguments)):
+        return None  # a shell script, or a sentence about a file or folder
     text = help_of(script)
     if text is None:
         return None  # it needs a package that is not installed here
@@ -171,9 +174,8 @@ def wrong_arguments(arguments: list[str], complete: bool) -> str | None:
             with contextlib.redirect_stdout(io.StringIO()):
                 cli.main(arguments)
         except _Parsed as parsed:
-            return wrong_settings(
-                getattr(parsed.args[0], "set", None) or [], getattr(parsed.args[0], "tracker", "auto")
-            )
+            given = vars(parsed.args[0])
+            return wrong_settings(given.get("set") or [], given["tracker"] or "auto") if "tracker" in given else None
         except SystemExit as left:
             if not left.code:
                 return None  # --help, --version
@@ -196,10 +198,8 @@ def unknown_options(arguments: Sequence[str], shown: str) -> str | None:
 
 def wrong_settings(assignments: Sequence[str], tracker: str) -> str | None:
     """What is wrong with settings as `--set` takes them."""
-    names = AUTOMATIC if tracker == "auto" else (tracker,)
     try:
-        for name in names[:1]:
-            assign(METHODS[name].config, assignments)
+        assign(METHODS[AUTOMATIC[0] if tracker == "auto" else tracker].config, assignments)
     except ConfigError as error:
         return f"--set {' '.join(assignments)} for {tracker}: {error}"
     return None
@@ -211,13 +211,29 @@ def stale_settings(text: str) -> list[str]:
     groups = {name.split(".")[0] for name in known if "." in name}
     stale = []
     for quoted in INLINE.findall(FENCED.sub("", text)):
-        for name in re.findall(r"--set ([\w.]+)=", quoted):
+        for name in re.findall(r"--set ([a-z_.]+)=", quoted):
             if name not in known:
                 stale.append(f"there is no setting {name}")
         dotted = re.fullmatch(r"([a-z_]+)\.[a-z_]+", quoted)
         if dotted and dotted[1] in groups and quoted not in known and not quoted.endswith((".py", ".json")):
             stale.append(f"there is no setting {quoted}")
     return stale
+
+
+def missing_paths(text: str) -> list[str]:
+    """Files and folders of this project named in sentences and tables that do not exist; a module by its name alone."""
+    missing = []
+    for quoted in INLINE.findall(FENCED.sub("", text)):
+        if re.fullmatch(rf"(?:{'|'.join(ROOMS)})/[\w./-]*", quoted) and not (ROOT / quoted).exists():
+            missing.append(f"there is no {quoted}")
+        elif re.fullmatch(r"\w+\.py", quoted) and quoted not in module_names():
+            missing.append(f"there is no module {quoted}")
+    return missing
+
+
+@functools.cache
+def module_names() -> set[str]:
+    return {path.name for room in ROOMS for path in (ROOT / room).rglob("*.py")}
 
 
 def broken_links(text: str, folder: Path) -> list[str]:
@@ -244,4 +260,4 @@ def headings(text: str) -> set[str]:
 def problems(text: str, folder: Path) -> list[str]:
     """All that is wrong with the commands, settings and links of a document that lies in `folder`."""
     found = [problem(command) for command in commands(text)]
-    return [p for p in found if p] + stale_settings(text) + broken_links(text, folder)
+    return [p for p in found if p] + stale_settings(text) + missing_paths(text) + broken_links(text, folder)

@@ -28,7 +28,7 @@ BLOCKS = ("block6", "block8", "block9", "block3", "block4")
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """The packaged model with a card as the converter writes it, and its head."""
-    for ending in (".onnx", ".head.npz"):
+    for ending in (".onnx", ".head.safetensors"):
         shutil.copy(PACKAGED / f"edge-small{ending}", tmp_path)
     card = json.loads((PACKAGED / "edge-small.onnx.json").read_text())
     for later in ("training", "accuracy"):
