@@ -90,8 +90,8 @@ def test_a_box_that_the_refiner_denies_is_hardly_corrected(optics: Optics, head:
     extent, _ = started(optics, head, see, ClosedFormConfig(box=WHOLLY))
     view, box = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
     corrected, match = extent.correct(view, box)
-    assert match < -0.5
-    np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.02)
+    assert match < -0.2
+    np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.08)
 
 
 @pytest.mark.parametrize(
