@@ -15,6 +15,7 @@ from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head
+from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.closed_form.view import View
@@ -57,7 +58,7 @@ def tracker_with(backbone: Backbone, head: Head) -> Callable[..., ClosedFormTrac
     """Makes a tracker with these settings, and with these logistic weights in place of the fitted ones."""
 
     def make(config: ClosedFormConfig, weights: tuple[float, ...] | None = None) -> ClosedFormTracker:
-        made = head if weights is None else replace(head, presence=np.array([weights, weights]))
+        made = head if weights is None else replace(head, presence=np.full((2, 2, WEIGHTS), weights))
         return ClosedFormTracker(backbone, made, config)
 
     return make

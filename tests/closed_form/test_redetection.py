@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ TRAIL: Box = (200.0, 150.0, 30.0, 20.0)  # where it was given up
 ROI_PX = 96.0
 SIZE = (320, 240)
 LIKELY, UNLIKELY = 0.9, 0.1
-SETTINGS = BeliefSettings(trail_height=0.3, lost_below=0.5)
+SETTINGS = BeliefSettings(trail_height=0.3)
 
 
 def scene(random: np.random.Generator) -> np.ndarray:
@@ -223,9 +222,3 @@ def test_the_search_copes_with_odd_targets_and_plain_frames(home: Box) -> None:
             assert (w, h) == home[2:]
             assert 0 <= x + w / 2 <= 320
             assert 0 <= y + h / 2 <= 240
-
-
-def test_settings_decide_what_is_likely() -> None:
-    shy = Belief(replace(SETTINGS, lost_below=0.6, uncertain_below=0.95))
-    assert not shy.likely(0.55)
-    assert Belief(SETTINGS).likely(0.55)
