@@ -24,9 +24,8 @@ class Belief:
 
     def __init__(self, settings: BeliefSettings) -> None:
         self._settings = settings
-        # From the surest belief that there is, so many frames of the plainest kind lead below LOST_BELOW.
         self._surest = _log_odds(1 - settings.leaving)
-        self._most = (self._surest - _log_odds(LOST_BELOW)) / settings.lost_after
+        self._most = self._limit()
         self.start()
 
     def start(self) -> None:
@@ -70,10 +69,8 @@ class Belief:
         """Take in a frame while following. probability: that the box is right, 0 to 1."""
         s = self._settings
         self._average(probability)
-        on = 1 / (1 + math.exp(-self._belief))
-        before = on * (1 - s.leaving) + (1 - on) * s.returning
         evidence = min(max(_log_odds(probability), -self._most), self._most)
-        self._belief = min(_log_odds(before) + evidence, self._surest)
+        self._belief = min(self._predicted(self._belief) + evidence, self._surest)
         if self._belief < _log_odds(LOST_BELOW):
             self.state = TrackState.LOST
         else:
@@ -89,6 +86,21 @@ class Belief:
             tracked = self.confidence >= self._settings.tracked_above
             self.state = TrackState.TRACKED if tracked else TrackState.UNCERTAIN
         return self.state
+
+    def _predicted(self, belief: float) -> float:
+        """Log odds one frame later, before anything of it is seen."""
+        on = 1 / (1 + math.exp(-belief))
+        return _log_odds(on * (1 - self._settings.leaving) + (1 - on) * self._settings.returning)
+
+    def _limit(self) -> float:
+        """How much one frame may say, log odds: the least with which `lost_after` of the plainest frames make LOST."""
+        low, high = 0.0, _log_odds(1.0)
+        for _ in range(40):
+            middle, belief = (low + high) / 2, self._surest
+            for _ in range(self._settings.lost_after):
+                belief = self._predicted(belief) - middle
+            low, high = (low, middle) if belief < _log_odds(LOST_BELOW) else (middle, high)
+        return high
 
     def _average(self, probability: float) -> None:
         self.confidence += self._settings.rate * (probability - self.confidence)

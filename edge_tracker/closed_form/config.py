@@ -111,7 +111,7 @@ class BeliefSettings:
     returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (
         0.05
     )
-    lost_after: Annotated[int, Between(1, 10_000), "frames of the plainest kind until LOST; of others more"] = 3
+    lost_after: Annotated[int, Between(1, 1000), "frames of the plainest kind until LOST; of others more"] = 3
     denied_below: Annotated[
         float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
     ] = -0.1

@@ -15,7 +15,6 @@ from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head
-from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.closed_form.view import View
@@ -58,7 +57,9 @@ def tracker_with(backbone: Backbone, head: Head) -> Callable[..., ClosedFormTrac
     """Makes a tracker with these settings, and with these logistic weights in place of the fitted ones."""
 
     def make(config: ClosedFormConfig, weights: tuple[float, ...] | None = None) -> ClosedFormTracker:
-        made = head if weights is None else replace(head, presence=np.full((2, 2, WEIGHTS), weights))
+        made = head
+        if weights is not None:  # of all but the margin, which says nothing then; following and seeking alike
+            made = replace(head, presence=np.tile([*weights[:-1], 0.0, weights[-1]], (2, 2, 1)))
         return ClosedFormTracker(backbone, made, config)
 
     return make

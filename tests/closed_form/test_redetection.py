@@ -222,3 +222,9 @@ def test_the_search_copes_with_odd_targets_and_plain_frames(home: Box) -> None:
             assert (w, h) == home[2:]
             assert 0 <= x + w / 2 <= 320
             assert 0 <= y + h / 2 <= 240
+
+
+def test_what_is_likely_is_more_likely_the_target_than_not() -> None:
+    assert not Belief(SETTINGS).likely(0.5)
+    assert not Belief(SETTINGS).likely(0.45)
+    assert Belief(SETTINGS).likely(0.55)
