@@ -198,13 +198,6 @@ MUTANTS = (
     closed_form("colours of the surroundings count", "colour", "(found - self._common)", "found", PARTS),
     closed_form("mean feature not taken off", "likeness", "- self._mean).reshape", ").reshape", PARTS),
     closed_form(
-        "target is not seen beside",
-        "tracker",
-        "if probability > least:",
-        "if False:",
-        f"{TRACKER}::test_where_the_filters_slid_off_the_target_is_seen_beside",
-    ),
-    closed_form(
         "evidence without the refiner",
         "likeness",
         "self.colours.likeness(view.patch, box), match, margin)",
@@ -265,6 +258,7 @@ MUTANTS = (
     closed_form(
         "identity of the first row alone", "refinement_network", "mean(axis=(2, 4))", "max(axis=(2, 4))", REFINER
     ),
+    closed_form("others are looked for at the target too", "response_map", " > apart", " > -1.0", PARTS),
     # The state machine
     closed_form("the box never leaves the target", "belief", "on * (1 - self._settings.leaving)", "on * 1.0", BELIEF),
     closed_form("the box never comes back", "belief", " + (1 - on) * self._settings.returning)", ")", BELIEF),

@@ -21,7 +21,6 @@ SHARP = BeliefSettings(
     leaving=0.05,
     returning=0.05,
     lost_after=3,
-    denied_below=-0.1,
     trail_height=0.15,
     found_above=0.6,
 )
@@ -174,11 +173,6 @@ def test_after_a_search_belief_begins_anew() -> None:
     belief = lost()
     assert belief.seek(0.9) is T
     assert [belief.follow(0.0) for _ in range(3)] == [U, U, L]
-
-
-@pytest.mark.parametrize(("match", "denied"), [(-0.11, True), (-0.1, False), (0.0, False), (1.0, False)])
-def test_the_refiner_denies_below_its_limit(match: float, denied: bool) -> None:
-    assert Belief(SHARP).denied(match) is denied
 
 
 def test_starting_again_forgets_all() -> None:
