@@ -41,6 +41,7 @@ from edge_tracker.evaluation.metrics import curves as scored
 from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
 from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
+from edge_tracker.files import write_text
 from edge_tracker.images import size_of
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
@@ -157,9 +158,7 @@ def run(args: argparse.Namespace) -> None:
         rows.append(row_of(item, result))
         if time.perf_counter() - started > 20 * (1 + number // max(1, len(todo) // 4)):
             print(f"{number + 1}/{len(todo)}", file=sys.stderr, flush=True)
-    partial_path = args.out.with_suffix(".partial")
-    partial_path.write_text(json.dumps({"label": args.label or args.tracker, "rows": rows}), encoding="utf-8")
-    partial_path.replace(args.out)
+    write_text(args.out, json.dumps({"label": args.label or args.tracker, "rows": rows}))
     print(f"{args.out}: {len(rows)} runs in {time.perf_counter() - started:.0f} s")
 
 
