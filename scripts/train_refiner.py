@@ -1,5 +1,5 @@
-"""Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into its
-head file.
+"""Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into
+its head file.
 
     python scripts/train_refiner.py --model edge-small --scenes FOLDER --head FILE [--without A,B ...]
 
@@ -361,11 +361,12 @@ def loss_of(net: Net, batch: Batch) -> Tensor:
     right = (batch.overlap > RIGHT).float()
     plain = ((batch.overlap > RIGHT) | (batch.overlap < WRONG)).float()
     doubt = functional.binary_cross_entropy_with_logits(said[:, 4], right, reduction="none")
+    first, now, rivals = (net.identify(inner).float() for inner in batch.inner)
     return (
         (distance * near).sum() / count
         + SCALE_WEIGHT * (laplace * near).sum() / count
         + MATCH_WEIGHT * (doubt * plain).sum() / plain.sum()
-        + IDENTITY_WEIGHT * identity_loss(*(net.identify(inner).float() for inner in batch.inner), batch.same)
+        + IDENTITY_WEIGHT * identity_loss(first, now, rivals, batch.same)
     )
 
 
@@ -408,7 +409,9 @@ def judge(net: Net, sampler: Sampler) -> str:
         )
         texts.append(
             f"{name}: IoU {overlap[near].mean():.3f} -> {after:.3f}, left {left.mean(axis=0).round(3).tolist()}, "
-            f"corr. with scale {sure:.2f}, match AUROC {area:.3f} EER {equal_error(said[overlap > RIGHT, 4], said[overlap < WRONG, 4]):.3f}, identity EER {equal_error(own, rival):.3f}"
+            f"corr. with scale {sure:.2f}, match AUROC {area:.3f} "
+            f"EER {equal_error(said[overlap > RIGHT, 4], said[overlap < WRONG, 4]):.3f}, "
+            f"identity EER {equal_error(own, rival):.3f}"
         )
     return "; ".join(texts)
 
