@@ -74,7 +74,8 @@ def main(argv: list[str] | None = None) -> int:
                 rates[name].append(frames / (time.process_time() - start))
         for name, found in rates.items():
             print(
-                f"{name:12} {statistics.median(found):6.1f} frames per second of processor time (median of {args.passes} passes)"
+                f"{name:12} {statistics.median(found):6.1f} frames per second of processor time "
+                f"(median of {args.passes} passes)"
             )
         ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
         print(f"ratio        {ratio:6.2f} (median of the passes' ratios)")

@@ -183,7 +183,7 @@ class FsnetTracker:
         if belief.believed and self._score > self._config.tuning.m:
             self._look = view.patch, on_crop
             self._colours.learn(view.patch, on_crop, COLOUR_RATE)
-        state = belief.follow(probability, probability, 0.0)
+        state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self._place
         if state is TrackState.LOST:
