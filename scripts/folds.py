@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -249,6 +250,14 @@ def weights_of(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     return np.array([1 / count[n] for n in names])
 
 
+def interval(spread: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """2.5 and 97.5 percentiles of each column; NaN where there is nothing at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+    return low, high
+
+
 def table(args: argparse.Namespace) -> None:
     loaded = [json.loads(path.read_text(encoding="utf-8")) for path in args.files]
     labels = [data["label"] for data in loaded]
@@ -264,7 +273,7 @@ def table(args: argparse.Namespace) -> None:
         if not all(parts):
             continue
         print(f"{group}: {len({r['sequence'] for r in parts[0]})} sequences, {len(parts[0])} runs")
-        print(" " * wide + "".join(c.rjust(19) for c in COLUMNS) + "   ms")
+        print(" " * wide + "".join(c.rjust(23) for c in COLUMNS) + "   ms")
         random = np.random.default_rng(0)
         scenes = sorted({scene_of(r["sequence"]) for r in parts[0]})
         draws = [
@@ -279,16 +288,16 @@ def table(args: argparse.Namespace) -> None:
             )
             point = figures(rows, own)
             spread = np.array([figures(rows, own * draw[index]) for draw in draws])
-            low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+            low, high = interval(spread)
             cells = [f"{p:.1f} [{a:.1f}, {b:.1f}]" for p, a, b in zip(point, low, high, strict=True)]
             ms = float(np.median([r["ms"] for r in rows]))
-            print(label.ljust(wide) + "".join(c.rjust(19) for c in cells) + f"  {ms:.2f}")
+            print(label.ljust(wide) + "".join(c.rjust(23) for c in cells) + f"  {ms:.2f}")
             if base is None:
                 base, first = spread, point
             else:
-                low, high = np.nanpercentile(spread - base, [2.5, 97.5], axis=0)
+                low, high = interval(spread - base)
                 cells = [f"{p:+.1f} [{a:+.1f}, {b:+.1f}]" for p, a, b in zip(point - first, low, high, strict=True)]
-                print("  difference".ljust(wide) + "".join(c.rjust(19) for c in cells))
+                print("  difference".ljust(wide) + "".join(c.rjust(23) for c in cells))
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ def scenes(args: argparse.Namespace) -> Iterator[Rendered]:
             yield Rendered("photo", "", f"photo {number}", detail_scene(chance(4, turn, number), photo, side))
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, what in (
         ("data", "sequences, OTB layout"),
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=ROOM, help="views at most")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
