@@ -13,6 +13,7 @@ from edge_tracker.boxes import Box, centre, iou, keep_in_frame, moved, rescaled
 from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.colour import Colours, region
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
+from edge_tracker.closed_form.tracker import DOUBT, OWN_COLOURS
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.classifier import gaussian_layers
 from edge_tracker.fsnet.confidence import Confidence
@@ -116,8 +117,12 @@ class FsnetTracker:
         rows = self._network.pool(view.maps, candidates)
         answer = self._answer(candidates, rows)
         self._score = answer.score
-        self._place = self._on_image(answer.box, view.window, image)
         learned = answer.score > c.tuning.m
+        # Where the classifier is unsure of the place, it knows nothing of the size.
+        growth = c.size_gain * math.log(_size(answer.regressed) / _size(answer.box)) if learned else 0.0
+        sides = answer.box[2:] if learned else on_crop[2:]
+        place = _with_sides(answer.box, sides[0] * math.exp(growth), sides[1] * math.exp(growth))
+        self._place = self._on_image(place, view.window, image)
         self.box = self._on_image(answer.regressed, view.window, image) if learned else self._place
         if learned:
             self._remember(view, answer.box, candidates, rows)
@@ -216,6 +221,8 @@ class FsnetTracker:
         )
         answer = self._answer(candidates, self._network.pool(view.maps, candidates))
         probability = self._probability(view, answer.box, answer.score)
+        if self._colours.likeness(view.patch, answer.box) < OWN_COLOURS:
+            probability *= DOUBT
         return Sighting(self._on_image(answer.box, view.window, image), probability, probability, 0.0)
 
     def _probability(self, view: View, on_crop: Box, score: float) -> float:
@@ -236,6 +243,16 @@ class FsnetTracker:
         k = window.side / self._config.input_side
         x, y, w, h = box
         return keep_in_frame((x * k + window.x, y * k + window.y, w * k, h * k), size_of(image), self._smallest_px)
+
+
+def _size(box: Box) -> float:
+    return math.sqrt(box[2] * box[3])
+
+
+def _with_sides(box: Box, width: float, height: float) -> Box:
+    """The same centre, other sides."""
+    cx, cy = centre(box)
+    return cx - width / 2, cy - height / 2, width, height
 
 
 def _box(values: NDArray[np.float64]) -> Box:

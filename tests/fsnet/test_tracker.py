@@ -11,6 +11,7 @@ from edge_tracker import Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
+from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS, prepare
 from edge_tracker.video.synthetic import WHOLE
@@ -162,6 +163,27 @@ def test_a_covered_lens_and_a_tiny_target_do_no_harm(clip: Clip) -> None:
     assert iou(np.array(tracker.update(clip.images[2]).box), clip.boxes[2]) > 0.5
     tracker.init(clip.images[0], (50, 60, 1, 1))
     assert np.isfinite(tracker.update(clip.images[1]).box).all()
+
+
+@pytest.mark.parametrize("selection", ["mi", "all"])
+def test_a_picture_without_any_texture_is_no_obstacle(selection: str) -> None:
+    """Not even maps that are the same everywhere."""
+
+    class Flat:
+        info = prepare("fsnet", MODEL).backbone.info
+
+        def __call__(self, crop: np.ndarray) -> list[np.ndarray]:
+            return [
+                np.zeros((320 // tap.stride, 320 // tap.stride, tap.channels), np.float32) for tap in self.info.taps
+            ]
+
+    config = FsnetConfig(maps=MapSettings(count=16, selection=selection))  # type: ignore[arg-type]
+    tracker = FsnetTracker(NumpyNetwork(Flat()), config)
+    grey = np.full((240, 320, 3), 90, np.uint8)
+    tracker.init(grey, (100.0, 80.0, 40.0, 30.0))
+    assert tracker.update(grey).state is TrackState.LOST
+    noise = np.random.default_rng(0).integers(0, 255, grey.shape, dtype=np.uint8)
+    assert np.isfinite(tracker.update(noise).box).all()
 
 
 def test_it_goes_on_in_another_resolution(clip: Clip) -> None:
