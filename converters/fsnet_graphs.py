@@ -104,7 +104,7 @@ def keep() -> Graph:
 
 
 def layer_inputs(g: Graph, prefix: str = "") -> list[str]:
-    shapes = (("D", "h"), ("h",), ("h", "h"), ("h",), ("h", 2), (2,))
+    shapes: tuple[tuple[str | int, ...], ...] = (("D", "h"), ("h",), ("h", "h"), ("h",), ("h", 2), (2,))
     return [g.input(prefix + name, shape) for name, shape in zip(Layers._fields, shapes, strict=True)]
 
 

@@ -427,8 +427,9 @@ def load_trunk(name: str, weights: Path | None) -> Trunk:
     trunk = TRUNKS[name].build().eval()
     if weights is None:
         return trunk
-    state = read_weights(weights, TRUNKS[name].std) if weights.suffix == ".onnx" else load_state(weights)
     expected = trunk.state_dict()
+    from_onnx = weights.suffix == ".onnx"
+    state = read_weights(weights, expected, TRUNKS[name].std) if from_onnx else load_state(weights)
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in expected and not _beyond_trunk(k, expected)]
     misshapen = [

@@ -27,7 +27,7 @@ from edge_tracker.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCE = "Apache-2.0"  # of all that is ours
-SHIPPED_EXTRAS = ("litert", "openvino", "cluster", "eval")  # that a user installs; the others are for developers
+FOR_DEVELOPERS = ("dev", "train", "convert-")  # extras that no user of the package installs
 
 
 def model_files() -> list[tuple[Path, str, str]]:
@@ -57,10 +57,17 @@ def requirements(extra: str | None = None) -> list[str]:
     return [match[0] for line in lines if (match := re.match(r"[A-Za-z0-9._-]+", line))]
 
 
+def extras() -> list[str]:
+    """What a user may install along."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        names = tomllib.load(file)["project"]["optional-dependencies"]
+    return [name for name in names if not name.startswith(FOR_DEVELOPERS)]
+
+
 def licence_of(distribution: str) -> str:
     """What an installed distribution says of its licence, "not installed here" where it is none."""
     try:
-        metadata = importlib.metadata.metadata(distribution)
+        metadata: Any = importlib.metadata.metadata(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed here"
     if "License-Expression" in metadata:
@@ -89,7 +96,7 @@ def licences() -> str:
         "| extra | distribution | licence |",
         "|---|---|---|",
     ]
-    for extra in (None, *SHIPPED_EXTRAS):
+    for extra in (None, *extras()):
         name = f"`[{extra}]`" if extra else "-"
         lines += [f"| {name} | {d} | {licence_of(d)} |" for d in requirements(extra)]
     return "\n".join(lines)

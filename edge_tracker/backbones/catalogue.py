@@ -17,7 +17,7 @@ from edge_tracker.settings import unknown
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
-# What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
+# What lies beside a model's files, called `MODEL<ending>`: what it states to be, and what makes it.
 HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsnet.safetensors"
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),
@@ -176,7 +176,7 @@ def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto"
     """The best file of the model called `name` that `engine` can run, of the first folder that holds any, or None.
 
     Best is what was measured to be fastest on this kind of processor, if it beats full precision; then full precision,
-    in the order of ENGINES. Files written in spite of failed gates come last. Raises ModelError for a broken card.
+    in the order of ENGINES. Files that failed a gate come last. Raises ModelError for a broken card.
     """
     usable = [path for path in variants(name, models_dir) if runners(path, engine)]
     nearest = [path for path in usable if path.parent == usable[0].parent]

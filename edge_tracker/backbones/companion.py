@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Fingerprint, Name
 from edge_tracker.errors import ConfigError, ModelError, first_line
 from edge_tracker.files import write_bytes
-from edge_tracker.settings import check, decode, from_mapping, hints
+from edge_tracker.settings import check, decode, from_mapping, hints, shown
 
 LARGEST_BYTES = 64 << 20  # of a file that states nothing smaller
 FLOATS = (np.float16, np.float32, np.float64)
@@ -57,9 +57,9 @@ def read_companion(
     for name, tensor in tensors.items():
         if tensor.dtype not in types:
             wanted = " or ".join(kind.__name__ for kind in types)
-            raise ModelError(f"the {what} {path}: {name} is {tensor.dtype}, not {wanted}")
+            raise ModelError(f"the {what} {path}: {shown(name)} is {tensor.dtype}, not {wanted}")
         if not np.isfinite(tensor).all():
-            raise ModelError(f"the {what} {path}: {name} holds NaN or infinite values")
+            raise ModelError(f"the {what} {path}: {shown(name)} holds NaN or infinite values")
     return owner, tensors
 
 
@@ -110,7 +110,7 @@ def _parsed(stated: type[S], text: str, path: Path, what: str) -> S:
         fields = decode(text, where)
         if not isinstance(fields, dict) or fields.get("kind") != what:
             kind = fields.get("kind") if isinstance(fields, dict) else None
-            raise ModelError(f"{path} is {f'a {kind}' if isinstance(kind, str) else 'something else'}, not a {what}")
+            raise ModelError(f"{path} is {shown(kind) if kind else 'something else'}, not a {what}")
         del fields["kind"]
         if stated is Owner:  # what else the file states is its reader's affair
             fields = {name: fields[name] for name in hints(Owner) if name in fields}

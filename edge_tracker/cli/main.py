@@ -1,4 +1,4 @@
-"""Parse the command line and hand over to a command. Errors become one line and exit code 2."""
+"""Parse the command line and run the command. Errors become one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Version(argparse.Action):
             card = ModelCard.read(path.with_suffix(""))
             if card is not None and card.precision in ("fp32", "fp16"):
                 lines.append(f"  {card.model} {card.fingerprint[:12]}")
-        parser.exit(0, "\n".join(lines) + "\n")
+        print("\n".join(lines))
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -39,6 +39,9 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where ONNX Runtime computes")
     group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
+    group.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: %(default)s)"
+    )
     group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
     group.add_argument(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from edge_tracker.methods import METHODS
-from edge_tracker.settings import describe, hints, meaning
+from edge_tracker.settings import describe, group_of, hints, meaning
 
 
 class Setting(NamedTuple):
@@ -43,13 +43,8 @@ def _settings(kind: Any, configs: dict[str, Any], prefix: str = "") -> Iterator[
         groups = {tracker: value for tracker, value in values.items() if dataclasses.is_dataclass(value)}
         if groups:
             yield from _settings(type(next(iter(groups.values()))), groups, f"{prefix}{name}.")
-        elif not _is_group(hint):
+        elif group_of(hint) is None:  # a group that is off in all of them has nothing to list
             yield Setting(prefix + name, hint, {tracker: _shown(value) for tracker, value in values.items()})
-
-
-def _is_group(hint: Any) -> bool:
-    """Whether the setting is a group; one that all trackers asked for have switched off has nothing to list."""
-    return any(dataclasses.is_dataclass(option) for option in getattr(hint, "__args__", (hint,)))
 
 
 def _shown(value: Any) -> str:

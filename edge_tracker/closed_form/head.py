@@ -19,6 +19,7 @@ from edge_tracker.backbones.companion import Owner, check_belongs, read_companio
 from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
 from edge_tracker.errors import ModelError, first_line
+from edge_tracker.settings import shown
 
 WHAT = "head"
 LARGEST_BYTES = 16 << 20  # thirty times the largest we have
@@ -67,7 +68,8 @@ class Head:
     """What is fitted offline for a backbone."""
 
     projections: Mapping[str, Projection]  # by the name of the tap
-    presence: NDArray[np.float64]  # (2, WEIGHTS): weights of `likeness.Presence` with the fine tap, and without it
+    presence: NDArray[np.float64]  # (2, 2, WEIGHTS): `likeness.Presence`'s weights with the fine tap, and without it;
+    # while following, and while seeking
     refinement: RefinementNetwork | None = None  # where one was trained (scripts/train_refiner.py)
 
 
@@ -109,10 +111,10 @@ def load_head(path: Path, info: BackboneInfo) -> Head:
     for name, tensor in tensors.items():
         group, _, rest = name.partition(".")
         if group not in GROUPS:
-            raise ModelError(f"the head {path} holds '{name}', of which this version knows nothing")
+            raise ModelError(f"the head {path} holds {shown(name)}, of which this version knows nothing")
         groups.setdefault(group, {})[rest] = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
     presence = groups.get("presence", {}).get("weights")
-    if presence is None or presence.shape != (2, WEIGHTS):
+    if presence is None or presence.shape != (2, 2, WEIGHTS):
         raise ModelError(f"the head {path} has no usable calibration of presence")
     projections = {tap.name: _projection(groups.get("projection", {}), tap, path) for tap in info.taps}
     try:

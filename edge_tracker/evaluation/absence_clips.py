@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tracker.boxes import visible_share
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.task import Task
 from edge_tracker.images import size_of
@@ -264,32 +265,6 @@ def to_and_fro(frames: int, stretch: NDArray[np.intp]) -> NDArray[np.intp]:
         return np.repeat(stretch, frames)
     steps = np.arange(frames) % (2 * len(stretch) - 2)
     return stretch[np.minimum(steps, 2 * len(stretch) - 2 - steps)]
-
-
-def visible_share(
-    boxes: NDArray[np.float64],
-    frame_size: tuple[int, int],
-    occluders: NDArray[np.intp] | None = None,
-    shifts: NDArray[np.intp] | None = None,
-) -> NDArray[np.float64]:
-    """Share of each box (n, 4) inside a frame of `frame_size` (width, height) and outside its occluder, [0, 1].
-
-    occluders: (n, 4) left, top, right, bottom.
-    shifts: (n,) shift of the view to the right; boxes are in the view's pixels.
-    """
-    ends = np.array(frame_size, dtype=np.float64)
-    left_top = np.maximum(boxes[:, :2], 0)
-    right_bottom = np.minimum(boxes[:, :2] + boxes[:, 2:], ends)
-    if shifts is not None:
-        left_top[:, 0] = np.maximum(left_top[:, 0], -shifts)
-        right_bottom[:, 0] = np.minimum(right_bottom[:, 0], ends[0] - shifts)
-    shown = np.clip(right_bottom - left_top, 0, None).prod(axis=1)
-    if occluders is not None:
-        common = np.minimum(right_bottom, occluders[:, 2:]) - np.maximum(left_top, occluders[:, :2])
-        shown = shown - np.clip(common, 0, None).prod(axis=1)
-    share = shown / boxes[:, 2:].prod(axis=1)
-    share[share < 1e-9] = 0.0  # the two areas differ by rounding
-    return share
 
 
 def _longest_visible(task: Task) -> NDArray[np.intp]:

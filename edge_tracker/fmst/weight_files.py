@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_tracker.backbones.base import LARGEST_CHANNELS, BackboneInfo
 from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, stated_metadata, write_companion
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
 from edge_tracker.fmst.weight_network import WeightNetwork
 from edge_tracker.settings import Between
 
@@ -50,7 +50,7 @@ def read_weight_network(path: Path) -> tuple[WeightNetwork, Owner]:
     try:
         network = WeightNetwork(stated.form, stated.base, stated.fraction, stated.alpha, stated.layers, arrays)
     except ValueError as error:
-        raise ModelError(f"{path} is no weight network: {error}") from error
+        raise ModelError(f"{path} is no weight network: {first_line(error)}") from error
     return network, Owner(stated.model, stated.fingerprint)
 
 

@@ -86,4 +86,7 @@ def read_pretrained(path: Path, info: BackboneInfo) -> Pretrained:
 
 
 def _dequantised(tensors: Mapping[str, NDArray[Any]], name: str) -> Array:
-    return np.asarray(tensors[name], np.float32) * np.asarray(tensors[f"{name}.scale"], np.float32)
+    weights, scale = tensors[name], tensors[f"{name}.scale"]
+    if weights.ndim < 1 or scale.shape != weights.shape[-1:]:  # else the product may be far larger than the file
+        raise ValueError(f"{name} {weights.shape} with a scale {scale.shape}")
+    return np.asarray(weights, np.float32) * np.asarray(scale, np.float32)

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from converters.trunks import TRUNKS, Block, MobileNetV3, TrunkSpec, load_trunk
 from edge_tracker.backbones.cards import Training
 from edge_tracker.errors import DatasetError, SourceError
+from edge_tracker.settings import from_mapping, hints
 
 # Block 3's expansion lies at stride 8, block 4's at stride 16, as in the real trunks.
 TINY = (
@@ -148,7 +149,7 @@ def test_the_weights_load_and_see_as_the_record_says(run: Run, images: Path, tea
 
 
 def test_the_record_fills_a_model_card(run: Run, images: Path) -> None:
-    training = Training.of(run.resumed)
+    training = from_mapping(Training, {name: run.resumed[name] for name in hints(Training)}, "the record")
     assert training.teacher.startswith("edge-tiny, teacher.safetensors, sha256 ")
     assert training.data.startswith(f"44 pictures and 0 videos (0 frames) of {images.name}; every 20th scene held out")
     first, then, second = training.command.partition("; then ")
