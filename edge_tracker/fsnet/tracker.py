@@ -13,7 +13,6 @@ from edge_tracker.boxes import Box, centre, iou, keep_in_frame, moved, rescaled
 from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.colour import Colours, region
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
-from edge_tracker.closed_form.tracker import DOUBT, OWN_COLOURS
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.classifier import gaussian_layers
 from edge_tracker.fsnet.confidence import Confidence
@@ -33,6 +32,8 @@ LATER_POSITIVES, LATER_NEGATIVES = 24, 64  # samples of a frame after the first
 REUSED = 0.5  # of the negatives, at most, that are candidates of the tracking step
 BATCH = 32, 96
 MINED_FROM, MINE_EVERY = 384, 5
+# While LOST, a place whose colours are hardly the target's is believed less, but not never: the light may have changed.
+OWN_COLOURS, DOUBT = 0.2, 0.65  # `Colours.likeness`; factor
 LARGEST_CORRECTION = 0.3  # of a side, in one frame, by the box regression
 COLOUR_RATE = 0.02  # per frame that is learned
 # While LOST, candidates lie on a grid over this share of the window: neighbouring looks of the search overlap by half.
@@ -188,7 +189,7 @@ class FsnetTracker:
         if belief.believed and self._score > self._config.tuning.m:
             self._look = view.patch, on_crop
             self._colours.learn(view.patch, on_crop, COLOUR_RATE)
-        state = belief.follow(probability, probability, 0.0)
+        state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self._place
         if state is TrackState.LOST:
@@ -204,7 +205,7 @@ class FsnetTracker:
         best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
         self.box = self._place = redetection.box
         state = self._belief.seek(best.probability)
-        if state is TrackState.TRACKED:
+        if state is not TrackState.LOST:
             self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)
 
