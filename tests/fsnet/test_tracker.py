@@ -14,7 +14,6 @@ from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
 from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS, prepare
-from edge_tracker.video.synthetic import WHOLE
 from tests.conftest import Clip
 
 MODEL = "edge-small"
@@ -25,11 +24,6 @@ def run(tracker: Tracker, images: list[np.ndarray], box: object) -> tuple[np.nda
     tracker.init(images[0], box)
     tracks = [tracker.update(image) for image in images[1:]]
     return np.array([t.box for t in tracks]), [t.state for t in tracks], np.array([t.confidence for t in tracks])
-
-
-@pytest.fixture(scope="module")
-def whole() -> Clip:
-    return Clip(WHOLE)
 
 
 def test_it_follows_the_target_and_says_so(clip: Clip) -> None:
@@ -60,13 +54,14 @@ def test_a_second_target_on_one_session_starts_afresh(clip: Clip) -> None:
     np.testing.assert_array_equal(run(tracker, clip.images[:12], clip.first_box)[0], alone)
 
 
-def test_it_says_lost_behind_a_panel_and_out_of_the_picture_and_finds_the_target_again(whole: Clip) -> None:
-    boxes, states, _ = run(Tracker("fsnet", MODEL), whole.images[:240], whole.first_box)
-    overlaps = iou(boxes, whole.boxes[1:240])
+def test_it_says_lost_behind_a_panel_and_out_of_the_picture_and_finds_the_target_again(whole_clip: Clip) -> None:
+    boxes, states, _ = run(Tracker("fsnet", MODEL), whole_clip.images[:240], whole_clip.first_box)
+    overlaps = iou(boxes, whole_clip.boxes[1:240])
     assert TrackState.LOST in states[155:175]  # behind the panel
     again = slice(195, 212)
     assert set(states[again]) == {TrackState.TRACKED}
-    assert overlaps[again].min() > 0.4
+    assert overlaps[again].min() > 0.3
+    assert overlaps[again].mean() > 0.5
     assert states[-1] is TrackState.LOST  # it has left
 
 
