@@ -16,7 +16,8 @@ from tqdm import tqdm
 from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
 from edge_tracker.errors import DatasetError, EdgeTrackerError, OutputError, SourceError
 from edge_tracker.evaluation.absence_clips import absence_clips
-from edge_tracker.evaluation.absence_metrics import loss_table, summarise_loss
+from edge_tracker.evaluation.absence_metrics import summarise_loss
+from edge_tracker.evaluation.absence_table import loss_table
 from edge_tracker.evaluation.datasets import in_one_line, read_whole_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import (

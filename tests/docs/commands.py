@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -59,7 +60,7 @@ def commands(text: str) -> Iterator[Command]:
         if quoted.startswith(("edge-track ", "python ", "scripts/", "converters/")):
             with contextlib.suppress(ValueError):  # an odd quotation mark: a sentence, not a command
                 for words in simple_commands(quoted):
-                    words = words if "/" not in words[0] or words[0].endswith("python") else ("python", *words)
+                    words = ("python", *words) if words[0].startswith("converters/") else words
                     if is_ours(words):
                         yield Command(words, False)
 
@@ -88,6 +89,8 @@ def until_redirection(words: list[str]) -> list[str]:
 def is_ours(words: Sequence[str]) -> bool:
     if words[0] == "edge-track":
         return True
+    if words[0].startswith("scripts/"):
+        return True
     if words[0] not in ("python", "python3") or len(words) < 2:
         return False
     if words[1] == "-m":
@@ -102,9 +105,9 @@ def problem(command: Command) -> str | None:
         return wrong_arguments(arguments, command.fenced)
     script, arguments = script_of(command)
     if script is None or not (ROOT / script).exists():
-        return f"{command}: there is no {command.words[1]}"
-    if not script.endswith(".py") or (not command.fenced and not used_options(arguments)):
-        return None  # a shell script, or a sentence about a file or folder
+        return f"{command}: there is no {script}"
+    if not command.fenced and not used_options(arguments):
+        return None  # a sentence about a file or folder
     text = help_of(script)
     if text is None:
         return None  # it needs a package that is not installed here
@@ -118,6 +121,8 @@ def problem(command: Command) -> str | None:
 
 
 def script_of(command: Command) -> tuple[str | None, list[str]]:
+    if command.words[0].startswith("scripts/"):
+        return command.words[0], list(command.words[1:])
     if command.words[1] == "-m":
         return f"{command.words[2]}/__main__.py", list(command.words[3:])
     script = command.words[1]
@@ -133,15 +138,25 @@ def used_options(arguments: Sequence[str]) -> list[str]:
 @functools.cache
 def help_of(script: str) -> str | None:
     """What `--help` prints, or FAILED and why; None where it needs a package that is not here."""
+    if not script.endswith(".py"):
+        return (ROOT / script).read_text(encoding="utf-8")  # a shell script has no help: its text has its options
     start = ["-m", script.split("/")[0]] if script.endswith("__main__.py") else [script]
     called = [sys.executable, *start, "--help"]
     if "weight-network" in script:
         called[-1:] = ["--model", "weight-network", "--help"]
     done = subprocess.run(called, cwd=ROOT, env=this_checkout(), capture_output=True, text=True, timeout=300)
     missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", done.stderr)
-    if missing and not (ROOT / missing[1]).exists():
+    if missing and missing[1] in packages_of_extras():
         return None
     return done.stdout if done.returncode == 0 else f"{FAILED} {script} --help: {done.stderr.strip().splitlines()[-1]}"
+
+
+@functools.cache
+def packages_of_extras() -> set[str]:
+    """What may be missing here: packages of the extras in pyproject.toml, by the names they are imported under."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [text for extra in project["optional-dependencies"].values() for text in extra]
+    return {re.split(r"[\[<>=!~; ]", text)[0].replace("-", "_") for text in required} - {"edge_tracker"}
 
 
 def this_checkout() -> dict[str, str]:

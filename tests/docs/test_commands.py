@@ -56,6 +56,7 @@ def test_the_readme_prints_a_command_of_every_kind() -> None:
         "```sh\npython -m calibration --frame clips/\n```",
         "```sh\npython scripts/no_such_script.py\n```",
         "Run `python scripts/no_such_script.py`.",
+        "```sh\nscripts/release.sh --output dist\n```",
         "The code is in `edge_tracker/dcf/`.",
         "Two filters (`place_map.py`).",
         "[a document that went](docs/dcf.md)",
