@@ -37,7 +37,6 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tracker", choices=TRACKERS, default="auto", help="method (default: %(default)s)")
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
-    group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where ONNX Runtime computes")
     group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
     group.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: %(default)s)"
