@@ -152,7 +152,7 @@ def test_a_local_playlist_reaches_nothing_on_the_network(kind: str, video: Path,
     asked: list[str] = []
 
     class Counting(Files):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             asked.append(self.path)
             super().do_GET()
 
