@@ -30,15 +30,20 @@ RATE = 30
 
 
 def by_ours(path: Path) -> int:
+    frames = 0
     with open_source(str(path)) as source:
-        return sum(1 for _ in source)
+        for _ in source:  # the last frame is held until the next one is there, as a tracker does
+            frames += 1
+    return frames
 
 
 def by_opencv(path: Path) -> int:
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     frames = 0
-    while capture.read()[0]:
+    ok, image = capture.read()
+    while ok and image is not None:
         frames += 1
+        ok, image = capture.read()
     capture.release()
     return frames
 
