@@ -169,14 +169,24 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
-    if not isinstance(model, str | Path):
-        raise ConfigError(f"model is a name or a path, not {model!r}")
+    for name, given, optional in (
+        ("model", model, False),
+        ("engine", engine, False),
+        ("models_dir", models_dir, True),
+        ("weight_network", weight_network, True),
+    ):
+        if not isinstance(given, str | Path) and not (optional and given is None):
+            raise ConfigError(f"{name} is a name or a path, not {given!r}")
+    kinds = {type(recipe.config) for recipe in METHODS.values()}
+    if config is not None and type(config) not in kinds:
+        wanted = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ConfigError(f"config is one of {wanted}, not {type(config).__name__}")
     options = EngineOptions(engine, threads, cast(Any, device))
     found = find_model(model, models_dir, engine)
     file = Path(weight_network) if weight_network is not None else None
     if tracker == "auto":
-        if isinstance(config, FmstConfig):
-            raise ConfigError("tracker auto is set up by ClosedFormConfig, not by FmstConfig")
+        if config is not None and not isinstance(config, ClosedFormConfig):
+            raise ConfigError(f"tracker auto is set up by ClosedFormConfig, not by {type(config).__name__}")
         if config is not None:
             tracker = "accurate" if config.fine is not None else "fast"
         else:

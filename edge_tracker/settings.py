@@ -30,6 +30,7 @@ from edge_tracker.errors import ConfigError, first_line
 
 T = TypeVar("T")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+SHOWN_NAMES = 8  # of the known ones, in the message for an unknown one
 DEEPEST = 16  # levels of a nested file; a stranger's may have thousands
 
 
@@ -67,7 +68,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         value = value.item()  # a NumPy scalar
     try:
         found = msgspec.convert(value, hint)
-    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:  # msgspec has errors for half of a Unicode pair too
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}") from error
     if not _finite(found):
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}")
@@ -133,10 +134,14 @@ def _value(value: object, hint: Any, where: str, path: str, depth: int) -> Any:
 
 def assign(settings: T, assignments: Sequence[str]) -> T:
     """The same settings with `GROUP.NAME=VALUE` changed, as `--set` takes them. Raises ConfigError."""
+    if isinstance(assignments, str) or not isinstance(assignments, Sequence):
+        raise ConfigError(f"settings are a list of NAME=VALUE, not {shown(assignments)}")
     for text in assignments:
+        if not isinstance(text, str):
+            raise ConfigError(f"a setting is NAME=VALUE, not {shown(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"a setting is NAME=VALUE, not {text!r}")
+            raise ConfigError(f"a setting is NAME=VALUE, not {shown(text)}")
         settings = _assigned(settings, name.strip().split("."), value.strip(), name.strip())
     return settings
 
@@ -147,12 +152,15 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
         prefix = full[: len(full) - len(".".join(path))]
         raise ConfigError(unknown(full, [prefix + name for name in names_of(type(settings))]))
     current = getattr(settings, path[0])
+    new: Any
     if len(path) > 1:
         if not dataclasses.is_dataclass(current):
             raise ConfigError(
                 f"{full}: {path[0]} is one value, not a group" if current is not None else f"{full} is off"
             )
         new = _assigned(current, path[1:], value, full)
+    elif value.lower() == "none" and type(None) in _options(fields[path[0]]):
+        new = None
     elif dataclasses.is_dataclass(current):
         raise ConfigError(f"{full} is a group of settings: {', '.join(f'{full}.{n}' for n in hints(type(current)))}")
     else:
@@ -160,7 +168,7 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
     try:
         return dataclasses.replace(typing.cast(Any, settings), **{path[0]: new})
     except ConfigError as error:
-        raise ConfigError(f"{full}={value}: {error}") from error
+        raise ConfigError(f"{full}={value[:60]}: {error}") from error
 
 
 def _parsed(text: str, hint: Any) -> Any:
@@ -197,9 +205,9 @@ def group_of(hint: Any) -> Any:
 def unknown(name: str, known: Sequence[str]) -> str:
     """The message for a name that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"there is no setting {shown(name)}" + (
-        f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-    )
+    listed = ", ".join(known[:SHOWN_NAMES]) + (f" and {len(known) - SHOWN_NAMES} more" * (len(known) > SHOWN_NAMES))
+    hint = f": did you mean {near[0]!r}?" if near else f"; known: {listed}"
+    return f"there is no setting {shown(name)}{hint}"
 
 
 def expand_environment(text: str, environment: Mapping[str, str] | None = None) -> str:

@@ -40,14 +40,8 @@ import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
-from edge_tracker.evaluation.absence_metrics import (
-    FALSE_LOST,
-    LOST_WITHIN,
-    REFOUND_WITHIN,
-    loss_table,
-    lost_by_score,
-    summarise_loss,
-)
+from edge_tracker.evaluation.absence_metrics import lost_by_score, summarise_loss
+from edge_tracker.evaluation.absence_table import FALSE_LOST, LOST_WITHIN, REFOUND_WITHIN, loss_table
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames

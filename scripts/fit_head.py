@@ -33,7 +33,12 @@ from edge_tracker.roi import Window, crop
 from edge_tracker.video.images import read_image
 
 # Of `likeness.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
-UNCALIBRATED = np.array([[2.0, 3.0, 3.0, 2.0, -3.0], [2.5, 4.0, 4.0, 0.0, -4.0]])
+UNCALIBRATED = np.array(
+    [
+        [[2.5, 3.0, 1.0, 2.0, 0.0, -2.5], [2.5, 3.0, 1.0, 2.0, 2.0, -3.0]],
+        [[2.5, 4.0, 4.0, 0.0, 0.0, -4.0], [2.5, 4.0, 4.0, 0.0, 0.0, -4.0]],
+    ]
+)
 KEPT = 64  # directions in the file; the tracker takes the first it wants
 
 

@@ -5,7 +5,7 @@
 
 conv3's maps are drawn, through a linear layer that is thrown away, to the teacher's deep tap, each channel in units of
 its own spread. Batch norm stands before each ReLU while training and is folded into the convolutions at the end.
-Interrupted, it goes on from `<output>.checkpoint`. Then: converters/to_onnx.py --model edge-vgg-m, and
+Interrupted, it resumes from `<output>.checkpoint`. Then: converters/to_onnx.py --model edge-vgg-m, and
 scripts/train_fsnet.py for the fully connected layers.
 """
 

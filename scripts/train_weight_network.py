@@ -3,8 +3,8 @@
     python scripts/train_weight_network.py --model mobilenetv3-small --data TRAIN_DIR --models-dir models --output FILE
 
 `--recipe paper` is the paper's: dense, Eq. 16, consecutive frames, batch 1. `--cross-validate 5` trains on four fifths
-of the sequences, tracks the last fifth, in turn, and prints a row of docs/weight-network.md; related sequences (names
-that differ in their digits) stay on one side. Features are extracted once, to --cache; an interrupted training goes on
+of the sequences and tracks the last fifth, for each fifth, and prints a row of docs/trials.md; related sequences (names
+that differ in their digits) stay in one fifth. Features are extracted once, to --cache. An interrupted training resumes
 from `<output>.checkpoint`.
 """
 

@@ -101,7 +101,7 @@ class Recorder(FmstTracker):
 def load_pairs(
     folder: Path, backbone: Backbone, tasks: Sequence[Task], kind: str, rollouts: int, seed: int
 ) -> list[Pairs]:
-    """The pairs of every task, from `folder` where they have been made before; an interrupted run goes on."""
+    """The pairs of every task, from `folder` where they have been made before; an interrupted run resumes."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for task in tqdm(tasks, desc="pairs", unit=" sequences", disable=None):

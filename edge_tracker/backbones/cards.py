@@ -90,7 +90,7 @@ class ModelCard:
     source: str
     weights: str  # what it was converted from: file name and SHA-256
     precision: Precision = "fp32"
-    failed_gates: tuple[str, ...] = ()  # what it was written in spite of, with --force
+    failed_gates: tuple[str, ...] = ()  # the gates that the file failed when --force wrote it
     measured: Measured | None = None
     training: Training | None = None
     accuracy: tuple[Accuracy, ...] = field(default=())

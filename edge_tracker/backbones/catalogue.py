@@ -17,12 +17,12 @@ from edge_tracker.settings import unknown
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
-# What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
+# What lies beside a model's files, called `MODEL<ending>`: what it states to be, and what makes it.
 HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsnet.safetensors"
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),
     WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
-    FSNET: ("pre-trained fc4 and fc5", "scripts/train_fsnet.py"),
+    FSNET: ("pre-trained classifier", "scripts/train_fsnet.py"),
 }
 
 
@@ -84,6 +84,20 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "torchvision, IMAGENET1K_V1",
         "not measured: no weights at hand",
         f"{_DOWNLOAD} vgg16",
+    ),
+    CatalogueEntry(
+        "vgg-m",
+        "its authors' (CC BY by their page)",
+        "MatConvNet, imagenet-vgg-m.mat; for --tracker fsnet",
+        "not measured: no weights at hand",
+        "in a checkout: python converters/to_onnx.py --model vgg-m --weights imagenet-vgg-m.mat",
+    ),
+    CatalogueEntry(
+        "edge-vgg-m",
+        "Apache-2.0",
+        "ours: VGG-M's conv1 to conv3, to be trained by scripts/train_vgg_m.py; for --tracker fsnet",
+        "not measured: not trained yet",
+        "in a checkout: python scripts/train_vgg_m.py, then converters/to_onnx.py --model edge-vgg-m",
     ),
 )
 
@@ -162,7 +176,7 @@ def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto"
     """The best file of the model called `name` that `engine` can run, of the first folder that holds any, or None.
 
     Best is what was measured to be fastest on this kind of processor, if it beats full precision; then full precision,
-    in the order of ENGINES. Files written in spite of failed gates come last. Raises ModelError for a broken card.
+    in the order of ENGINES. Files that failed a gate come last. Raises ModelError for a broken card.
     """
     usable = [path for path in variants(name, models_dir) if runners(path, engine)]
     nearest = [path for path in usable if path.parent == usable[0].parent]

@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
         help="source, init, and if wanted name, tracker, seed, settings, ...",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of results; run again, it goes on"
+        "--out", type=Path, required=True, metavar="DIR", help="folder of results; the same command again resumes there"
     )
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tracks (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
@@ -50,11 +50,11 @@ def run_command(args: argparse.Namespace) -> int:
             progress.update(summary.done_before + len(summary.done) + len(summary.failed) - progress.n)
             progress.set_postfix_str(f"{len(summary.failed)} failed" if summary.failed else "", refresh=False)
     if not args.quiet:
-        print(told(summary, args.out), file=sys.stderr)
+        print(summary_text(summary, args.out), file=sys.stderr)
     return 2 if summary.failed else 0
 
 
-def told(summary: Summary, folder: Path) -> str:
+def summary_text(summary: Summary, folder: Path) -> str:
     """The summary of a run, one line and one more for each failure."""
     frames = sum(done.frames for done in summary.done)
     lines = [

@@ -103,7 +103,7 @@ def whole_numbers(text: str, option: str) -> list[int]:
     """Raises ConfigError."""
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"{option} takes whole numbers of at least 1, parted by commas, not {text!r}")
+        raise ConfigError(f"{option} takes whole numbers of at least 1, separated by commas, not {text!r}")
     return [int(part) for part in parts]
 
 

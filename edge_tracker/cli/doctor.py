@@ -11,6 +11,7 @@ from typing import Any
 from edge_tracker import __version__
 from edge_tracker.backbones.base import Backbone, EngineOptions
 from edge_tracker.backbones.catalogue import CATALOGUE, locate, search_path, variants
+from edge_tracker.backbones.devices import why_no_cuda
 from edge_tracker.backbones.engines import engines_found, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.timing import time_backbones
@@ -23,6 +24,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "onnxruntime",
+    "onnxruntime-gpu",
     "openvino",
     "ai-edge-litert",
     "tflite-runtime",
@@ -50,6 +52,7 @@ def run_command(args: argparse.Namespace) -> int:
     model_name, flags = cpu()
     print(f"CPU: {model_name}\n  features: {' '.join(flags) or 'unknown'}")
     print(f"engines: {', '.join(engines_found()) or 'none'}")
+    print(f"CUDA (--device cuda): {why_no_cuda() or 'usable'}")
     print("models, looked for in: " + ", ".join(map(str, search_path(args.models_dir))))
     found = False
     for entry in CATALOGUE:

@@ -1,4 +1,4 @@
-"""Parse the command line and hand over to a command. Errors become one line and exit code 2."""
+"""Parse the command line and run the command. Errors become one line and exit code 2."""
 
 from __future__ import annotations
 

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edge_tracker.backbones.base import PURPOSES, BackboneInfo, EngineOptions
 from edge_tracker.backbones.cards import ModelCard, files_of, sha256_of, size_of_model
-from edge_tracker.backbones.catalogue import CATALOGUE, COMPANIONS, HEAD, Model, find_model, search_path, variants
+from edge_tracker.backbones.catalogue import (
+    CATALOGUE,
+    COMPANIONS,
+    FSNET,
+    HEAD,
+    WEIGHT_NETWORK,
+    Model,
+    find_model,
+    search_path,
+    variants,
+)
 from edge_tracker.backbones.companion import read_owner
 from edge_tracker.backbones.engines import load_backbone, runners
 from edge_tracker.cli.options import add_models_dir
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.fmst.weight_files import load_weight_network
+from edge_tracker.fsnet.pretrained import read_pretrained
+
+READERS: dict[str, Callable[[Path, BackboneInfo], object]] = {
+    HEAD: load_head,
+    WEIGHT_NETWORK: load_weight_network,
+    FSNET: read_pretrained,
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -58,7 +76,7 @@ def print_card(card: ModelCard) -> None:
     """What a card holds beyond what identifies the file."""
     print(f"    trunk     {card.fingerprint}")
     if card.failed_gates:
-        print(f"    FORCED    written in spite of: {', '.join(card.failed_gates)}")
+        print(f"    FORCED    failed these gates: {', '.join(card.failed_gates)}")
     if card.training:
         t = card.training
         likeness = ", ".join(f"{block} {value:.3f}" for block, value in t.correlation.items())
@@ -129,9 +147,6 @@ def belonging(model: Model, info: BackboneInfo) -> list[str]:
             if read_owner(path, what).fingerprint != info.fingerprint:
                 found.append(f"the {what} {path} is not its own: it belongs to other weights")
                 continue
-            if ending == HEAD:
-                load_head(path, info)
-            else:
-                load_weight_network(path, info)
+            READERS[ending](path, info)
             found.append(f"the {what} {path} belongs to it")
     return found

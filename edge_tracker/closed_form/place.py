@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
     def box(self, size: tuple[float, float]) -> Box:
         """A box of this size (w, h) at the peak, crop pixels."""
-        return self.peak.x_px - size[0] / 2, self.peak.y_px - size[1] / 2, *size
+        return self.peak.box(size)
 
 
 class Place:

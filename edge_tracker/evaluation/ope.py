@@ -21,11 +21,11 @@ from edge_tracker.jobs.local import Executor, Here, Processes
 from edge_tracker.track import TrackState
 from edge_tracker.video.source import NOMINAL_FPS, Frame
 
-MakeTracker = Callable[[], Target]  # picklable, to reach other processes
+MakeTracker = Callable[[], Target]  # must be picklable: it is sent to other processes
 
 
 class Footage(Protocol):
-    """What can be tracked through: a `Task`, or a clip that is rendered from one. Picklable."""
+    """Frames with ground truth: a `Task`, or a clip rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
@@ -93,10 +93,11 @@ def run_tasks(
     executor: Executor | None = None,
     faults: list[str] | None = None,
 ) -> Iterator[TaskResult]:
-    """Track all tasks; results come as they are ready.
+    """Track all tasks. Results come in the order in which they are ready.
 
-    jobs: so many at a time, in processes of their own. executor: where to do it instead, a cluster for one.
-    faults: takes what was wrong with tasks whose frames cannot be read, or whose box is none; else that is raised.
+    jobs: tasks at a time; above 1, each in its own process. executor: where the tasks run instead, such as a cluster.
+    faults: receives one text for each task whose frames cannot be read or whose box is invalid; without it, the error
+    is raised.
     """
     where = executor or (Here() if jobs == 1 else Processes(jobs))
     for number, outcome in where.run(partial(run_task, make_tracker), tasks):

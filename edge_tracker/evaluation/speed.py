@@ -1,8 +1,8 @@
-"""How fast trackers are on the machine at hand, on a clip rendered by us: nothing is needed but the package.
+"""How fast trackers are on this machine, measured on a rendered clip: nothing but the package is needed.
 
-Every tracker goes through the whole clip by itself, one after the other, and all of that several times, so that the
-machine's moods reach all alike and only one model is in memory. Times are wall time, decoding excluded: with several
-threads that is what the user waits for.
+The trackers run one after the other, each through the whole clip, and all of this several times. So a change of the
+machine's load affects all alike, and only one model is in memory. Times are wall time without decoding: with several
+threads this is the time that a user waits.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from edge_tracker.boxes import iou
 from edge_tracker.tracker import Tracker
 from edge_tracker.video.synthetic import SyntheticClip
 
-BACKBONE_CROPS = 50
+BACKBONE_CROPS = 50  # crops on which a backbone is timed
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is timed: a method with a model file in an engine. side: of the crop, px, None for the method's own."""
+    """What is timed: a method with a model file in an engine. side: of the crop, pixels; None: the method's default."""
 
     tracker: str
     path: Path
@@ -43,15 +43,15 @@ class Setup:
 
 @dataclass
 class Speed:
-    """What was measured of a setup; milliseconds of an update, of all rounds together."""
+    """The measurements of a setup. Milliseconds are per update, over all rounds."""
 
     setup: Setup
     model: str
     precision: str
-    side: int  # px, of the crop
-    rounds_ms: list[NDArray[np.float64]] = field(default_factory=list)  # per round, of each update
-    mean_iou: float = 0.0  # with the clip's truth: a tracker that is quick because it has lost its target is told so
-    backbone_p50_ms: float = 0.0  # of the network alone
+    side: int  # of the crop, pixels
+    rounds_ms: list[NDArray[np.float64]] = field(default_factory=list)  # one array per round, one value per update
+    mean_iou: float = 0.0  # with the ground truth: shows a tracker that is fast because it has lost its target
+    backbone_p50_ms: float = 0.0  # median of the network alone
 
     @property
     def p50_ms(self) -> float:
@@ -63,7 +63,7 @@ class Speed:
 
     @property
     def fps(self) -> float:
-        """Updates per second of updating."""
+        """Updates per second, decoding excluded."""
         times = np.concatenate(self.rounds_ms)
         return float(1e3 * len(times) / times.sum())
 
@@ -75,7 +75,7 @@ def measure_speeds(
     models_dir: Path | None = None,
     on_turn: Callable[[], object] = lambda: None,
 ) -> list[Speed]:
-    """Time all setups on the clip. Raises ConfigError or ModelError. on_turn: called after each of a setup's rounds."""
+    """Time all setups on the clip. on_turn: called after each round of a setup. Raises ConfigError or ModelError."""
     images, boxes = zip(*clip, strict=True)
     found: dict[Setup, Speed] = {}
     for _ in range(rounds):
@@ -95,7 +95,7 @@ def measure_speeds(
 def _timed(
     tracker: Tracker, images: Sequence[NDArray[np.uint8]], box: tuple[float, float, float, float]
 ) -> Iterator[tuple[float, tuple[float, float, float, float]]]:
-    """Milliseconds of each update, and the box it gave."""
+    """Milliseconds and box of each update."""
     tracker.init(images[0], box)
     for image in images[1:]:
         start = time.perf_counter()

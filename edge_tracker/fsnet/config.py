@@ -38,8 +38,8 @@ class TuningSettings:
     loss_enough: Annotated[float | None, "l, the loss at which a fine-tuning ends; none: after all iterations"] = 0.01
     iterations: Annotated[int, Between(1, 1000), "of a fine-tuning at most"] = 10
     iterations_first: Annotated[int, Between(1, 10_000), "the same in frame 1"] = 40
-    rate: Annotated[float, Above(0), "of gradient descent"] = 0.0075
-    rate_first: Annotated[float, Above(0), "the same in frame 1"] = 0.005
+    rate: Annotated[float, Above(0), "of gradient descent"] = 0.01
+    rate_first: Annotated[float, Above(0), "the same in frame 1"] = 0.01
     dropout: Annotated[float, Between(0, 0.9), "share of fc4's and fc5's outputs dropped"] = 0.0
     long_every: Annotated[int, Between(1, 10_000), "frames between fine-tunings whatever the score"] = 10
     long_frames: Annotated[int, Between(1, 1000), "last frames whose positives are remembered"] = 100

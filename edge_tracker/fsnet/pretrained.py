@@ -18,7 +18,7 @@ from edge_tracker.fsnet.classifier import Array, Layers, fresh_fc6
 from edge_tracker.fsnet.confidence import Confidence
 from edge_tracker.fsnet.roi_align import CELLS
 
-WHAT = "pre-trained layers"
+WHAT = "pre-trained classifier"
 LARGEST_BYTES = 32 << 20
 
 
@@ -74,16 +74,19 @@ def read_pretrained(path: Path, info: BackboneInfo) -> Pretrained:
         b4, b5, weights = (np.asarray(tensors[name], np.float32) for name in ("b4", "b5", "confidence"))
         found = Pretrained(owner, w4, b4, _dequantised(tensors, "w5"), b5, Confidence(*map(float, weights)))
     except KeyError as error:
-        raise ModelError(f"the {WHAT} {path} lack {error}") from error
+        raise ModelError(f"the {WHAT} {path} lacks {error}") from error
     except (ValueError, TypeError) as error:
-        raise ModelError(f"the {WHAT} {path} have unusable shapes: {first_line(error)}") from error
+        raise ModelError(f"the {WHAT} {path} has unusable shapes: {first_line(error)}") from error
     hidden = found.b4.shape
     expected = [(CELLS, tap.channels, *hidden) for tap in info.taps]
     fits = [w.shape for w in w4.values()] == expected and found.w5.shape == hidden * 2 and found.b5.shape == hidden
     if not fits or len(hidden) != 1:
-        raise ModelError(f"the {WHAT} {path} do not fit the taps of {info.model}")
+        raise ModelError(f"the {WHAT} {path} does not fit the taps of {info.model}")
     return found
 
 
 def _dequantised(tensors: Mapping[str, NDArray[Any]], name: str) -> Array:
-    return np.asarray(tensors[name], np.float32) * np.asarray(tensors[f"{name}.scale"], np.float32)
+    weights, scale = tensors[name], tensors[f"{name}.scale"]
+    if weights.ndim < 1 or scale.shape != weights.shape[-1:]:  # else the product may be far larger than the file
+        raise ValueError(f"{name} {weights.shape} with a scale {scale.shape}")
+    return np.asarray(weights, np.float32) * np.asarray(scale, np.float32)

@@ -65,7 +65,7 @@ class SyntheticClip:
 
     @property
     def visible(self) -> NDArray[np.float64]:
-        """Share of that box that is to be seen, (frames,)."""
+        """Visible share of that box, (frames,)."""
         panels = np.array([self._panel(index) for index in range(self.frames)])
         return visible_share(self.boxes, (self.width, self.height), panels)
 

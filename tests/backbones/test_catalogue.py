@@ -15,8 +15,10 @@ from edge_tracker.backbones.cards import Accuracy, Measured, ModelCard, Training
 from edge_tracker.backbones.catalogue import (
     CATALOGUE,
     COMPANIONS,
+    FSNET,
     HEAD,
     PACKAGED,
+    WEIGHT_NETWORK,
     Model,
     find_model,
     locate,
@@ -24,8 +26,12 @@ from edge_tracker.backbones.catalogue import (
 )
 from edge_tracker.backbones.companion import read_owner
 from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.cli.models import READERS
+from edge_tracker.closed_form import head
 from edge_tracker.closed_form.head import load_head, save_head
 from edge_tracker.errors import ModelError, OutputError
+from edge_tracker.fmst import weight_files
+from edge_tracker.fsnet import pretrained
 from tests.conftest import restated
 
 TRUNK = "0" * 64
@@ -199,9 +205,11 @@ class TestCompanions:
     def test_one_of_its_own_is_found_behind_a_strangers(self, stranger: Path) -> None:
         packaged = PACKAGED / "edge-small.onnx"
         info = load_backbone(stranger, EngineOptions(taps=PURPOSES)).info
-        head = load_head(PACKAGED / f"edge-small{HEAD}", load_backbone(packaged, EngineOptions(taps=PURPOSES)).info)
+        packaged_head = load_head(
+            PACKAGED / f"edge-small{HEAD}", load_backbone(packaged, EngineOptions(taps=PURPOSES)).info
+        )
         own = stranger.parent / f"edge-small{HEAD}"
-        save_head(own, info, head)
+        save_head(own, info, packaged_head)
         model = find_model("edge-small", stranger.parent)
         assert model.companion(info, HEAD) == own
         # The packaged model passes over that head, though it lies in the folder that comes first.
@@ -211,6 +219,12 @@ class TestCompanions:
     def test_a_file_given_by_hand_is_checked_too(self, stranger: Path) -> None:
         with pytest.raises(ModelError, match=r"weight network .* belongs to edge-small \(704cbc73.*of other weights"):
             Tracker("fmst-net", stranger, weight_network=PACKAGED / "edge-small.weights.safetensors")
+
+    def test_each_is_called_what_its_file_states(self) -> None:
+        """`Model.companion` reads files by that name."""
+        kinds = {HEAD: head.WHAT, WEIGHT_NETWORK: weight_files.WHAT, FSNET: pretrained.WHAT}
+        assert {ending: what for ending, (what, _) in COMPANIONS.items()} == kinds
+        assert set(READERS) == set(COMPANIONS)
 
     def test_all_packaged_ones_belong_to_their_model(self) -> None:
         trunks = {card.model: card.fingerprint for path in PACKAGED.glob("*.onnx") if (card := ModelCard.read(path))}

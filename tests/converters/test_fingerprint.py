@@ -73,6 +73,8 @@ def test_packaged_models_hold_the_weights_that_they_state(model: Path) -> None:
     card = ModelCard.read(model)
     assert card is not None
     assert of_graph(onnx.load(str(model))) == card.fingerprint
+    # An integer file is made of the weights that a float file holds, and belongs to the same head.
+    assert of_trunk(load_trunk(model.stem, model), TRUNKS[model.stem]) == card.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from calibration.crops import Crops
 from converters import tflite_graph
+from converters.fingerprint import of_trunk
 from converters.plan import Network, Plan
 from converters.rewrites import normalised
 from converters.to_tflite import export, main, prepare
@@ -70,9 +71,11 @@ def test_mixed_keeps_the_named_parts_alone_in_float(files: dict[str, Path]) -> N
 def test_every_file_is_one_partition_and_knows_itself(files: dict[str, Path]) -> None:
     for precision, path in files.items():
         assert tflite_graph.partitions(path) == 1
-        assert load_backbone(path, EngineOptions(taps=PURPOSES)).info.precision == precision
+        info = load_backbone(path, EngineOptions(taps=PURPOSES)).info
         card = ModelCard.read(path)
         assert card is not None
+        assert info.precision == precision
+        assert info.fingerprint == card.fingerprint == of_trunk(load_trunk(NAME, None), TRUNKS[NAME])
         assert card.describes(path)
         assert card.failed_gates == ()
 

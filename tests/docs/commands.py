@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -28,6 +29,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 SHELL_WORDS = {"do", "done", "then", "fi", "sudo"}
+ROOMS = ("edge_tracker", "converters", "calibration", "scripts", "docs", "tests")
 FAILED = "cannot run"
 MODULES = {"calibration", "edge_tracker"}  # ours, that `python -m` runs
 
@@ -58,7 +60,7 @@ def commands(text: str) -> Iterator[Command]:
         if quoted.startswith(("edge-track ", "python ", "scripts/", "converters/")):
             with contextlib.suppress(ValueError):  # an odd quotation mark: a sentence, not a command
                 for words in simple_commands(quoted):
-                    words = words if "/" not in words[0] or words[0].endswith("python") else ("python", *words)
+                    words = ("python", *words) if words[0].startswith("converters/") else words
                     if is_ours(words):
                         yield Command(words, False)
 
@@ -87,6 +89,8 @@ def until_redirection(words: list[str]) -> list[str]:
 def is_ours(words: Sequence[str]) -> bool:
     if words[0] == "edge-track":
         return True
+    if words[0].startswith("scripts/"):
+        return True
     if words[0] not in ("python", "python3") or len(words) < 2:
         return False
     if words[1] == "-m":
@@ -101,7 +105,7 @@ def problem(command: Command) -> str | None:
         return wrong_arguments(arguments, command.fenced)
     script, arguments = script_of(command)
     if script is None or not (ROOT / script).exists():
-        return f"{command}: there is no {command.words[1]}"
+        return f"{command}: there is no {script}"
     if not command.fenced and not used_options(arguments):
         return None  # a sentence about a file or folder
     text = help_of(script)
@@ -117,6 +121,8 @@ def problem(command: Command) -> str | None:
 
 
 def script_of(command: Command) -> tuple[str | None, list[str]]:
+    if command.words[0].startswith("scripts/"):
+        return command.words[0], list(command.words[1:])
     if command.words[1] == "-m":
         return f"{command.words[2]}/__main__.py", list(command.words[3:])
     script = command.words[1]
@@ -132,15 +138,25 @@ def used_options(arguments: Sequence[str]) -> list[str]:
 @functools.cache
 def help_of(script: str) -> str | None:
     """What `--help` prints, or FAILED and why; None where it needs a package that is not here."""
+    if not script.endswith(".py"):
+        return (ROOT / script).read_text(encoding="utf-8")  # a shell script has no help: its text has its options
     start = ["-m", script.split("/")[0]] if script.endswith("__main__.py") else [script]
     called = [sys.executable, *start, "--help"]
     if "weight-network" in script:
         called[-1:] = ["--model", "weight-network", "--help"]
     done = subprocess.run(called, cwd=ROOT, env=this_checkout(), capture_output=True, text=True, timeout=300)
     missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", done.stderr)
-    if missing and not (ROOT / missing[1]).exists():
+    if missing and missing[1] in packages_of_extras():
         return None
     return done.stdout if done.returncode == 0 else f"{FAILED} {script} --help: {done.stderr.strip().splitlines()[-1]}"
+
+
+@functools.cache
+def packages_of_extras() -> set[str]:
+    """What may be missing here: packages of the extras in pyproject.toml, by the names they are imported under."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [text for extra in project["optional-dependencies"].values() for text in extra]
+    return {re.split(r"[\[<>=!~; ]", text)[0].replace("-", "_") for text in required} - {"edge_tracker"}
 
 
 def this_checkout() -> dict[str, str]:
@@ -173,9 +189,8 @@ def wrong_arguments(arguments: list[str], complete: bool) -> str | None:
             with contextlib.redirect_stdout(io.StringIO()):
                 cli.main(arguments)
         except _Parsed as parsed:
-            return wrong_settings(
-                getattr(parsed.args[0], "set", None) or [], getattr(parsed.args[0], "tracker", "auto")
-            )
+            given = vars(parsed.args[0])
+            return wrong_settings(given.get("set") or [], given["tracker"] or "auto") if "tracker" in given else None
         except SystemExit as left:
             if not left.code:
                 return None  # --help, --version
@@ -198,10 +213,8 @@ def unknown_options(arguments: Sequence[str], shown: str) -> str | None:
 
 def wrong_settings(assignments: Sequence[str], tracker: str) -> str | None:
     """What is wrong with settings as `--set` takes them."""
-    names = AUTOMATIC if tracker == "auto" else (tracker,)
     try:
-        for name in names[:1]:
-            assign(METHODS[name].config, assignments)
+        assign(METHODS[AUTOMATIC[0] if tracker == "auto" else tracker].config, assignments)
     except ConfigError as error:
         return f"--set {' '.join(assignments)} for {tracker}: {error}"
     return None
@@ -220,6 +233,22 @@ def stale_settings(text: str) -> list[str]:
         if dotted and dotted[1] in groups and quoted not in known and not quoted.endswith((".py", ".json")):
             stale.append(f"there is no setting {quoted}")
     return stale
+
+
+def missing_paths(text: str) -> list[str]:
+    """Files and folders of this project named in sentences and tables that do not exist; a module by its name alone."""
+    missing = []
+    for quoted in INLINE.findall(FENCED.sub("", text)):
+        if re.fullmatch(rf"(?:{'|'.join(ROOMS)})/[\w./-]*", quoted) and not (ROOT / quoted).exists():
+            missing.append(f"there is no {quoted}")
+        elif re.fullmatch(r"\w+\.py", quoted) and quoted not in module_names():
+            missing.append(f"there is no module {quoted}")
+    return missing
+
+
+@functools.cache
+def module_names() -> set[str]:
+    return {path.name for room in ROOMS for path in (ROOT / room).rglob("*.py")}
 
 
 def broken_links(text: str, folder: Path) -> list[str]:
@@ -246,4 +275,4 @@ def headings(text: str) -> set[str]:
 def problems(text: str, folder: Path) -> list[str]:
     """All that is wrong with the commands, settings and links of a document that lies in `folder`."""
     found = [problem(command) for command in commands(text)]
-    return [p for p in found if p] + stale_settings(text) + broken_links(text, folder)
+    return [p for p in found if p] + stale_settings(text) + missing_paths(text) + broken_links(text, folder)

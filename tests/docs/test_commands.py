@@ -1,7 +1,8 @@
-"""What README and docs/ print can be typed: commands parse, options and settings exist, links lead somewhere."""
+"""What README and docs/ print can be typed: commands parse; options, settings, files and links exist."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_the_readme_prints_a_command_of_every_kind() -> None:
         "1. In a list:\n\n   ```sh\n   edge-track doctor --benchmark\n   ```\n",
         "```sh\nedge-track --source a.mp4 --init 1,2,3,4 \\\n  --trakcer fast\n```",
         "```sh\nedge-track --source a.mp4 --init 1,2,3,4 --set belief.lost_later=8\n```",
-        "```sh\nedge-track --source a.mp4 --init 1,2,3,4 --tracker fmst --set belief.lost_after=8\n```",
+        "```sh\nedge-track --source a.mp4 --init 1,2,3,4 --tracker fmst --set belief.found_above=0.7\n```",
         "Lower it with `--set belief.lost_later=8`.",
         "The setting `belief.lost_later` is new.",
         "See `edge-track doctor --benchmark`.",
@@ -55,6 +56,9 @@ def test_the_readme_prints_a_command_of_every_kind() -> None:
         "```sh\npython -m calibration --frame clips/\n```",
         "```sh\npython scripts/no_such_script.py\n```",
         "Run `python scripts/no_such_script.py`.",
+        "```sh\nscripts/release.sh --output dist\n```",
+        "The code is in `edge_tracker/dcf/`.",
+        "Two filters (`place_map.py`).",
         "[a document that went](docs/dcf.md)",
         "[a heading that went](README.md#no-such-heading)",
     ],
@@ -73,6 +77,13 @@ def test_an_option_misspelled_in_any_printed_command_is_found() -> None:
             if options and (script is None or help_of(script) is not None):
                 words = tuple(f"{word}-x" if word == options[-1] else word for word in command.words)
                 assert problem(command._replace(words=words)), words
+
+
+def test_documents_that_code_names_exist() -> None:
+    for room in ("edge_tracker", "converters", "calibration", "scripts"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for name in re.findall(r"docs/[a-z-]+\.md", path.read_text(encoding="utf-8")):
+                assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
 
 
 @pytest.mark.parametrize("arguments", RUNNABLE, ids=" ".join)

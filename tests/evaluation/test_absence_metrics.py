@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.evaluation import absence_metrics as loss
 from edge_tracker.evaluation.absence_metrics import (
     Frames,
     area_under_roc,
     calibration_error,
     episodes,
-    loss_table,
     lost_below,
     lost_by_score,
     reliability,
@@ -22,6 +20,7 @@ from edge_tracker.evaluation.absence_metrics import (
     summarise_loss,
     threshold_for,
 )
+from edge_tracker.evaluation.absence_table import LOST_WITHIN, loss_table
 from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.track import TrackState
 
@@ -219,5 +218,5 @@ def test_the_table_says_never_and_nothing() -> None:
     header, first, second = loss_table([("never", never), ("nothing", nothing)])
     row = dict(zip(header, first, strict=True))
     assert row["frames until LOST, median"] == "never"
-    assert row[loss.LOST_WITHIN] == "0.0"
+    assert row[LOST_WITHIN] == "0.0"
     assert dict(zip(header, second, strict=True))["frames until LOST, 95th percentile"] == "-"

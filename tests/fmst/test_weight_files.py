@@ -140,7 +140,7 @@ def test_the_tracker_takes_a_network(file: Path, clip: Clip) -> None:
 
 
 def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="only fmst-net takes"):
+    with pytest.raises(ConfigError, match="only fmst-net takes a weight network"):
         Tracker("fmst", "edge-small", weight_network=file)
     with pytest.raises(ModelError, match="'another' has no weight network"):
         Tracker("fmst-net", restated(tmp_path / "m.onnx", '"edge-small"', '"another"'))
@@ -151,7 +151,7 @@ def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> 
 def test_the_command_takes_a_network_and_alpha(
     file: Path, video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--jsonl", "-"]
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--output", "-"]
     arguments += ["--tracker", "fmst-net", "--model", "edge-small"]
     printed = []
     for extra in ([], ["--set", "alpha=0.5"], ["--set", "alpha=0"]):

@@ -8,15 +8,22 @@ import numpy as np
 import pytest
 
 from edge_tracker.backbones import devices
-from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
+from edge_tracker.backbones.base import PURPOSES, BackboneInfo, EngineOptions, Layer, Tap
+from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.devices import put
+from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.classifier import gaussian_layers
+from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.onnx_network import GRAPHS, Graphs, OnnxNetwork
 from edge_tracker.fsnet.roi_align import CELLS
 from edge_tracker.fsnet.selection import Chosen
+from edge_tracker.fsnet.tracker import FsnetTracker
+from edge_tracker.threads import one_thread
+from tests.conftest import Clip
 
 INFO = BackboneInfo(
     "toy",
@@ -179,3 +186,20 @@ def test_a_cuda_provider_that_does_not_start_is_told_apart(monkeypatch: pytest.M
     devices.why_no_cuda.cache_clear()
     assert reason.startswith(devices.CUDA)
     assert "does not start" in reason
+
+
+def test_the_whole_tracker_gives_the_same_boxes(clip: Clip) -> None:
+    """The packaged backbone, its maps bound from graph to graph as on a GPU."""
+    config = FsnetConfig()
+    side = config.input_side
+    options = EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side)
+    backbone = load_backbone(find_model("edge-small").path, options)
+    assert isinstance(backbone, OnnxRuntimeBackbone)
+    found = []
+    for network in (NumpyNetwork(backbone), OnnxNetwork(backbone, Graphs("cpu"))):
+        tracker = FsnetTracker(network, config)
+        with one_thread():
+            tracker.init(clip.images[0], clip.first_box)
+            found.append(np.array([tracker.update(image).box for image in clip.images[1:31]]))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-3)
+    assert np.ptp(found[0][:, 0]) > 20  # it moved

@@ -29,13 +29,16 @@ from calibration.crops import Crops
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Layer, Tap
 from edge_tracker.backbones.cards import Accuracy, Measured, ModelCard, Training, card_path
 from edge_tracker.backbones.catalogue import HEAD, PACKAGED, Model, _rank
-from edge_tracker.backbones.companion import read_owner
+from edge_tracker.backbones.companion import Owner, read_owner, stated_metadata
 from edge_tracker.cli.models import print_card
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.weight_files import read_weight_network
+from edge_tracker.fsnet.confidence import Confidence
+from edge_tracker.fsnet.pretrained import read_pretrained
+from edge_tracker.fsnet.roi_align import CELLS
 from edge_tracker.methods import AUTOMATIC, _read
 from edge_tracker.settings import assign, from_mapping, names_of
 
@@ -271,6 +274,37 @@ def test_weight_networks(content: bytes, folder: Path) -> None:
         network, _ = found
         scores = np.linspace(-3, 3, network.channels, dtype=np.float32)
         assert all(np.isfinite(weights).all() for weights in network(scores, scores))
+
+
+LAYERS: dict[str, np.ndarray] = {
+    "b4": np.zeros(3, np.float32),
+    "b5": np.zeros(3, np.float32),
+    "confidence": np.ones(len(Confidence._fields), np.float32),
+    "w5": np.ones((3, 3), np.int8),
+    "w5.scale": np.ones(3, np.float32),
+    "w4.stride16": np.ones((CELLS, 6, 3), np.int8),
+    "w4.stride16.scale": np.ones(3, np.float32),
+    "w4.stride8": np.ones((CELLS, 4, 3), np.int8),
+    "w4.stride8.scale": np.ones(3, np.float32),
+}
+
+
+@FUZZ
+@given(content=safetensors(LAYERS, {"kind": "pre-trained layers", "model": "m", "fingerprint": TRUNK}))
+def test_pretrained_layers(content: bytes, folder: Path) -> None:
+    path = folder / "m.fsnet.safetensors"
+    path.write_bytes(content)
+    found = read_or_refused(lambda: read_pretrained(path, INFO))
+    if found is not None:
+        assert found.layers([np.array([0, 2]), np.array([1])], np.random.default_rng(0)).w4.shape == (CELLS * 3, 3)
+
+
+def test_pretrained_layers_do_not_grow_beyond_their_file(folder: Path) -> None:
+    path = folder / "bomb.fsnet.safetensors"
+    tensors = LAYERS | {"w5": np.ones((1 << 20, 1), np.int8), "w5.scale": np.ones((1, 1 << 20), np.float32)}
+    path.write_bytes(save(tensors, stated_metadata("pre-trained layers", Owner("m", TRUNK))))
+    with pytest.raises(ModelError, match="unusable shapes"):
+        read_pretrained(path, INFO)
 
 
 CROPS = {"crops": np.zeros((4, 8, 8, 3), np.uint8), "held_out": np.array([True, False, False, False])}

@@ -65,7 +65,7 @@ def test_what_is_kept_is_used_again_and_parts_are_added(otb_folder: Path, result
     assert float(after["updates per second"]) > 0
     assert 0 <= float(after["re-found within 15 frames (% of absences)"]) <= 100
     assert "fmst edge-small: state" in text
-    assert "FMST update" in text
+    assert "FMST, ms per update" in text
     assert (results / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
