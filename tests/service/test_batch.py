@@ -194,7 +194,9 @@ def test_clips_on_a_cluster_that_loses_a_worker_and_its_scheduler(
             yield index, outcome
 
     monkeypatch.setattr(DaskCluster, "run", run)
-    assert batch(tmp_path, tmp_path / "there", "--cluster", cluster.address, jobs="jobs.csv") == 0
+    code = batch(tmp_path, tmp_path / "there", "--cluster", cluster.address, jobs="jobs.csv")
+    assert json.loads((tmp_path / "there" / "summary.json").read_text())["failed"] == {}
+    assert code == 0
     assert sorted(given) == list(range(count))
     names = [json.loads(line)["name"] for line in (tmp_path / "there" / "done.jsonl").read_text().splitlines()]
     assert sorted(names) == sorted(f"c{number}" for number in range(count))
