@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.otb import Task, read_boxes, read_tasks
-from edge_tracker.video.sources import ImageSource, Source, open_source
+from edge_tracker.video import Source, open_source
+from edge_tracker.video.images import ImageSource
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from converters.files import OPSET, exit_code, write_whole
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_files import read_weight_network, weight_network_metadata
 from edge_tracker.fmst.weight_network import HIGHEST_WEIGHT, WeightNetwork

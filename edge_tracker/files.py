@@ -15,19 +15,20 @@ def partial_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, keep: bool = False) -> Iterator[Path]:
     """Write a file aside and rename it: the body writes to the path it is given.
 
-    Where the body raises, nothing is left and an older file at `path` stays as it was. Raises OutputError for what
-    the operating system refuses.
+    Where the body raises, nothing is left (keep: what was written stays aside) and an older file at `path` stays as it
+    was. Raises OutputError for what the operating system refuses.
     """
     aside = partial_path(path)
     try:
         yield aside
         aside.replace(path)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        if not keep:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OutputError(f"cannot write {path}: {error.strerror or first_line(error)}") from error
         raise

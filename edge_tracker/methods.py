@@ -23,6 +23,7 @@ from edge_tracker.backbones.catalogue import (
     ENGINES,
     HEAD,
     WEIGHT_NETWORK,
+    companions,
     find_companion,
     find_model,
     load_backbone,
@@ -122,6 +123,7 @@ class Prepared:
     name: str  # of the method; what "auto" has chosen
     backbone: Backbone
     config: Any
+    files: tuple[Path, ...]  # the model and what lies beside it, which no output may overwrite
     _head: Any
     _build: Callable[[Backbone, Any, Any], Method]
 
@@ -189,7 +191,8 @@ def _prepared(
     backbone = load_backbone(path, engine, threads, recipe.purposes(config), getattr(config, "input_side", 224))
     head = recipe.load(backbone, models_dir, file)
     recipe.build(backbone, head, config)  # what does not fit together is said now, not with the first target
-    return Prepared(tracker, backbone, config, head, recipe.build)
+    files = (path, *([file] if file else []), *companions(backbone.info.model, models_dir))
+    return Prepared(tracker, backbone, config, files, head, recipe.build)
 
 
 def recall(path: Path, engine: str, threads: int) -> str | None:

@@ -73,6 +73,7 @@ class Tracker:
     def _start(self, prepared: Prepared) -> None:
         self.name = prepared.name  # the method, what "auto" has chosen
         self.backbone = prepared.backbone
+        self.files = prepared.files  # model, head: nothing may overwrite them
         self._method = prepared.new_target()
         self._frame_size: tuple[int, int] | None = None
 

@@ -18,7 +18,7 @@ from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.otb import Task
 from edge_tracker.tracker import TRACKERS
-from edge_tracker.video.sources import IMAGE_SUFFIXES
+from edge_tracker.video.images import IMAGE_SUFFIXES
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
 OTB2013 = frozenset(

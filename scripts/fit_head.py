@@ -27,7 +27,7 @@ from edge_tracker.closed_form.head import Head, Projection, fit_projection, save
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.roi import Window, crop
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 # Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
 UNCALIBRATED = np.array([[2.0, 3.0, 3.0, 2.0, -3.0], [2.5, 4.0, 4.0, 0.0, -4.0]])

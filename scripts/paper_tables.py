@@ -31,7 +31,7 @@ from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.tracker import FmstTracker, Group
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.roi import window_around
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 # Model -> {maps: (precision, success)} in %, as printed in the paper's Tables 1 and 2.
 PAPER: dict[float, dict[str, dict[str, tuple[float, float]]]] = {

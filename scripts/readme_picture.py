@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from edge_tracker import Tracker
-from edge_tracker.outputs.video import annotate
+from edge_tracker.outputs.annotate import annotate
 from edge_tracker.video.synthetic import SyntheticClip
 
 COLUMNS, ROWS = 3, 2
@@ -28,7 +28,7 @@ def main() -> None:
             continue
         track = tracker.update(image)
         if index in shown:
-            pictures.append(annotate(image, track))
+            pictures.append(annotate(image, [track]))
     rows = [np.hstack(pictures[start : start + COLUMNS]) for start in range(0, len(pictures), COLUMNS)]
     if not cv2.imwrite(sys.argv[1], np.vstack(rows)):
         sys.exit(f"cannot write {sys.argv[1]}")

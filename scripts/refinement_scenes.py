@@ -21,7 +21,7 @@ from edge_tracker.boxes import Box, turned
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.evaluation.otb import Task
 from edge_tracker.roi import affine
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 Image = NDArray[np.uint8]
 

@@ -41,7 +41,7 @@ from edge_tracker.backbones.catalogue import sha256_of
 from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, DatasetError, EdgeTrackerError, ModelError, first_line
 from edge_tracker.roi import affine
-from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+from edge_tracker.video.images import IMAGE_SUFFIXES, read_image
 
 LONGEST_SIDE_PX = 400  # images are kept in memory at most this large
 HELD_OUT = 20  # every so-many-th scene is never trained on

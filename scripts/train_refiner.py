@@ -51,7 +51,7 @@ from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, firs
 from edge_tracker.evaluation.absence_metrics import area_under_roc
 from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.grid import Grid, bin_centres
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 SEQUENCE_SCENES, OBJECT_SCENES, DETAIL_SCENES = 8, 12, 4  # of each sequence, object, photograph
 PHOTOGRAPH = ""  # in place of a sequence's name

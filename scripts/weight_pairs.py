@@ -22,7 +22,7 @@ from edge_tracker.evaluation.otb import Task
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker, Group
 from edge_tracker.roi import window_around
-from edge_tracker.video.sources import read_image
+from edge_tracker.video.images import read_image
 
 KINDS = ("consecutive", "rollout")
 PUSHED = 0.15  # share of frames

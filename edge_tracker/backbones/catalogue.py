@@ -390,6 +390,12 @@ def find_companion(model: str, ending: str, models_dir: str | Path | None = None
     )
 
 
+def companions(model: str, models_dir: str | Path | None = None) -> list[Path]:
+    """All files of the model called `model` beside the model itself: heads, weight networks."""
+    folders = search_path(models_dir)
+    return [path for f in folders for ending in COMPANIONS if (path := f / f"{model}{ending}").is_file()]
+
+
 def engines_found() -> list[str]:
     """The engines that can be imported here."""
     return [name for name, engine in ENGINES.items() if engine.installed]

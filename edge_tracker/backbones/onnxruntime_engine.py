@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import INPUT_SIDE, SIDE, BackboneInfo, check_outputs
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError, first_line
 
 

@@ -14,13 +14,11 @@ from tqdm import tqdm
 from edge_tracker.boxes import iou
 from edge_tracker.cli.options import add_tracker_options, tracker_factory
 from edge_tracker.errors import OutputError
-from edge_tracker.outputs import ContactSheetOutput, JsonLinesOutput, Output, VideoOutput
+from edge_tracker.outputs import open_outputs
 from edge_tracker.service import run
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video import Frame
 from edge_tracker.video.synthetic import WHOLE, ClipSource, SyntheticClip
-
-TILES = 30  # of the contact sheet
 
 
 def add_parser(commands: Any) -> None:
@@ -47,11 +45,8 @@ def run_command(args: argparse.Namespace) -> int:
         raise OutputError(f"cannot make the folder {args.out}: {error.strerror or error}") from error
     tracks: list[Track] = []
     with ClipSource(clip) as source, tqdm(total=WHOLE, unit=" frames", disable=args.quiet or None) as progress:
-        outputs: list[Output] = [
-            VideoOutput(args.out / "demo.mp4", source.fps),
-            JsonLinesOutput(args.out / "demo.jsonl"),
-            ContactSheetOutput(args.out / "demo.png", every=-(-WHOLE // TILES)),
-        ]
+        names = [str(args.out / f"demo.{suffix}") for suffix in ("mp4", "jsonl", "png")]
+        outputs = open_outputs(names, tracker.files, source.fps)
 
         def on_frame(_: Frame, track: Track) -> None:
             tracks.append(track)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import re
+import signal
 import sys
 from typing import NoReturn
 
@@ -17,7 +20,7 @@ Track one object in a video, on the CPU.
 
   edge-track demo
   edge-track --source clip.mp4 --init 412,120,60,140 --output tracked.mp4
-  edge-track --camera 0 --init 412,120,60,140 --jsonl -
+  edge-track --camera 0 --init 412,120,60,140 --output -
 
 Without a command the options are those of `track` (edge-track track --help)."""
 
@@ -41,14 +44,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for an error, 130 for Ctrl-C."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run the command line; returns the exit code: 0, 2 for an error, 130 for Ctrl-C, 141 for a reader that left."""
+    arguments = with_negative_boxes(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["track", *arguments]
     args = build_parser().parse_args(arguments)
     logging.basicConfig(format="edge-track: %(message)s", level=logging.WARNING)
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
         return code
     except EdgeTrackerError as error:
         print(f"edge-track: {error}", file=sys.stderr)
@@ -56,9 +60,21 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("edge-track: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our standard output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
+    except BrokenPipeError:  # the reader of our output went away, as `head` does: no fault, nothing to say
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def with_negative_boxes(arguments: list[str]) -> list[str]:
+    """`--init -5,10,44,44` as `--init=-5,10,44,44`: argparse takes what begins with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--init" and re.match(r"-\.?[0-9]", argument):
+            joined[-1] = f"--init={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 if __name__ == "__main__":

@@ -11,23 +11,24 @@ from tqdm import tqdm
 
 from edge_tracker.boxes import Box
 from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
-from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.outputs import CsvOutput, JsonLinesOutput, Output, VideoOutput
+from edge_tracker.outputs.open import KNOWN, open_outputs
 from edge_tracker.service import run
-from edge_tracker.service.run import close_all
 from edge_tracker.track import Track
-from edge_tracker.video import Frame, open_camera, open_source
+from edge_tracker.video import Frame, open_source
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("track", help="track one object (the default)", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--source", metavar="PATH|URL", help="video file, stream, image folder or quoted glob")
+    source.add_argument(
+        "--source", metavar="PATH|URL", help="video file, image folder, quoted glob, stream; - is standard input"
+    )
     source.add_argument("--camera", type=int, metavar="N", help="camera number")
     parser.add_argument("--init", required=True, type=parse_box, metavar="X,Y,W,H", help="the target in frame 0, px")
-    parser.add_argument("--output", metavar="FILE", help="annotated video: .mp4, .avi or .mkv")
-    parser.add_argument("--jsonl", metavar="FILE", help="one JSON line per frame; - is standard output")
-    parser.add_argument("--csv", metavar="FILE", help="one CSV row per frame; - is standard output")
+    parser.add_argument(
+        "--output", "-o", action="append", default=[], metavar="FILE", help=f"may be repeated; its kind: {KNOWN}"
+    )
+    parser.add_argument("--fps", type=positive_rate, metavar="N", help="frames per second of a source without a clock")
     parser.add_argument("--max-frames", type=positive_int, metavar="N", help="stop after N frames")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     add_tracker_options(parser)
@@ -43,21 +44,22 @@ def parse_box(text: str) -> Box:
     return x, y, w, h
 
 
+def positive_rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"frames per second, above 0 and up to 1000, not {text!r}")
+    return value
+
+
 def run_command(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
     tracker = tracker_factory(args)()
-    outputs: list[Output] = []
-    with open_source(args.source) if args.source is not None else open_camera(args.camera) as source:
-        try:
-            if args.output:
-                outputs.append(VideoOutput(args.output, source.fps))
-            if args.jsonl:
-                outputs.append(JsonLinesOutput(args.jsonl))
-            if args.csv:
-                outputs.append(CsvOutput(args.csv))
-        except EdgeTrackerError:
-            close_all(outputs, complete=False)
-            raise
+    spec = args.source if args.source is not None else f"camera:{args.camera}"
+    with open_source(spec, args.fps, args.threads) as source:
+        outputs = open_outputs(args.output, [*source.paths, *tracker.files], source.fps)
         lengths = [n for n in (source.length, args.max_frames) if n is not None]
         with tqdm(total=min(lengths, default=None), unit=" frames", disable=args.quiet or None) as progress:
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.boxes import as_box
 from edge_tracker.errors import ModelError
 from edge_tracker.images import size_of

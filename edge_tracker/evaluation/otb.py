@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, from_one_based, to_one_based
 from edge_tracker.errors import DatasetError
-from edge_tracker.video.sources import IMAGE_SUFFIXES, read_image
+from edge_tracker.video.images import IMAGE_SUFFIXES, read_image
 
 
 @dataclass(frozen=True)

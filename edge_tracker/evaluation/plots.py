@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_tracker.evaluation import loss
+from edge_tracker.evaluation import absence_metrics
 from edge_tracker.evaluation.metrics import CENTRE_ERRORS_PX, OVERLAPS, PRECISION_AT_PX, Curves
 from edge_tracker.evaluation.ope import TaskResult
 
@@ -59,11 +59,13 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
     """Write `roc.png`, `reliability.png`, `lost_after.png` and `found_after.png` into `folder`, a line per tracker."""
     with _axes(folder / "roc.png") as axes:
         for name, results in trackers.items():
-            frames = loss.Frames.all_of(results)
-            kept = loss.judged(frames)
+            frames = absence_metrics.Frames.all_of(results)
+            kept = absence_metrics.judged(frames)
             confidence, right = frames.confidence[kept], frames.right[kept]
-            area = loss.area_under_roc(confidence[right], confidence[~right])
-            axes.plot(*loss.roc(confidence[right], confidence[~right]), label=f"{name} [{area:.3f}]", linewidth=2)
+            area = absence_metrics.area_under_roc(confidence[right], confidence[~right])
+            axes.plot(
+                *absence_metrics.roc(confidence[right], confidence[~right]), label=f"{name} [{area:.3f}]", linewidth=2
+            )
         axes.set(
             xlabel="of all other frames, share with a higher confidence",
             ylabel="of frames with a right box",
@@ -74,8 +76,8 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
     with _axes(folder / "reliability.png") as axes:
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
         for name, results in trackers.items():
-            rows = loss.reliability(loss.Frames.all_of(results))
-            error = loss.calibration_error(rows)
+            rows = absence_metrics.reliability(absence_metrics.Frames.all_of(results))
+            error = absence_metrics.calibration_error(rows)
             said, was = ([row[what] for row in rows] for what in ("confidence", "right"))
             axes.plot(said, was, "o-", label=f"{name} [{error:.3f}]", linewidth=2)
         axes.set(
@@ -86,11 +88,11 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
             ylim=(0, 1.02),
         )
     for kind, title in (("noticed", "Disappearances called LOST"), ("found", "Targets found again")):
-        within = loss.NOTICED_WITHIN if kind == "noticed" else loss.FOUND_WITHIN
+        within = absence_metrics.NOTICED_WITHIN if kind == "noticed" else absence_metrics.FOUND_WITHIN
         with _axes(folder / f"{'lost' if kind == 'noticed' else 'found'}_after.png") as axes:
             axes.axvline(within, color="0.6", linewidth=1, linestyle="--")
             for name, results in trackers.items():
-                held = [e for result in results for e in loss.episodes(result) if e.held]
+                held = [e for result in results for e in absence_metrics.episodes(result) if e.held]
                 if kind == "noticed":
                     delays = np.array([e.noticed_after for e in held if e.length > within])
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -45,22 +46,18 @@ class ResultFile:
             self.partial = self._whole.__enter__()
 
     def finish(self, complete: bool, empty: bool = False) -> None:
-        """Give it its name if it is complete; leave nothing behind where nothing was written."""
+        """Give it its name if it is complete; leave nothing behind where nothing was written. Raises OutputError."""
         whole, self._whole = self._whole, None
         if whole is None:
             return
-        try:
-            if complete and not empty:
-                whole.__exit__(None, None, None)
-                return
-            if empty:
-                self.partial.unlink(missing_ok=True)
-            broken = _BrokenOffError()
-            whole.__exit__(type(broken), broken, None)
-        except _BrokenOffError:
-            pass
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        if empty:
+            self.partial.unlink(missing_ok=True)
+        if complete and not empty:
+            whole.__exit__(None, None, None)
+            return
+        broken_off = _BrokenOffError()
+        with contextlib.suppress(_BrokenOffError):
+            whole.__exit__(_BrokenOffError, broken_off, None)
 
 
 class _BrokenOffError(Exception):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from edge_tracker.errors import EdgeTrackerError, OutputError
+from edge_tracker.files import partial_path
 from edge_tracker.outputs.base import Output, shown
 from edge_tracker.outputs.contact_sheet import ContactSheetOutput
 from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput, MotOutput
@@ -17,11 +18,11 @@ Factory = Callable[[str, float], Output]  # what follows the kind's prefix, or a
 
 # `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
 OUTPUTS: tuple[tuple[str, Factory], ...] = (
-    (r"-|.*\.(?:jsonl|ndjson)|jsonl:(.+)", lambda path, fps: JsonLinesOutput(path)),
-    (r".*\.csv|csv:(.+)", lambda path, fps: CsvOutput(path)),
-    (r".*\.mot|mot:(.+)", lambda path, fps: MotOutput(path)),
+    (r"-|.*\.(?:jsonl|ndjson)|jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),
+    (r".*\.csv|csv:(.+)", lambda path, _: CsvOutput(path)),
+    (r".*\.mot|mot:(.+)", lambda path, _: MotOutput(path)),
     (r".*\.(?:mp4|m4v|mov|mkv|avi)", VideoOutput),
-    (r".*\.(?:png|jpg|jpeg)", lambda path, fps: ContactSheetOutput(path)),
+    (r".*\.(?:png|jpg|jpeg)", lambda path, _: ContactSheetOutput(path)),
 )
 KNOWN = ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, or KIND:PATH"
 
@@ -60,7 +61,7 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
         if "://" in place:
             continue
         path = Path(place)
-        written = [path] if place == "-" or _is_special(path) else [path, _partial(path)]
+        written = [path] if place == "-" or _is_special(path) else [path, partial_path(path)]
         identities = {identity for each in written for identity in _identities(each)} if place != "-" else {"-"}
         for identity in identities:
             if identity in taken:
@@ -78,10 +79,6 @@ def _resolved(spec: str) -> tuple[Factory, str]:
     if Path(spec).is_dir():
         raise OutputError(f"cannot write {shown(Path(spec))}: it is a folder")
     raise OutputError(f"cannot tell what to write into {shown(Path(spec))}: an output is {KNOWN}")
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def _is_special(path: Path) -> bool:

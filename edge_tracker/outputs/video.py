@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -105,7 +106,8 @@ class VideoOutput:
                 av.codec.Codec(encoder, "w")
             except (av.FFmpegError, ValueError):
                 continue
-            self._stream = self._container.add_stream(encoder, rate=self._rate, options=dict(QUALITY.get(encoder, {})))
+            options = dict(QUALITY.get(encoder, {}))
+            self._stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._rate, options=options))
             break
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_tracker.boxes import Box, as_box
-from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.images import size_of
+from edge_tracker.boxes import Box
+from edge_tracker.errors import EdgeTrackerError, OutputLost
+from edge_tracker.follow import Target, follow
 from edge_tracker.outputs.base import Output
 from edge_tracker.track import Track, TrackState
-from edge_tracker.tracker import Tracker
-from edge_tracker.video.sources import Frame, Source
+from edge_tracker.video.source import Frame, Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RunSummary:
 
 def run(
     source: Source,
-    tracker: Tracker,
+    tracker: Target,
     box: Box,
     outputs: Sequence[Output],
     max_frames: int | None = None,
@@ -40,25 +41,21 @@ def run(
     """Track the target that lies in `box` in the first frame of `source`, to its end or for `max_frames`.
 
     Outputs are closed however the run ends; they count as complete if the source came to its end, `max_frames`
-    were reached, or a live source was interrupted (its only end). Raises whatever went wrong after closing them.
+    were reached, or a live source was interrupted (its only end). A receiver that is away (OutputLost) does not end the
+    run. Raises whatever went wrong after closing them.
     """
     frames, lost, update_s = 0, 0, 0.0
     complete = False
+    writers = [_Writer(output) for output in outputs]
     try:
-        for frame in source:
-            if frames == 0:
-                tracker.init(frame.image, box)
-                track = Track(as_box(box, size_of(frame.image)), 1.0, TrackState.TRACKED)
-            else:
-                start = time.perf_counter()
-                track = tracker.update(frame.image)
-                update_s += time.perf_counter() - start
-            for output in outputs:
-                output.write(frame, track)
+        for step in follow(source, tracker, box):
+            for writer in writers:
+                writer.write(step.frame, step.track)
             frames += 1
-            lost += track.state is TrackState.LOST
+            lost += step.track.state is TrackState.LOST
+            update_s += step.update_s
             if on_frame is not None:
-                on_frame(frame, track)
+                on_frame(step.frame, step.track)
             if frames == max_frames:
                 break
         complete = True
@@ -68,6 +65,26 @@ def run(
     finally:
         close_all(outputs, complete)
     return RunSummary(frames, lost, update_s)
+
+
+class _Writer:
+    """Writes to one output; says once that its receiver is away, and once that it is back."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._missed = 0
+
+    def write(self, frame: Frame, track: Track) -> None:
+        try:
+            self._output.write(frame, [track])
+        except OutputLost as error:
+            if not self._missed:
+                log.warning("%s; tracking goes on", error)
+            self._missed += 1
+            return
+        if self._missed:
+            log.warning("the output is back; %d frames did not reach it", self._missed)
+            self._missed = 0
 
 
 def close_all(outputs: Sequence[Output], complete: bool) -> None:

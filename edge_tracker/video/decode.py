@@ -34,7 +34,7 @@ class Decoder:
     """
 
     def __init__(self, container: InputContainer, name: str, fps: float | None = None, threads: int = 1) -> None:
-        """fps: for streams without a clock. threads: of the decoder. Raises SourceMissing: no video that can be read."""
+        """fps: for streams without a clock. threads: of the decoder. Raises SourceMissing: no video to be read."""
         self._container, self._name = container, name
         self.stream = _video_of(container, name)
         self.stream.codec_context.thread_count = threads

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 class FileSource(Source):
     """A video file, or a pipe through which one comes. Raises SourceMissing where it is none."""
 
-    def __init__(self, path: str | Path, fps: float | None = None, threads: int = 1, container: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, fps: float | None = None, threads: int = 1, container: str | None = None
+    ) -> None:
         """fps: where the file has no clock. threads: of the decoder. container: its format, by default as it looks."""
         piped = str(path) == STANDARD_INPUT
         self.name = "standard input" if piped else _shown(path)

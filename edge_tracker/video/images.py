@@ -60,16 +60,16 @@ class PagesSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         stretch = Stretch()
-        time_s, index = 0.0, 0
+        time_s, index, size = 0.0, 0, None
         for start in range(0, self.length or 0, PAGES):
             for image, duration_s in self._pages(start):
-                if index and image.shape[:2] != shape:
-                    log.warning("%s: page %d has another size, it and what follows are left out", self.name, index + 1)
+                if size is not None and image.shape[:2] != size:
+                    log.warning("%s: page %d has another size: it and all after it are left out", self.name, index + 1)
                     return
-                shape = image.shape[:2]
+                size = image.shape[:2]
                 yield Frame(index, time_s, _bgr(stretch(image)))
                 index += 1
-                time_s = time_s + max(duration_s, 0.001) if self._own_clock else index / self.fps
+                time_s = time_s + max(float(duration_s), 0.001) if self._own_clock else index / self.fps
 
     def _pages(self, start: int) -> Iterator[tuple[NDArray[Any], float]]:
         (path,) = self.paths
@@ -156,7 +156,9 @@ def _tiff_pages(data: NDArray[np.uint8], order: str) -> int:
         (entries,) = struct.unpack(order + "H", data[place : place + 2].tobytes())
         preview = False
         for k in range(entries):
-            tag, kind, _, value = struct.unpack(order + "HHII", data[place + 2 + 12 * k : place + 14 + 12 * k].tobytes())
+            tag, kind, _, value = struct.unpack(
+                order + "HHII", data[place + 2 + 12 * k : place + 14 + 12 * k].tobytes()
+            )
             preview |= tag == 254 and kind == 4 and bool(value & 1)
         pages += not preview
         (place,) = struct.unpack(order + "I", data[place + 2 + 12 * entries : place + 6 + 12 * entries].tobytes())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 from edge_tracker.evaluation.absence_clips import visible_share
-from edge_tracker.video.sources import Frame, Source
+from edge_tracker.video.source import Frame, Source
 
 ROUND = 120  # frames of one round of the target
 WHOLE = 300  # frames with all that happens

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="conversion needs onnx (extra 'convert')")
-import onnxruntime
-
 from converters import weight_network
 from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_files import read_weight_network
 from tests.fmst.test_weight_network import network

@@ -13,7 +13,7 @@ import pytest
 
 from edge_tracker.errors import SourceError
 from edge_tracker.video import open_camera, open_source
-from edge_tracker.video.sources import _without_password
+from edge_tracker.video.images import _without_password
 from tests.conftest import Clip, write_no_video, write_video
 
 
