@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -103,6 +104,12 @@ class Targets:
         fresh = Track(found, 1.0, TrackState.TRACKED, name)
         self._targets[name] = replace(target, track=fresh, sureness=1.0, rival=None, contested=0, apart=0)
         self._forget_rival(name)
+
+    def catch_up(self, name: str, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Follow one target through pictures that came while it was being chosen."""
+        target = self._named(name)
+        for image in images:
+            target.track = self._updated(target, image)
 
     def rename(self, old: str, new: str) -> None:
         """Raises UsageError where there is no such target, or the name is taken or none."""
