@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from edge_tracker.errors import first_line
+
 HEAD_BYTES = 1024
+
+
+def why_no_model(path: Path, error: Exception) -> str:
+    """Why `path` cannot be loaded as a model, in the user's terms where the cause is recognised."""
+    reason = mistaken(path)
+    if reason is None and "external" in str(error):
+        reason = "it keeps its weights as external data in another file, and models here are one file: save it as one"
+    return reason or first_line(error)
 
 
 def mistaken(path: Path) -> str | None:

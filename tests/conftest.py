@@ -14,6 +14,7 @@ from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import Box
 from edge_tracker.video.synthetic import SyntheticClip
+from tests.footage import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +44,20 @@ def video(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
     write_video(path, clip.images[:30])
     return path
+
+
+@pytest.fixture(scope="session")
+def base_folder(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 60 frames of the clip as 0000.png, 0001.png, ..."""
+    folder = tmp_path_factory.mktemp("base")
+    for index, image in enumerate(clip.images[:60]):
+        cv2.imwrite(str(folder / f"{index:04d}.png"), image)
+    return folder
+
+
+@pytest.fixture
+def bench(clip: Clip, base_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Bench:
+    return Bench(tmp_path, clip, base_folder, capfd)
 
 
 def write_video(path: Path, images: list[NDArray[np.uint8]], codec: str = "mp4v") -> None:

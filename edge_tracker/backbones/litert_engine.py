@@ -17,7 +17,8 @@ except ImportError:  # the runtime's former name, which old Raspberry Pi images 
     from tflite_runtime.interpreter import Interpreter
 
 from edge_tracker.backbones.base import INPUT_SIDE, METADATA_KEY, BackboneInfo, Tap
-from edge_tracker.errors import ModelError, first_line
+from edge_tracker.errors import ModelError
+from edge_tracker.recognise import mistaken, why_no_model
 
 METADATA_FILE = f"{METADATA_KEY}.json"  # inside the .tflite file, which is a ZIP archive too
 
@@ -49,7 +50,7 @@ class LiteRtBackbone:
                 self._interpreter.resize_tensor_input(inputs[0]["index"], [1, side, side, 3])
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            reason = first_line(error)
+            reason = why_no_model(path, error)
             raise ModelError(f"LiteRT cannot load {path}: {reason}") from error
         self.info = info.only(purposes, path)
         self._input, self._signed = _input_of(self._interpreter, info, path)
@@ -89,6 +90,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         with zipfile.ZipFile(path) as archive:
             return {METADATA_KEY: archive.read(METADATA_FILE).decode()}
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        if reason := mistaken(path):
+            raise ModelError(f"LiteRT cannot load {path}: {reason}") from None
         return {}
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error

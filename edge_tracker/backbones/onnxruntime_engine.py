@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import INPUT_SIDE, SIDE, BackboneInfo, check_outputs
 from edge_tracker.backbones.ort import onnxruntime
-from edge_tracker.errors import ModelError, first_line
+from edge_tracker.errors import ModelError
+from edge_tracker.recognise import why_no_model
 
 
 class OnnxRuntimeBackbone:
@@ -30,7 +31,7 @@ class OnnxRuntimeBackbone:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the engine's own exceptions have no common base
-            reason = first_line(error)
+            reason = why_no_model(path, error)
             raise ModelError(f"ONNX Runtime cannot load {path}: {reason}") from error
         info = BackboneInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, path).at(side, path)
         inputs = [(i.shape, i.type) for i in self._session.get_inputs()]

@@ -18,9 +18,12 @@ Factory = Callable[[str, float], Output]  # what follows the kind's prefix, or a
 
 # `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
 OUTPUTS: tuple[tuple[str, Factory], ...] = (
-    (r"-|.*\.(?:jsonl|ndjson)|jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),
-    (r".*\.csv|csv:(.+)", lambda path, _: CsvOutput(path)),
-    (r".*\.mot|mot:(.+)", lambda path, _: MotOutput(path)),
+    (r"jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),
+    (r"csv:(.+)", lambda path, _: CsvOutput(path)),
+    (r"mot:(.+)", lambda path, _: MotOutput(path)),
+    (r"-|.*\.(?:jsonl|ndjson)", lambda path, _: JsonLinesOutput(path)),
+    (r".*\.csv", lambda path, _: CsvOutput(path)),
+    (r".*\.mot", lambda path, _: MotOutput(path)),
     (r".*\.(?:mp4|m4v|mov|mkv|avi)", VideoOutput),
     (r".*\.(?:png|jpg|jpeg)", lambda path, _: ContactSheetOutput(path)),
 )

@@ -88,10 +88,14 @@ class CsvOutput(_TextOutput):
 
     def line(self, frame: Frame, track: Track) -> str:
         box = ",".join(f"{v:.4f}" for v in track.box)
-        target = (
-            f'"{track.target.replace(chr(34), 2 * chr(34))}"' if set(track.target) & set(',"\r\n') else track.target
+        return (
+            f"{frame.index},{frame.time_s:.6f},{_cell(track.target)},{box},{track.confidence:.4f},{track.state.value}\n"
         )
-        return f"{frame.index},{frame.time_s:.6f},{target},{box},{track.confidence:.4f},{track.state.value}\n"
+
+
+def _cell(text: str) -> str:
+    """`text` as one cell of a CSV row (RFC 4180)."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
 
 class MotOutput(_TextOutput):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import numpy as np
 
 from edge_tracker.errors import SourceLost, SourceMissing
+from edge_tracker.video.opencv import quiet_opencv
 from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
 
 FASTEST_FPS = 1000.0
@@ -25,7 +25,8 @@ class CameraSource(Source):
         if index < 0:
             raise SourceMissing(f"cameras are numbered from 0, not {index}")
         self.name = f"camera {index}"
-        self._capture = _opened(index)
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(index)
         if not self._capture.isOpened():
             raise SourceMissing(f"cannot open {self.name}: {_why_not(index)}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -52,14 +53,3 @@ def _why_not(index: int) -> str:
     if os.path.exists(device) and not os.access(device, os.R_OK | os.W_OK):  # noqa: PTH110
         return f"no permission to use {device} (add the user to the group video)"
     return "no such camera"
-
-
-def _opened(index: int) -> cv2.VideoCapture:
-    # OpenCV 5 moved its log level; level 0 is silence in both.
-    log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
-    level = log.getLogLevel()
-    log.setLogLevel(0)
-    try:
-        return cv2.VideoCapture(index)
-    finally:
-        log.setLogLevel(level)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
-from typing import Any
 
 import av
 import numpy as np
@@ -48,6 +48,9 @@ class Decoder:
         elif fps is not None:
             log.warning("%s has time stamps of its own: --fps is not used", name)
         self.damaged = 0
+        self.end_s = 0.0  # of the last frame
+        self._falls = {"pts": 0, "dts": 0}
+        self._last: dict[str, int] = {}
         self._clock = Clock(1 / self.fps)
         self._pictures = Pictures(name)
 
@@ -62,11 +65,21 @@ class Decoder:
             return round(self._container.duration / av.time_base * self.fps) or None
         return None
 
+    @property
+    def stated_end_s(self) -> float | None:
+        """Where the last frame ends by what the header says of this very stream; None where that is an estimate."""
+        if {"mp4", "mov"} & set(self._container.format.name.split(",")) and self.stream.duration:
+            return float(self.stream.duration * (self.stream.time_base or 0))
+        match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self.stream.metadata.get("DURATION", ""))  # Matroska
+        return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+
     def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         for packet in self._packets():
             self._clock.decoding(packet.dts)
             for frame in self._decoded(packet):
-                yield self._clock(self._stamp_s(frame)), self._pictures(frame)
+                time_s = self._clock(self._stamp_s(frame))
+                self.end_s = time_s + float((frame.duration or 0) * (frame.time_base or 0))
+                yield time_s, self._pictures(frame)
 
     def _packets(self) -> Iterator[av.Packet[VideoStream]]:
         """All packets of the stream, going on behind places that the demuxer cannot read."""
@@ -92,12 +105,22 @@ class Decoder:
             self.damaged += 1
             return []
 
-    def _stamp_s(self, frame: Any) -> float | None:
+    def _stamp_s(self, frame: av.VideoFrame) -> float | None:
+        """When to show the frame, seconds by the stream's clock; None where it does not say.
+
+        That is its presentation stamp, unless those fall back more often than the decoding stamps, which should be in
+        the order of the packets: AVI has no presentation stamps, and what stands for them is out of order.
+        """
         if not self.has_clock:
             return None
-        stamp = frame.pts if frame.pts is not None else frame.dts  # AVI has no presentation time
+        stamps = {"pts": frame.pts, "dts": frame.dts}
+        for kind, stamp in stamps.items():
+            if stamp is not None:
+                self._falls[kind] += stamp <= self._last.get(kind, stamp - 1)
+                self._last[kind] = stamp
+        chosen = stamps["pts"] if self._falls["pts"] <= self._falls["dts"] else stamps["dts"]
         base = frame.time_base or self.stream.time_base
-        return None if stamp is None or base is None else float(stamp * base)
+        return None if chosen is None or base is None else float(chosen * base)
 
 
 def _video_of(container: InputContainer, name: str) -> VideoStream:

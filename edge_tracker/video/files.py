@@ -18,6 +18,7 @@ from edge_tracker.video.source import Frame, Source
 # A playlist on the disk may name what lies beside it, and nothing on the network.
 LOCAL_ONLY = {"protocol_whitelist": "file,pipe,crypto,data"}
 STANDARD_INPUT = "-"
+MISSING_S, MISSING = 0.5, 0.1  # a file shorter than it states by both, seconds and share of it, is worth a word
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,11 @@ class FileSource(Source):
             raise SourceMissing(f"{self.name} gives no frame: it is empty or broken")
         if self.paths and cut_short(self._path):
             raise SourceMissing(f"{self.name} ends after {frames} frames: it is truncated, its header states more")
+        stated, read = self._decoder.stated_end_s, self._decoder.end_s
+        if stated is not None and stated - read > max(MISSING_S, MISSING * stated):
+            log.warning(
+                "%s states a length of %.1f s, but its frames end at %.1f s: it may be damaged", self.name, stated, read
+            )
         if damaged:
             log.warning("%s is damaged: %d packets were skipped, %d frames came through", self.name, damaged, frames)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import re
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.errors import SourceMissing
 from edge_tracker.recognise import mistaken
+from edge_tracker.video.opencv import quiet_opencv
 from edge_tracker.video.pictures import Stretch
 from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
 
@@ -53,10 +55,9 @@ class PagesSource(Source):
         self._data = _bytes_of(path)
         self.length = pictures_in(self._data)
         self._animated = is_webp(self._data)
-        durations = _animation(self._data, 0, 2, path).durations if self._animated else ()
-        paced = self._animated and len(durations) and durations[0] > 0
-        self.fps = fps or (1000 / durations[0] if paced else NOMINAL_FPS)
-        self._own_clock = bool(paced) and fps is None
+        shown_ms = int(_animation(self._data, 0, 2, path).durations[0]) if self._animated else 0
+        self._own_clock = shown_ms > 0 and fps is None
+        self.fps = 1000 / shown_ms if self._own_clock else fps or NOMINAL_FPS
 
     def __iter__(self) -> Iterator[Frame]:
         stretch = Stretch()
@@ -78,7 +79,10 @@ class PagesSource(Source):
             animation = _animation(self._data, start, count, path)
             yield from zip(animation.frames, (ms / 1000 for ms in animation.durations), strict=True)
             return
-        ok, pages = cv2.imdecodemulti(self._data, ANY_DEPTH, range=(start, start + count))
+        with quiet_opencv():
+            ok, pages = cv2.imdecodemulti(self._data, ANY_DEPTH, range=(start, start + count))
+            if not ok:
+                ok, pages = cv2.imdecodemulti(self._data, cv2.IMREAD_UNCHANGED, range=(start, start + count))
         if not ok or len(pages) != count:
             raise SourceMissing(f"{path}: page {start + 1} and those after it cannot be decoded")
         for page in pages:
@@ -178,7 +182,8 @@ def _chunks(data: NDArray[np.uint8], kind: bytes) -> int:
 def _animation(data: NDArray[np.uint8], start: int, count: int, path: Path) -> Any:
     if not hasattr(cv2, "imdecodeanimation"):
         raise SourceMissing(f"{path} is animated, which needs OpenCV 4.12 or later: update it, or convert to a video")
-    ok, animation = cv2.imdecodeanimation(data, start=start, count=count)
+    with quiet_opencv():
+        ok, animation = cv2.imdecodeanimation(data, start=start, count=count)
     if not ok or not len(animation.frames):
         raise SourceMissing(f"{path} is not an animation that can be decoded")
     return animation
@@ -193,10 +198,14 @@ def _bytes_of(path: Path) -> NDArray[np.uint8]:
 
 
 def _decoded(data: NDArray[np.uint8], path: Path, stretch: Stretch) -> NDArray[np.uint8]:
-    try:
-        image = cv2.imdecode(data, ANY_DEPTH) if len(data) else None
-    except cv2.error:  # more pixels than OpenCV takes, for example
-        image = None
+    image = None
+    # Float TIFF of one channel is read only as it is.
+    for flags in (ANY_DEPTH, cv2.IMREAD_UNCHANGED) if len(data) else ():
+        # cv2.error: more pixels than OpenCV takes, for example
+        with quiet_opencv(), contextlib.suppress(cv2.error):
+            image = cv2.imdecode(data, flags)
+        if image is not None:
+            break
     if image is None:
         reason = mistaken(path) or "it is no image that can be decoded"
         raise SourceMissing(f"{path} is not an image: {reason}")

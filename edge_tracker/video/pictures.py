@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -57,8 +56,8 @@ class Pictures:
                 f"{self._name} has pictures of the format {frame.format.name}, which cannot be converted to 8 bits a "
                 "colour: convert it first (ffmpeg -i FILE -pix_fmt yuv420p ...)"
             ) from error
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-        return image if matrix is None else upright(image, bytes(matrix))
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        return image if matrix is None else upright(image, bytes(cast(Any, matrix)))
 
     def _bgr(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         wide = _wide_format(frame.format)
