@@ -12,7 +12,7 @@ import sys
 from typing import NoReturn
 
 from edge_tracker import __version__
-from edge_tracker.cli import demo, doctor, evaluate, models, track
+from edge_tracker.cli import config, demo, doctor, evaluate, models, serve, track
 from edge_tracker.errors import EdgeTrackerError
 
 DESCRIPTION = """\
@@ -20,7 +20,8 @@ Track one object in a video, on the CPU.
 
   edge-track demo
   edge-track --source clip.mp4 --init 412,120,60,140 --output tracked.mp4
-  edge-track --camera 0 --init 412,120,60,140 --output -
+  edge-track --camera 0
+  edge-track --source rtsp://camera/stream --init motion:3 --output mqtt://broker
 
 Without a command the options are those of `track` (edge-track track --help)."""
 
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edge-track {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (track, demo, evaluate, models, doctor):
+    for command in (track, serve, config, demo, evaluate, models, doctor):
         command.add_parser(commands)
     return parser
 

@@ -11,32 +11,61 @@ from edge_tracker.errors import EdgeTrackerError, OutputError
 from edge_tracker.files import partial_path
 from edge_tracker.outputs.base import Output, shown
 from edge_tracker.outputs.contact_sheet import ContactSheetOutput
+from edge_tracker.outputs.folder import LogOutput, RecordOutput
 from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput, MotOutput
 from edge_tracker.outputs.video import VideoOutput
+from edge_tracker.outputs.webhook import WebhookOutput
 
-Factory = Callable[[str, float], Output]  # what follows the kind's prefix, or all of it; the source's nominal rate
+# What follows the kind's prefix, or all of it; the source's nominal rate; the camera's name.
+Factory = Callable[[str, float, str], Output]
+
+
+def _mqtt(address: str, _: float, camera: str) -> Output:
+    from edge_tracker.outputs.mqtt import MqttOutput
+
+    return MqttOutput(address, camera)
+
+
+def _prometheus(address: str, _: float, camera: str) -> Output:
+    from edge_tracker.outputs.prometheus import PrometheusOutput
+
+    return PrometheusOutput(address, camera)
+
 
 # `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
 OUTPUTS: tuple[tuple[str, Factory], ...] = (
-    (r"jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),
-    (r"csv:(.+)", lambda path, _: CsvOutput(path)),
-    (r"mot:(.+)", lambda path, _: MotOutput(path)),
-    (r"-|.*\.(?:jsonl|ndjson)", lambda path, _: JsonLinesOutput(path)),
-    (r".*\.csv", lambda path, _: CsvOutput(path)),
-    (r".*\.mot", lambda path, _: MotOutput(path)),
-    (r".*\.(?:mp4|m4v|mov|mkv|avi)", VideoOutput),
-    (r".*\.(?:png|jpg|jpeg)", lambda path, _: ContactSheetOutput(path)),
+    (r"jsonl:(.+)", lambda path, *_: JsonLinesOutput(path)),
+    (r"csv:(.+)", lambda path, *_: CsvOutput(path)),
+    (r"mot:(.+)", lambda path, *_: MotOutput(path)),
+    (r"log:(.+)", lambda place, _, camera: LogOutput(place, camera)),
+    (r"record:(.+)", lambda place, fps, camera: RecordOutput(place, camera, fps)),
+    (r"mqtts?://.*", _mqtt),
+    (r"prometheus://.*", _prometheus),
+    (r"https?://.*", lambda url, _, camera: WebhookOutput(url, camera)),
+    (r"-|.*\.(?:jsonl|ndjson)", lambda path, *_: JsonLinesOutput(path)),
+    (r".*\.csv", lambda path, *_: CsvOutput(path)),
+    (r".*\.mot", lambda path, *_: MotOutput(path)),
+    (r".*\.(?:mp4|m4v|mov|mkv|avi)", lambda path, fps, _: VideoOutput(path, fps)),
+    (r".*\.(?:png|jpg|jpeg)", lambda path, *_: ContactSheetOutput(path)),
 )
-KNOWN = ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, or KIND:PATH"
+KNOWN = (
+    ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, KIND:PATH, log:FOLDER, record:FOLDER, "
+    "mqtt://HOST, prometheus://[HOST]:PORT, https://HOST/HOOK"
+)
 
 
-def open_output(spec: str, fps: float = 30.0) -> Output:
-    """Open what `spec` names by its suffix or scheme. fps: the source's nominal rate. Raises OutputError."""
+def open_output(spec: str, fps: float = 30.0, camera: str = "camera") -> Output:
+    """Open what `spec` names by its suffix or scheme. fps: the source's nominal rate. camera: its name, for those who tell.
+
+    Raises OutputError, ConfigError for an address that is none.
+    """
     factory, place = _resolved(spec)
-    return factory(place, fps)
+    return factory(place, fps, camera)
 
 
-def open_outputs(specs: Sequence[str], inputs: Iterable[Path] = (), fps: float = 30.0) -> list[Output]:
+def open_outputs(
+    specs: Sequence[str], inputs: Iterable[Path] = (), fps: float = 30.0, camera: str = "camera"
+) -> list[Output]:
     """Open all, or none: raises OutputError where one cannot be written, or would overwrite one of `inputs` or another.
 
     Files are told apart by what they are, not by how they are spelled: links and partial names count.
@@ -45,7 +74,7 @@ def open_outputs(specs: Sequence[str], inputs: Iterable[Path] = (), fps: float =
     outputs: list[Output] = []
     try:
         for spec in specs:
-            outputs.append(open_output(spec, fps))
+            outputs.append(open_output(spec, fps, camera))
     except EdgeTrackerError:
         for output in outputs:
             output.close(complete=False)
@@ -61,7 +90,7 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
             taken[identity] = f"what is read: {shown(path)}"
     for spec in specs:
         _, place = _resolved(spec)
-        if "://" in place:
+        if "://" in place or re.match("log:|record:", spec):
             continue
         path = Path(place)
         written = [path] if place == "-" or _is_special(path) else [path, partial_path(path)]

@@ -160,6 +160,10 @@ class Watch:
 
         self.ask(action)
 
+    @property
+    def ended(self) -> bool:
+        return self._state == "ended"
+
     # In the computing thread
 
     def run(self, max_frames: int | None = None) -> WatchSummary:
@@ -178,12 +182,12 @@ class Watch:
                 if self._stopping.is_set() or frames == max_frames:
                     break
             complete = True
-            self._state = "ended"
         except KeyboardInterrupt:
             complete = self.source.live
             raise
         finally:
             self.computing_since = None
+            self._state = "ended"
             self._end(complete)
         return WatchSummary(frames, self._lost)
 
@@ -328,6 +332,10 @@ class Watch:
             temperature_c=temperature_c(),
             throttled=throttled(),
         )
+
+    def abandon(self) -> None:
+        """Close everything without having run."""
+        self._end(complete=False)
 
     def _end(self, complete: bool) -> None:
         if self._remembered is not None:

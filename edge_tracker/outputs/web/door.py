@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from edge_tracker.errors import ConfigError
+from edge_tracker.outputs.web.address import is_loopback
 
 MOST_CONNECTIONS = 64
 HEAD_S = 10.0  # from the connection to a whole head of the first request
@@ -35,24 +35,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def parsed_address(text: str) -> tuple[str, int]:
-    """Host and port of "[HOST:]PORT"; the loopback address where no host is given. Raises ConfigError."""
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"the page's address is [HOST:]PORT, not {text!r}")
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Door:

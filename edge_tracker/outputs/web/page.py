@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from edge_tracker.boxes import Box
 from edge_tracker.errors import EdgeTrackerError, OutputError, TransientError, UsageError, first_line
 from edge_tracker.outputs.status import Status
-from edge_tracker.outputs.web.door import LARGEST_BODY, Door, parsed_address
+from edge_tracker.outputs.web.address import parsed_address
+from edge_tracker.outputs.web.door import LARGEST_BODY, Door
 from edge_tracker.outputs.web.pictures import Pictures
 from edge_tracker.track import Track
 from edge_tracker.video.source import Frame
