@@ -147,7 +147,7 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
         raise ConfigError(f"threads is a whole number of at least 1, not {threads!r}")
     if not isinstance(model, str | Path):
         raise ConfigError(f"model is a name or a path, not {model!r}")

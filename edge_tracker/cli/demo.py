@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    cv2.setNumThreads(args.threads)
+    cv2.setNumThreads(1)
     clip = SyntheticClip(frames=WHOLE)
     tracker = tracker_factory(args)()
     try:

@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
 def run_command(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("matplotlib") is None:
         raise EdgeTrackerError("plots need matplotlib: pip install 'edge-tracker[eval]'")
-    cv2.setNumThreads(args.threads)
+    cv2.setNumThreads(1)
     names = args.sequences.split(",") if args.sequences else None
     tasks = read_tasks(args.data, names)
     make_tracker = tracker_factory(args)

@@ -95,6 +95,8 @@ class Signals:
 
 def on_hang(reason: str) -> None:
     """End the process at once: what hangs cannot be asked to."""
-    print(f"edge-track: {reason}; the process ends, so that its supervisor starts it again", file=sys.stderr, flush=True)
+    print(
+        f"edge-track: {reason}; the process ends, so that its supervisor starts it again", file=sys.stderr, flush=True
+    )
     faulthandler.dump_traceback(all_threads=True)
     os._exit(HANGS)

@@ -176,4 +176,3 @@ def without_secrets(text: str) -> str:
     """A setting's text with the URL in it masked, whatever stands before it."""
     match = re.search(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text)
     return text[: match.start()] + masked(text[match.start() :]) if match else text
-

@@ -160,9 +160,7 @@ class Service:
         def opener() -> Source:
             return open_source(camera.source, camera.fps, camera.decoder_threads)
 
-        return LatestSource(
-            opener, without_secrets(camera.source), camera.live, patient=not is_local(camera.source)
-        )
+        return LatestSource(opener, without_secrets(camera.source), camera.live, patient=not is_local(camera.source))
 
 
 def chooser_of(camera: CameraConfig) -> Chooser | None:
@@ -192,7 +190,6 @@ def prepared_tracker(config: ServiceConfig) -> Prepared:
         seed=chosen.seed,
         weight_network=chosen.weight_network,
     )
-
 
 
 def opened_page(address: str, names: tuple[str, ...], token: str | None) -> Page:

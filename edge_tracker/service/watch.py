@@ -200,7 +200,9 @@ class Watch:
         start: float | None = None
         for frame in self.source:
             self._state = "live"
-            while self._hold and frame.index == 0 and not (self.targets.names or self._first or self._stopping.is_set()):
+            while (
+                self._hold and frame.index == 0 and not (self.targets.names or self._first or self._stopping.is_set())
+            ):
                 self._state = "waiting"
                 self._image = frame.image
                 self._write(frame, [], self._pages())

@@ -63,7 +63,7 @@ class LatestSource(Source):
         self.state = "connecting"  # then "live", "away", "closed"
         self.reason = ""  # why it is away
         self.arrived = self.dropped = self.reconnects = 0
-        self._opener = opener
+        self._opener, self._patient = opener, patient
         self._news = threading.Condition()
         self._mail: Frame | None = None
         self._closed = False
@@ -151,7 +151,8 @@ class LatestSource(Source):
             if self._first_error is None:
                 self._first_error = error or SourceLost(f"{self.name} ended")
             self._news.notify_all()
-        log.warning("%s: %s; next attempt in %.0f s", self.name, self.reason, wait)
+        if self._patient or self.arrived:
+            log.warning("%s; next attempt in %.0f s", self.reason, wait)
         with self._news:
             self._news.wait_for(lambda: self._closed, wait)
         self.reconnects += 1

@@ -36,7 +36,9 @@ class RpicamSource(Source):
         self.fps = settings.fps or NOMINAL_FPS
         width, height = settings.width_height or SIZE
         if width % STRIDE or height % 2:
-            raise SourceMissing(f"rpicam: takes a width that is a multiple of {STRIDE} and an even height, not {width}x{height}")
+            raise SourceMissing(
+                f"rpicam: takes a width that is a multiple of {STRIDE} and an even height, not {width}x{height}"
+            )
         self._width, self._height = width, height
         options = {"camera": number, "width": self._width, "height": self._height, "framerate": f"{self.fps:g}"}
         flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]

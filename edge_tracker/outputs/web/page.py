@@ -37,6 +37,7 @@ STATIC = {
     "/page.js": ("page.js", "text/javascript"),
     "/picture.js": ("picture.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 log = logging.getLogger(__name__)
 
@@ -154,9 +155,7 @@ class Page:
         await runner.setup()
         assert runner.server is not None
         server_of = runner.server
-        server = await self._loop.create_server(
-            lambda: self._door.protocol(server_of, self._loop), sock=self._socket
-        )
+        server = await self._loop.create_server(lambda: self._door.protocol(server_of, self._loop), sock=self._socket)
         ready.set()
         await self._over.wait()
         server.close()

@@ -2,6 +2,7 @@
 
 export const COLOURS = { TRACKED: "#4fd66a", UNCERTAIN: "#ffbe3d", LOST: "#ff6b62" };
 const SMALLEST_DRAG_PX = 8; // of the screen; less is a tap
+const SHARP_PX = 960;
 const TAPPED_SHARE = 0.2; // side of a tapped box, of the frame's shorter side
 
 export class Picture {
@@ -141,14 +142,15 @@ export class Picture {
     if (!shown) return;
     const { image, told } = shown;
     const { canvas } = this;
-    if (canvas.width !== image.width || canvas.height !== image.height) {
-      canvas.width = image.width;
-      canvas.height = image.height;
+    const times = Math.ceil(SHARP_PX / image.width); // boxes and names stay sharp on a small picture
+    if (canvas.width !== times * image.width || canvas.height !== times * image.height) {
+      canvas.width = times * image.width;
+      canvas.height = times * image.height;
     }
     const pen = canvas.getContext("2d");
-    pen.drawImage(image, 0, 0);
-    const scale = image.width / told.width;
-    const unit = Math.max(image.width / 480, 1);
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    const scale = canvas.width / told.width;
+    const unit = canvas.width / Math.max(canvas.clientWidth, 1); // a pixel of the screen
     for (const track of told.tracks ?? []) outline(pen, track, scale, unit);
     if (this.box) {
       const [x, y, w, h] = this.box.map((v) => v * scale);
@@ -171,13 +173,13 @@ function outline(pen, track, scale, unit) {
   pen.setLineDash(track.state === "TRACKED" ? [] : [8 * unit, 4 * unit]); // told by more than colour
   pen.strokeRect(x, y, w, h);
   pen.setLineDash([]);
-  pen.font = `${Math.round(12 * unit)}px system-ui, sans-serif`;
+  pen.font = `${Math.round(13 * unit)}px system-ui, sans-serif`;
   const text = track.state === "TRACKED" ? track.target : `${track.target} · ${track.state}`;
   const width = pen.measureText(text).width + 8 * unit;
-  const top = y >= 16 * unit ? y - 16 * unit : y;
+  const top = y >= 18 * unit ? y - 18 * unit : y;
   const left = Math.max(Math.min(x, pen.canvas.width - width), 0);
   pen.fillStyle = COLOURS[track.state];
-  pen.fillRect(left, top, width, 16 * unit);
+  pen.fillRect(left, top, width, 18 * unit);
   pen.fillStyle = "#000";
-  pen.fillText(text, left + 4 * unit, top + 12 * unit);
+  pen.fillText(text, left + 4 * unit, top + 13.5 * unit);
 }
