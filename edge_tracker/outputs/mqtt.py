@@ -30,6 +30,7 @@ from edge_tracker.video.source import Frame
 
 EVERY_S = 1.0
 DISCOVERY = "homeassistant"  # Home Assistant's own prefix; `?discovery=` without a value turns it off
+PATIENCE_S = 1.0  # before a broker counts as away
 CLOSING_S = 3.0
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class MqttOutput:
         for gone in set(self._targets) - {track.target for track in tracks}:
             del self._targets[gone]
             self._withdraw(gone)
-        if not self._connected and self._away_since is not None and now - self._away_since > self._every_s:
+        if not self._connected and self._away_since is not None and now - self._away_since > PATIENCE_S:
             raise OutputLost(f"{self._address.name} is away")
 
     def report(self, status: Status, tracks: Sequence[Track]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -156,7 +157,9 @@ class Broker:
             pytest.skip("no MQTT broker: apt install mosquitto")
         self.port = port
         path = folder / f"mosquitto-{port}.conf"
-        path.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{extra}")
+        access = extra or "allow_anonymous true"
+        as_root = "user root" if os.geteuid() == 0 else ""  # else it gives up its rights, and with them its files
+        path.write_text(f"listener {port} 127.0.0.1\n{as_root}\n{access}\n")
         self._command = [program, "-c", str(path)]
         self.start()
 
