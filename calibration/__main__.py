@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="videos, image folders, sequences in OTB's layout; boxes of NAME are taken from NAME.txt",
+        help="videos, image folders, sequences with ground truth; boxes of NAME are taken from NAME.txt",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="where to write the crops")
     parser.add_argument("--count", type=int, default=400, help="crops in all (default: %(default)s)")

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.otb import Task, read_boxes, read_tasks
+from edge_tracker.evaluation.boxes_file import read_boxes
+from edge_tracker.evaluation.datasets import is_dataset, read_tasks
+from edge_tracker.evaluation.task import Task
 from edge_tracker.video import Source, open_source
 from edge_tracker.video.images import ImageSource
 
@@ -48,7 +50,7 @@ class Footage:
 
 
 def find_footage(specs: Sequence[str]) -> list[Footage]:
-    """What `--frames` names: sequences in OTB's layout (one, or a folder of them), videos, folders and globs of images.
+    """What `--frames` names: sequences with truth (one, or a folder of them), videos, folders and globs of images.
 
     The boxes of a video or image folder NAME, if there are any, are in NAME.txt: one x,y,w,h per frame, 1-based as in
     OTB. Raises DatasetError or SourceError for what is neither.
@@ -56,11 +58,8 @@ def find_footage(specs: Sequence[str]) -> list[Footage]:
     found: list[Footage] = []
     for spec in specs:
         path = Path(spec)
-        if path.is_dir() and any(path.glob("*/groundtruth_rect*.txt")):
+        if is_dataset(path):
             found += map(_of_task, read_tasks(path))
-        elif path.is_dir() and any(path.glob("groundtruth_rect*.txt")):
-            path = path.resolve()
-            found += map(_of_task, read_tasks(path.parent, [path.name]))
         else:
             open_source(spec).close()  # what cannot be opened should say so before an hour of other footage is read
             boxes = path.with_name(path.name + ".txt")

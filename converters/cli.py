@@ -31,9 +31,9 @@ from edge_tracker.backbones.base import PRECISIONS
 from edge_tracker.backbones.catalogue import Measured, ModelCard, entry_of, files_of, sha256_of, size_of_model
 from edge_tracker.backbones.host import cpu
 from edge_tracker.errors import ModelError
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_tasks
-from edge_tracker.evaluation.otb import Task, read_tasks
 
 PROBE_TIMEOUT_S = 600
 NOISE_CROPS = 4  # for a conversion without footage: it then has nothing to calibrate

@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from edge_tracker.backbones.ort import onnxruntime
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters import command, weight_network
@@ -41,6 +39,7 @@ from converters.rewrites import (
 from converters.trunks import TRUNKS, Trunk, TrunkSpec
 from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.base import BackboneInfo
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 
 TOLERANCE = 1e-4  # of ONNX against torch, relative to each tap's largest activation

@@ -7,7 +7,6 @@ precisions are made by NNCF.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
@@ -25,6 +23,7 @@ from converters import command, weight_network, weight_network_int8
 from converters.to_onnx import export, for_quantisation, kept_nodes
 from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.base import METADATA_KEY
+from edge_tracker.backbones.ov import openvino
 from edge_tracker.fmst.weight_files import weight_network_metadata
 from edge_tracker.fmst.weight_network import WeightNetwork
 
@@ -87,7 +86,6 @@ def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
     Depthwise convolutions stay in float: the CPU plugin computes them so whatever the file says, and then rounding
     their input is pure loss.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
     import nncf
 
     nncf.set_log_level(logging.ERROR)
@@ -115,7 +113,6 @@ class OpenVinoNetworkWriter:
 
     def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
         graph = _read(weight_network.to_onnx(network, model))
-        os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent from here
         import nncf
 
         nncf.set_log_level(logging.ERROR)

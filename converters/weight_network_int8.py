@@ -25,9 +25,9 @@ from converters.weight_network import MODEL, graph_inputs
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import files_of, size_of_model
 from edge_tracker.errors import ModelError, OutputError
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.fmst.weight_network import WeightNetwork

@@ -46,6 +46,7 @@ from edge_tracker.track import Method
 
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants
 TIMED_FRAMES = 30
+MOST_THREADS = 64
 MEASURED_AGAIN_S = 7 * 24 * 3600.0  # a machine that was busy when it was measured gets another chance
 
 log = logging.getLogger(__name__)
@@ -147,8 +148,13 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
+<<<<<<< HEAD
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
         raise ConfigError(f"threads is a whole number of at least 1, not {threads!r}")
+=======
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads is a whole number between 1 and {MOST_THREADS}, not {threads!r}")
+>>>>>>> video
     if not isinstance(model, str | Path):
         raise ConfigError(f"model is a name or a path, not {model!r}")
     path = find_model(model, models_dir, engine)

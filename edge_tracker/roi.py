@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_tracker.boxes import Box, centre
 from edge_tracker.grid import bin_centres
 
+AVERAGED = 3  # image pixels along each side that make a crop pixel, at most
 PLAIN_SPREAD = 8  # grey levels between darkest and brightest; a dark sensor's noise stays under it
 
 
@@ -53,7 +54,10 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
     y0, y1 = _scaled(top - window.y, bottom - window.y, k, side)
     # Linear interpolation skips pixels when it shrinks by more than two; area averaging does not.
     method = cv2.INTER_AREA if window.side > 2 * side else cv2.INTER_LINEAR
-    patch = cv2.resize(visible, (x1 - x0, y1 - y0), interpolation=method)
+    size = x1 - x0, y1 - y0
+    if window.side > 4 * side:  # it also reads every pixel: of a large window, most are dropped before
+        visible = cv2.resize(visible, (AVERAGED * size[0], AVERAGED * size[1]), interpolation=cv2.INTER_NEAREST_EXACT)
+    patch = cv2.resize(visible, size, interpolation=method)
     if patch.shape[:2] != (side, side):
         edges = (y0, side - y1, x0, side - x1)
         patch = cv2.copyMakeBorder(patch, *edges, cv2.BORDER_CONSTANT, value=cv2.mean(patch))

@@ -41,9 +41,9 @@ from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import loss_table, lost_by_score, summarise_loss
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
 from edge_tracker.roi import crop

@@ -49,8 +49,8 @@ from edge_tracker.evaluation.absence_metrics import (
     reliability,
     summarise_loss,
 )
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.ope import TaskResult, run_tasks
-from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.images import size_of
 from edge_tracker.methods import PRESETS
 from edge_tracker.track import Track

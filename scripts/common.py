@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
 from edge_tracker.errors import ConfigError, DatasetError, ModelError, OutputError, first_line
+from edge_tracker.evaluation.datasets import Task
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
-from edge_tracker.evaluation.otb import Task
 from edge_tracker.tracker import TRACKERS
 from edge_tracker.video.images import IMAGE_SUFFIXES
 

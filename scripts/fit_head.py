@@ -25,7 +25,7 @@ from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, Projection, fit_projection, save_head
 from edge_tracker.errors import DatasetError, EdgeTrackerError
-from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.roi import Window, crop
 from edge_tracker.video.images import read_image
 

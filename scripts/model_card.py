@@ -25,7 +25,7 @@ from edge_tracker.backbones.catalogue import Accuracy, ModelCard, Training, find
 from edge_tracker.cli.models import print_card
 from edge_tracker.cli.options import positive_int
 from edge_tracker.errors import ConfigError, EdgeTrackerError, ModelError, first_line
-from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.tracker import TRACKERS
 
 

@@ -26,8 +26,8 @@ from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_companion, find_model, load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves, mean_curves
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.tracker import FmstTracker, Group
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.roi import window_around

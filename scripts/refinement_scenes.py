@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, turned
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.datasets import Task
 from edge_tracker.roi import affine
 from edge_tracker.video.images import read_image
 

@@ -49,7 +49,7 @@ from edge_tracker.closed_form.refiner import (
 )
 from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
 from edge_tracker.evaluation.absence_metrics import area_under_roc
-from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.grid import Grid, bin_centres
 from edge_tracker.video.images import read_image
 

@@ -34,9 +34,9 @@ from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.backbones.catalogue import find_model, load_backbone
 from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import Curves, mean_curves
 from edge_tracker.evaluation.ope import run_task
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.fmst.weight_files import save_weight_network, selection_layers
 from edge_tracker.fmst.weight_network import BASES, FORMS, SCORE_LIMIT, WeightNetwork
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, iou
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.datasets import Task
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker, Group
 from edge_tracker.roi import window_around

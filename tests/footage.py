@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -39,6 +40,16 @@ def probe(path: Path) -> list[float]:
     done = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, text=True, check=True)
     frames = json.loads(done.stdout)["frames"]  # the last ones of an AVI have no time
     return [float(frame["best_effort_timestamp_time"]) for frame in frames if "best_effort_timestamp_time" in frame]
+
+
+def times_of(path: Path) -> list[float]:
+    """The times of all frames of a video of ours, seconds, as PyAV reads them."""
+    with av.open(f"file:{path.absolute()}") as container:
+        return [float(frame.time) for frame in container.decode(video=0)]
+
+
+def count_frames(path: Path) -> int:
+    return len(times_of(path))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import INPUT_SIDE, METADATA_KEY, BackboneInfo, check_outputs
+from edge_tracker.backbones.ov import openvino
 from edge_tracker.errors import ModelError
+from edge_tracker.recognise import mistaken
 
 
 class OpenVinoBackbone:
@@ -44,8 +45,8 @@ class OpenVinoBackbone:
             }
             self._request = core.compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as error:
-            reason = next((line.strip() for line in str(error).splitlines()[::-1] if line.strip()), "")
-            raise ModelError(f"OpenVINO cannot load {path}: {reason or type(error).__name__}") from error
+            last = next((line.strip() for line in str(error).splitlines()[::-1] if line.strip()), type(error).__name__)
+            raise ModelError(f"OpenVINO cannot load {path}: {mistaken(path) or last}") from error
 
     def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         results = self._request.infer([crop[None]], share_inputs=True)

@@ -46,7 +46,7 @@ def run_command(args: argparse.Namespace) -> int:
     tracks: list[Track] = []
     with ClipSource(clip) as source, tqdm(total=WHOLE, unit=" frames", disable=args.quiet or None) as progress:
         names = [str(args.out / f"demo.{suffix}") for suffix in ("mp4", "jsonl", "png")]
-        outputs = open_outputs(names, tracker.files, source.fps)
+        outputs = open_outputs(names, tracker.files, Origin(source.fps, WHOLE))
 
         def on_frame(_: Frame, track: Track) -> None:
             tracks.append(track)

@@ -1,4 +1,4 @@
-"""`edge-track eval`: accuracy on sequences in OTB's layout, and whether a lost target is known to be lost."""
+"""`edge-track eval`: accuracy on sequences with ground truth, and whether a lost target is known to be lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import cv2
 from tqdm import tqdm
 
 from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
-from edge_tracker.errors import EdgeTrackerError, OutputError
+from edge_tracker.errors import DatasetError, EdgeTrackerError, OutputError, SourceError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import loss_table, summarise_loss
+from edge_tracker.evaluation.datasets import read_what_is_whole, told
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import (
     Footage,
@@ -28,9 +29,9 @@ from edge_tracker.evaluation.ope import (
     write_summary,
     write_task,
 )
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.plots import plot_curves, plot_loss
 from edge_tracker.evaluation.robustness import summarise_robustness, variants_of
+from edge_tracker.evaluation.task import Task
 
 PROTOCOLS = {
     "ope": "ope: one pass from the first box",
@@ -41,8 +42,12 @@ PROTOCOLS = {
 
 
 def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("eval", help="measure accuracy and speed on OTB sequences", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of sequences, OTB layout")
+    parser = commands.add_parser(
+        "eval", help="measure accuracy and speed on sequences with ground truth", description=__doc__
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder of OTB, LaSOT, GOT-10k, UAV123, VOT, MOT, DAVIS"
+    )
     parser.add_argument("--sequences", metavar="A,B", help="only these; Name.1 is one target of a sequence")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="ope", help="; ".join(PROTOCOLS.values()))
     parser.add_argument("--clips-seed", type=int, default=0, metavar="N", help="of the loss protocol's clips")
@@ -58,7 +63,7 @@ def run_command(args: argparse.Namespace) -> int:
         raise EdgeTrackerError("plots need matplotlib: pip install 'edge-tracker[eval]'")
     cv2.setNumThreads(1)
     names = args.sequences.split(",") if args.sequences else None
-    tasks = read_tasks(args.data, names)
+    tasks, args.faults = read_what_is_whole(args.data, names)
     make_tracker = tracker_factory(args)
     label = f"{args.tracker} {make_tracker().backbone.info.model}"  # a bad model should fail here, not in every process
     try:
@@ -72,6 +77,8 @@ def run_command(args: argparse.Namespace) -> int:
         for row in table:
             cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
             print("  ".join([row[0].ljust(widths[0]), *cells]), file=sys.stderr)
+    if args.faults:  # what could be measured is written; the rest is named, and the exit code says so
+        raise DatasetError(told(args.faults))
     return 0
 
 
@@ -80,10 +87,12 @@ def _tracked(
 ) -> list[TaskResult]:
     """Track through all, writing each result as it comes; sorted by name."""
     results = []
-    done = run_tasks(make_tracker, footage, args.jobs)
+    done = run_tasks(make_tracker, footage, args.jobs, args.faults)
     for result in tqdm(done, total=len(footage), unit=" tasks", disable=args.quiet or None):
         write(result)
         results.append(result)
+    if not results:
+        raise DatasetError(told(args.faults))
     return sorted(results, key=lambda result: result.task.name)
 
 
@@ -102,11 +111,18 @@ def _ope(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker,
 
 
 def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
-    variants = {task.name: variants_of(task, args.protocol) for task in tasks}
+    variants = {}
+    for task in tasks:
+        try:
+            variants[task.name] = variants_of(task, args.protocol)
+        except SourceError as error:
+            args.faults.append(f"task {task.name}: {error}")
+    tasks = [task for task in tasks if task.name in variants]
     footage = tasks + [variant for each in variants.values() for variant in each]
     results = {r.task.name: r for r in _tracked(args, footage, make_tracker, partial(write_task, args.out))}
+    tasks = [t for t in tasks if all(name in results for name in (t.name, *(v.name for v in variants[t.name])))]
     ope = [results[task.name] for task in tasks]
-    varied = {name: [results[variant.name] for variant in each] for name, each in variants.items()}
+    varied = {task.name: [results[variant.name] for variant in variants[task.name]] for task in tasks}
     summary, plain, mean = summarise_robustness(args.protocol, ope, varied)
     name = args.protocol.upper()
     plot_curves(args.out, {f"{label}, OPE": plain, f"{label}, {name}": mean}, name)
@@ -121,7 +137,7 @@ def _robustness(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeT
 
 
 def _loss(args: argparse.Namespace, tasks: list[Task], make_tracker: MakeTracker, label: str) -> list[list[str]]:
-    clips = absence_clips(tasks, read_tasks(args.data), args.clips_seed)
+    clips = absence_clips(tasks, read_what_is_whole(args.data)[0], args.clips_seed)
     results = _tracked(args, clips, make_tracker, partial(write_frames, args.out))
     summary = summarise_loss(results)
     plot_loss(args.out, {label: results})

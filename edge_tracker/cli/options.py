@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from edge_tracker.backbones.catalogue import ENGINES
-from edge_tracker.methods import TRACKERS
+from edge_tracker.methods import MOST_THREADS, TRACKERS
 from edge_tracker.tracker import Tracker
 
 
@@ -15,6 +15,13 @@ def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def thread_count(text: str) -> int:
+    value = positive_int(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"threads is a whole number between 1 and {MOST_THREADS}, not {value}")
     return value
 
 
@@ -28,7 +35,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tracker", choices=TRACKERS, default="auto", help="method (default: %(default)s)")
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
-    group.add_argument("--threads", type=positive_int, default=1, help="threads of the engine (default: %(default)s)")
+    group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
     group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
     group.add_argument(

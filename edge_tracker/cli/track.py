@@ -12,7 +12,7 @@ from tqdm import tqdm
 from edge_tracker.cli.live import run_service, service_config
 from edge_tracker.cli.options import add_tracker_options, positive_int, tracker_factory
 from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.outputs.open import KNOWN, open_outputs
+from edge_tracker.outputs.open import KNOWN, Origin, open_outputs
 from edge_tracker.service import run
 from edge_tracker.service.choose import FORMS, Wish, parsed_wish
 from edge_tracker.track import Track
@@ -70,15 +70,19 @@ def positive_rate(text: str) -> float:
 
 def run_command(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
+<<<<<<< HEAD
+=======
+    tracker = tracker_factory(args)()
+>>>>>>> video
     spec = args.source if args.source is not None else f"camera:{args.camera}"
     one = args.init[0] if len(args.init) == 1 else None
     if one is None or one.box is None or one.name or args.web or args.state or is_live(spec):
         return run_service(service_config(args, spec), args.max_frames, args.quiet, fallback=args.web is None)
     tracker = tracker_factory(args)()
     with open_source(spec, args.fps, args.threads) as source:
-        outputs = open_outputs(args.output, [*source.paths, *tracker.files], source.fps)
-        lengths = [n for n in (source.length, args.max_frames) if n is not None]
-        with tqdm(total=min(lengths, default=None), unit=" frames", disable=args.quiet or None) as progress:
+        frames = min((n for n in (source.length, args.max_frames) if n is not None), default=None)
+        outputs = open_outputs(args.output, [*source.paths, *tracker.files], Origin(source.fps, frames))
+        with tqdm(total=frames, unit=" frames", disable=args.quiet or None) as progress:
 
             def on_frame(_: Frame, track: Track) -> None:
                 progress.update()

@@ -25,6 +25,7 @@ REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # views of frame 1 for the refiner, for t
 TRUSTED = -0.4, 0.0  # `Correction.match` from which the refiner is wholly followed: in position; in size and aspect
 LARGEST_CORRECTION, LARGEST_REFINEMENT = 0.2, 0.5  # of a side, in one frame: by the regressor, by the refiner
 LARGEST_FACTOR = 2.0  # of the size, in one frame
+LARGEST_GREY_PX = 128  # shorter side of a box of which the scale filter sees every pixel
 
 
 class Corrected(NamedTuple):
@@ -109,11 +110,19 @@ def _corrected(box: Box, errors: NDArray[np.float32], largest: float, gain: tupl
 
 
 def _grey(image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
-    """The surroundings of `box` in grey, and `box` in them: the scale filter reads no more."""
+    """The surroundings of `box` in grey, and `box` in them: the scale filter reads no more. Of a large target every
+    so-many-th pixel is enough, for the filter samples few."""
     x, y, w, h = box
     reach = max(w, h)
     width, height = size_of(image)
     left, top = max(0, min(int(x - reach), width - 8)), max(0, min(int(y - reach), height - 8))
     right, bottom = max(left + 8, int(x + w + reach) + 1), max(top + 8, int(y + h + reach) + 1)
-    grey = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2GRAY)
-    return np.asarray(grey, np.uint8), (x - left, y - top, w, h)
+    part = image[top:bottom, left:right]
+    x, y = x - left, y - top
+    step = min(w, h) / LARGEST_GREY_PX
+    if step >= 2:
+        size = round(part.shape[1] / step), round(part.shape[0] / step)
+        kx, ky = size[0] / part.shape[1], size[1] / part.shape[0]
+        part = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        x, y, w, h = x * kx, y * ky, w * kx, h * ky
+    return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), np.uint8), (x, y, w, h)

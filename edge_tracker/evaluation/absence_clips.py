@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.task import Task
 from edge_tracker.images import size_of
 
 RENDERED = ("occlusion", "exit", "cut", "black", "frozen")

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from edge_tracker.errors import DatasetError
+from edge_tracker.errors import BoxError, DatasetError, ImageError, SourceError
+from edge_tracker.evaluation.boxes_file import write_boxes
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
-from edge_tracker.evaluation.otb import write_boxes
-from edge_tracker.track import Track, TrackState
+from edge_tracker.follow import Target, follow
+from edge_tracker.track import TrackState
+from edge_tracker.video.source import NOMINAL_FPS, Frame
 
-
-class TrackerLike(Protocol):
-    """What can be evaluated: `Tracker`, or an adapter of a peer."""
-
-    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None: ...
-
-    def update(self, image: NDArray[np.uint8]) -> Track: ...
-
-
-MakeTracker = Callable[[], TrackerLike]  # picklable, to reach other processes
+MakeTracker = Callable[[], Target]  # picklable, to reach other processes
 
 
 class Footage(Protocol):
-    """What can be tracked through: an `otb.Task`, or a clip that is rendered from one. Picklable."""
+    """What can be tracked through: a `Task`, or a clip that is rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
@@ -82,35 +75,48 @@ def frames_per_second(update_s: NDArray[np.float64]) -> float:
 
 def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
     """Track one task from the box given in its first frame."""
-    tracker = make_tracker()
-    boxes = [task.init_box]
-    confidences, states, seconds = [1.0], [TrackState.TRACKED], []
-    tracker.init(task.image(0), task.init_box)
-    for index in range(1, len(task)):
-        image = task.image(index)
-        start = time.perf_counter()
-        track = tracker.update(image)
-        seconds.append(time.perf_counter() - start)
-        boxes.append(np.array(track.box))
-        confidences.append(track.confidence)
-        states.append(track.state)
-    return TaskResult(task, np.array(boxes, dtype=np.float64), np.array(confidences), tuple(states), np.array(seconds))
+    frames = (Frame(index, index / NOMINAL_FPS, task.image(index)) for index in range(len(task)))
+    steps = [(s.track, s.update_s) for s in follow(frames, make_tracker(), task.init_box)]
+    return TaskResult(
+        task,
+        np.array([track.box for track, _ in steps], dtype=np.float64),
+        np.array([track.confidence for track, _ in steps]),
+        tuple(track.state for track, _ in steps),
+        np.array([seconds for _, seconds in steps[1:]]),
+    )
 
 
-def run_tasks(make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1) -> Iterator[TaskResult]:
-    """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready."""
+def run_tasks(
+    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, faults: list[str] | None = None
+) -> Iterator[TaskResult]:
+    """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready.
+
+    faults: takes what was wrong with tasks whose frames cannot be read, or whose box is none; else that is raised.
+    """
     if jobs == 1:
         for task in tasks:
-            yield run_task(make_tracker, task)
+            if (result := _result_of(partial(run_task, make_tracker, task), task, faults)) is not None:
+                yield result
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(run_task, make_tracker, task) for task in tasks]
+        futures = {pool.submit(run_task, make_tracker, task): task for task in tasks}
         try:
             for future in as_completed(futures):
-                yield future.result()
+                if (result := _result_of(future.result, futures[future], faults)) is not None:
+                    yield result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _result_of(run: Callable[[], TaskResult], task: Footage, faults: list[str] | None) -> TaskResult | None:
+    try:
+        return run()
+    except (SourceError, BoxError, ImageError) as error:
+        if faults is None:
+            raise
+        faults.append(f"task {task.name}: {error}")
+        return None
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_tracker.evaluation.metrics import Curves, mean_curves
 from edge_tracker.evaluation.ope import TaskResult
-from edge_tracker.evaluation.otb import Task
+from edge_tracker.evaluation.task import Task
 from edge_tracker.images import size_of
 
 SHIFT = 0.1  # of width and height

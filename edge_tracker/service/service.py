@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from edge_tracker.errors import ConfigError, OutputError
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.base import Output
-from edge_tracker.outputs.open import open_outputs
+from edge_tracker.outputs.open import Origin, open_outputs
 from edge_tracker.service.config import CameraConfig, ServiceConfig, without_secrets
 from edge_tracker.service.detections import MqttChooser, ProgramChooser
 from edge_tracker.service.motion import MotionChooser
@@ -128,7 +128,7 @@ class Service:
         try:
             specs = camera.outputs(self.config.output)
             files = [*source.paths, *prepared.files]
-            opened = open_outputs(specs, files, source.fps, camera.name)
+            opened = open_outputs(specs, files, Origin(source.fps, source.length, camera.name))
             outputs = {without_secrets(spec): output for spec, output in zip(specs, opened, strict=True)}
             chooser = chooser_of(camera)
             page = None if self.page is None else self.page.camera(camera.name)

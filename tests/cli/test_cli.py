@@ -11,27 +11,29 @@ import pytest
 
 from edge_tracker.boxes import iou
 from edge_tracker.cli import main
-from edge_tracker.outputs.video import count_frames
 from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 from tests.conftest import Clip
+from tests.footage import count_frames
 
 
 def test_track_writes_all_it_was_asked_for(video: Path, clip: Clip, tmp_path: Path) -> None:
-    outputs = {name: tmp_path / f"o.{name}" for name in ("mp4", "jsonl", "csv")}
+    outputs = {name: tmp_path / f"o.{name}" for name in ("mp4", "jsonl", "csv", "mot", "png")}
     arguments = ["--source", str(video), "--init", clip.init, "--quiet"]
-    arguments += ["--output", str(outputs["mp4"]), "--jsonl", str(outputs["jsonl"]), "--csv", str(outputs["csv"])]
+    for path in outputs.values():
+        arguments += ["--output", str(path)]
     assert main(arguments) == 0
     records = [json.loads(line) for line in outputs["jsonl"].read_text().splitlines()]
     assert [record["index"] for record in records] == list(range(30))
-    assert set(records[0]) == {"index", "time_s", "box", "confidence", "state"}
+    assert set(records[0]) == {"index", "time_s", "target", "box", "confidence", "state"}
     assert iou(np.array([r["box"] for r in records]), clip.boxes[:30]).mean() > 0.6
     assert count_frames(outputs["mp4"]) == 30
     assert len(outputs["csv"].read_text().splitlines()) == 31
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(outputs["mot"].read_text().splitlines()) == 30
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "3", "--quiet", "--jsonl", "-"]
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "3", "--quiet", "--output", "-"]
     assert main(arguments) == 0
     short = capsys.readouterr().out
     assert main(["track", *arguments]) == 0
@@ -42,7 +44,7 @@ def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.Ca
 def test_settings_reach_the_tracker(video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
     lines = []
     for extra in ([], ["--seed", "3"], ["--roi-scale", "3"], ["--fraction", "0.3"]):
-        arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--jsonl", "-"]
+        arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--output", "-"]
         assert main([*arguments, "--tracker", "fmst", *extra]) == 0
         lines.append(capsys.readouterr().out)
     assert len(set(lines)) == 4

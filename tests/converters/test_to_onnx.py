@@ -159,8 +159,8 @@ def test_real_weights_track_without_bias(name: str, file: str, shared: Path, tmp
     from functools import partial
 
     from edge_tracker import Tracker
+    from edge_tracker.evaluation.datasets import read_tasks
     from edge_tracker.evaluation.ope import run_task
-    from edge_tracker.evaluation.otb import read_tasks
 
     output = tmp_path / f"{name}.onnx"
     assert main(["--model", name, "--weights", str(shared / "weights" / file), "--output", str(output)]) == 0

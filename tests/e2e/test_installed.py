@@ -20,7 +20,7 @@ def test_the_command_is_on_the_path(video: Path, clip: Clip, tmp_path: Path) -> 
     command = shutil.which("edge-track", path=str(Path(sys.executable).parent))
     if command is None:
         pytest.skip("the package is not installed in this environment")
-    arguments = ["--source", str(video), "--init", clip.init, "--jsonl", str(tmp_path / "o.jsonl")]
+    arguments = ["--source", str(video), "--init", clip.init, "--output", str(tmp_path / "o.jsonl")]
     done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120, check=True)
     assert "30 frames" in done.stderr
     boxes = [json.loads(line)["box"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]

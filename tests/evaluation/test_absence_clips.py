@@ -12,7 +12,7 @@ import pytest
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation import absences
 from edge_tracker.evaluation.absence_clips import KINDS, RENDERED, Clip, absence_clips, to_and_fro, visible_share
-from edge_tracker.evaluation.otb import Task, read_tasks
+from edge_tracker.evaluation.datasets import Task, read_tasks
 
 RED = (0, 0, 255)
 

@@ -11,8 +11,8 @@ import pytest
 
 from edge_tracker import Track, Tracker, TrackState
 from edge_tracker.errors import DatasetError
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.ope import read_frames, run_task, run_tasks, summarise, write_frames
-from edge_tracker.evaluation.otb import read_tasks
 from edge_tracker.evaluation.peers import SCORED, Cv2Peer, find_peers
 from tests.conftest import Clip
 

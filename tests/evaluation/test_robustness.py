@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edge_tracker.boxes import centre
+from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.ope import run_task, run_tasks
-from edge_tracker.evaluation.otb import Task, read_tasks
 from edge_tracker.evaluation.robustness import spatial_variants, summarise_robustness, temporal_variants
 from tests.evaluation.test_ope import Still
 

@@ -44,14 +44,14 @@ def assert_one_line_error(done: subprocess.CompletedProcess[str], *words: str) -
 def test_a_source_that_is_none(kind: str, tmp_path: Path, clip: Clip) -> None:
     source = tmp_path / "input.mp4"
     write_no_video(source, kind)
-    done = command("--source", source, "--init", clip.init, "--jsonl", tmp_path / "o.jsonl")
+    done = command("--source", source, "--init", clip.init, "--output", tmp_path / "o.jsonl")
     assert_one_line_error(done, "input.mp4")
     assert not (tmp_path / "o.jsonl").exists()
 
 
 @pytest.mark.parametrize("box", ["10,10,0,20", "10,10,20,-5", "nan,10,20,20", "inf,0,5,5", "5000,10,20,20"])
 def test_a_box_that_is_none(box: str, video: Path, tmp_path: Path) -> None:
-    done = command("--source", video, "--init", box, "--output", tmp_path / "o.mp4", "--csv", tmp_path / "o.csv")
+    done = command("--source", video, "--init", box, "--output", tmp_path / "o.mp4", "--output", tmp_path / "o.csv")
     assert_one_line_error(done, "box")
     assert not list(tmp_path.iterdir())
 
@@ -60,7 +60,7 @@ def test_a_truncated_video_keeps_its_tracks_and_fails(tmp_path: Path, clip: Clip
     source = tmp_path / "cut.avi"
     write_video(source, clip.images[:60], "MJPG")
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-    done = command("--source", source, "--init", clip.init, "--jsonl", tmp_path / "o.jsonl")
+    done = command("--source", source, "--init", clip.init, "--output", tmp_path / "o.jsonl")
     assert_one_line_error(done, "truncated")
     assert not (tmp_path / "o.jsonl").exists()
     lines = (tmp_path / "o.partial.jsonl").read_text().splitlines()
@@ -72,7 +72,9 @@ def test_a_frame_size_that_changes_is_followed(tmp_path: Path, clip: Clip) -> No
     for index, image in enumerate(clip.images[:8]):
         shown = image if index < 4 else cv2.resize(image, (480, 360))
         cv2.imwrite(str(tmp_path / f"{index}.png"), shown)
-    done = command("--source", tmp_path, "--init", clip.init, "--output", tmp_path / "o.mp4", "--jsonl", "-", "--quiet")
+    done = command(
+        "--source", tmp_path, "--init", clip.init, "--output", tmp_path / "o.mp4", "--output", "-", "--quiet"
+    )
     assert done.returncode == 0, done
     box = json.loads(done.stdout.splitlines()[-1])["box"]
     np.testing.assert_allclose(box[0] + box[2] / 2, 1.5 * (clip.boxes[7, 0] + clip.boxes[7, 2] / 2), atol=12)
@@ -89,10 +91,10 @@ def test_a_broken_model(content: str, video: Path, clip: Clip, tmp_path: Path) -
 
 
 def test_an_unwritable_output(video: Path, clip: Clip, tmp_path: Path) -> None:
-    for option, name in (("--output", "o.mp4"), ("--jsonl", "o.jsonl"), ("--csv", "o.csv")):
-        done = command("--source", video, "--init", clip.init, option, tmp_path / "none" / name)
+    for name in ("o.mp4", "o.jsonl", "o.csv", "o.mot", "o.png"):
+        done = command("--source", video, "--init", clip.init, "--output", tmp_path / "none" / name)
         assert_one_line_error(done, name)
-    done = command("--source", video, "--init", clip.init, "--jsonl", tmp_path / "a.jsonl", "--csv", tmp_path)
+    done = command("--source", video, "--init", clip.init, "--output", tmp_path / "a.jsonl", "--output", tmp_path)
     assert_one_line_error(done, "folder")
     assert not (tmp_path / "a.jsonl").exists()
 
@@ -103,11 +105,11 @@ def small_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
 
 
-@pytest.mark.parametrize(("option", "name"), [("--jsonl", "o.jsonl"), ("--output", "o.avi")])
-def test_a_disk_that_fills_up(option: str, name: str, tmp_path: Path, clip: Clip) -> None:
+@pytest.mark.parametrize("name", ["o.jsonl", "o.avi", "o.mp4", "o.mkv", "o.png"])
+def test_a_disk_that_fills_up(name: str, tmp_path: Path, clip: Clip) -> None:
     source = tmp_path / "long.avi"
     write_video(source, clip.images + clip.images, "MJPG")
-    done = command("--source", source, "--init", clip.init, option, tmp_path / name, preexec_fn=small_disk)
+    done = command("--source", source, "--init", clip.init, "--output", tmp_path / name, preexec_fn=small_disk)
     assert_one_line_error(done, name.split(".")[0])
     assert not (tmp_path / name).exists()
 
@@ -117,9 +119,9 @@ def test_ctrl_c_keeps_what_was_tracked(tmp_path: Path, clip: Clip) -> None:
         cv2.imwrite(str(tmp_path / f"{index:03d}.png"), image)
     fifo = tmp_path / "pipe.csv"  # nobody reads it on, so the run waits for us
     os.mkfifo(fifo)
-    arguments = ["--source", str(tmp_path), "--init", clip.init, "--jsonl", str(tmp_path / "o.jsonl")]
+    arguments = ["--source", str(tmp_path), "--init", clip.init, "--output", str(tmp_path / "o.jsonl")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_tracker", *arguments, "--csv", str(fifo)],
+        [sys.executable, "-m", "edge_tracker", *arguments, "--output", str(fifo)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -138,7 +140,7 @@ def test_ctrl_c_keeps_what_was_tracked(tmp_path: Path, clip: Clip) -> None:
 
 def test_a_reader_that_goes_away_is_no_traceback(video: Path, clip: Clip) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_tracker", "--source", str(video), "--init", clip.init, "--jsonl", "-", "--quiet"],
+        [sys.executable, "-m", "edge_tracker", "--source", str(video), "--init", clip.init, "--output", "-", "--quiet"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -148,5 +150,5 @@ def test_a_reader_that_goes_away_is_no_traceback(video: Path, clip: Clip) -> Non
     time.sleep(0.1)
     assert process.stderr is not None
     said = process.stderr.read()
-    assert process.wait(timeout=60) == 2
-    assert "Traceback" not in said
+    assert process.wait(timeout=60) in (0, 141)
+    assert said == ""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edge_tracker.errors import ConfigError, OutputError, OutputLost
-from edge_tracker.outputs.open import open_output
+from edge_tracker.outputs.open import Origin, open_output
 from edge_tracker.outputs.status import Status
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video.source import Frame
@@ -84,7 +84,7 @@ def base_of(listener: Listener) -> str:
 
 
 def test_states_availability_and_home_assistant(broker: Broker, listener: Listener) -> None:
-    output = open_output(f"mqtt://127.0.0.1:{broker.port}", camera="front door")
+    output = open_output(f"mqtt://127.0.0.1:{broker.port}", Origin(camera="front door"))
     output.write(frame(), [track()])
     wait_until(lambda: any("/target/" in topic for topic in listener.topics), 5, "the target")
     base = base_of(listener)
@@ -123,7 +123,7 @@ def test_states_availability_and_home_assistant(broker: Broker, listener: Listen
 
 def test_names_that_are_no_topics_stay_apart(broker: Broker, listener: Listener) -> None:
     names = ["a/b", "a b", "a+b", "#", "status", "availability", "Ä", "ä", "$SYS/x"]
-    output = open_output(f"mqtt://127.0.0.1:{broker.port}", camera="../#/+")
+    output = open_output(f"mqtt://127.0.0.1:{broker.port}", Origin(camera="../#/+"))
     output.write(frame(), [track(name=name) for name in names])
     wait_until(lambda: len([t for t in listener.topics if "/target/" in t]) == len(names), 5, "all targets")
     told = {listener.json(topic)["target"] for topic in listener.topics if "/target/" in topic}
@@ -142,7 +142,7 @@ def test_a_new_listener_is_told_at_once(broker: Broker) -> None:
 
 
 def test_the_last_will_is_seen_when_the_process_dies(broker: Broker, listener: Listener) -> None:
-    output: Any = open_output(f"mqtt://127.0.0.1:{broker.port}", camera="doomed")
+    output: Any = open_output(f"mqtt://127.0.0.1:{broker.port}", Origin(camera="doomed"))
     wait_until(lambda: b"online" in listener.topics.values(), 5, "online")
     output._client.socket().shutdown(2)  # as a process that is killed: no goodbye
     wait_until(lambda: b"offline" in listener.topics.values(), 5, "the last will")
@@ -240,8 +240,8 @@ def scraped(port: int) -> dict[str, dict[tuple[str, ...], float]]:
 
 def test_prometheus_tells_what_happened() -> None:
     port = free_port()
-    front: Any = open_output(f"prometheus://:{port}", camera="front door")
-    back: Any = open_output(f"prometheus://:{port}", camera="back")  # cameras of one process share the port
+    front: Any = open_output(f"prometheus://:{port}", Origin(camera="front door"))
+    back: Any = open_output(f"prometheus://:{port}", Origin(camera="back"))  # cameras of one process share the port
     try:
         for index in range(4):
             front.write(frame(index), [track()])
@@ -333,7 +333,7 @@ def test_a_webhook_hears_changes_and_can_check_who_speaks(receiver: Receiver, mo
     import hmac
 
     monkeypatch.setenv("EDGE_TRACKER_WEBHOOK_SECRET", "s3cret")
-    output = open_output(receiver.url, camera="gate")
+    output = open_output(receiver.url, Origin(camera="gate"))
     for state in (TrackState.TRACKED, TrackState.TRACKED, TrackState.LOST, TrackState.LOST):
         output.write(frame(), [track(state)])
     output.write(frame(), [])

@@ -17,9 +17,9 @@ import model_card as script
 
 from edge_tracker import Tracker
 from edge_tracker.backbones.catalogue import PACKAGED, Accuracy, ModelCard
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
-from edge_tracker.evaluation.otb import read_tasks
 
 BLOCKS = ("block6", "block8", "block9", "block3", "block4")
 

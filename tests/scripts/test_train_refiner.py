@@ -24,7 +24,7 @@ from edge_tracker.boxes import iou
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.refiner import SURE, Refiner, View, colour_grid
 from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.grid import Grid
 from tests.conftest import Clip
 

@@ -20,7 +20,7 @@ from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError
-from edge_tracker.evaluation.otb import read_tasks
+from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.fmst import candidates, prediction_map, target_map
 from edge_tracker.fmst.channel_scores import channel_scores
 from edge_tracker.fmst.tracker import PREDICTION_SIDE

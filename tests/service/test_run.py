@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from edge_tracker import Track, Tracker, TrackState
-from edge_tracker.errors import BoxError, OutputError, SourceError
+from edge_tracker.errors import BoxError, OutputError, OutputLost, SourceError
+from edge_tracker.follow import follow
 from edge_tracker.service import run
 from edge_tracker.video import Frame, Source
 from tests.conftest import Clip
@@ -34,10 +35,10 @@ class Recorder:
         self.complete: bool | None = None
         self.fails_at, self.fails_to_close = fails_at, fails_to_close
 
-    def write(self, frame: Frame, track: Track) -> None:
+    def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
         if frame.index == self.fails_at:
             raise OutputError("full")
-        self.tracks.append(track)
+        self.tracks += tracks
 
     def close(self, complete: bool) -> None:
         self.complete = complete
@@ -93,3 +94,40 @@ def test_one_failing_output_does_not_keep_the_others_open(clip: Clip) -> None:
     with pytest.raises(OutputError):
         run(Memory(clip), Tracker(), clip.first_box, outputs)
     assert all(output.complete is False for output in outputs)
+
+
+class Away(Recorder):
+    """A receiver that is away for some frames."""
+
+    def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
+        if 2 <= frame.index < 6:
+            raise OutputLost("the broker at host:1883 is away")
+        super().write(frame, tracks)
+
+
+def test_a_receiver_that_is_away_ends_nothing(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:
+    away, other = Away(), Recorder()
+    assert run(Memory(clip), Tracker(), clip.first_box, [away, other]).frames == 10
+    assert (len(away.tracks), len(other.tracks)) == (6, 10)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "away" in said[0]
+    assert "4 frames" in said[1]
+
+
+def test_following_is_init_on_the_first_frame_and_updates_after_it(clip: Clip) -> None:
+    calls: list[str] = []
+
+    class Target:
+        def init(self, image: object, box: object) -> None:
+            calls.append("init")
+
+        def update(self, image: object) -> Track:
+            calls.append("update")
+            return Track((1, 2, 3, 4), 0.5, TrackState.UNCERTAIN)
+
+    steps = list(follow(Memory(clip, 3), Target(), clip.first_box))
+    assert calls == ["init", "update", "update"]
+    assert [step.frame.index for step in steps] == [0, 1, 2]
+    assert steps[0].track.box == clip.first_box
+    assert steps[0].update_s == 0 < steps[1].update_s

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.otb import read_boxes, read_tasks, write_boxes
+from edge_tracker.evaluation.boxes_file import read_boxes, write_boxes
+from edge_tracker.evaluation.datasets import read_tasks
 from tests.conftest import Clip
 
 
