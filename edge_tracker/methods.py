@@ -148,13 +148,8 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
-<<<<<<< HEAD
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
-        raise ConfigError(f"threads is a whole number of at least 1, not {threads!r}")
-=======
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
         raise ConfigError(f"threads is a whole number between 1 and {MOST_THREADS}, not {threads!r}")
->>>>>>> video
     if not isinstance(model, str | Path):
         raise ConfigError(f"model is a name or a path, not {model!r}")
     path = find_model(model, models_dir, engine)

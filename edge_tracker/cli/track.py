@@ -70,10 +70,6 @@ def positive_rate(text: str) -> float:
 
 def run_command(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
-<<<<<<< HEAD
-=======
-    tracker = tracker_factory(args)()
->>>>>>> video
     spec = args.source if args.source is not None else f"camera:{args.camera}"
     one = args.init[0] if len(args.init) == 1 else None
     if one is None or one.box is None or one.name or args.web or args.state or is_live(spec):
