@@ -33,6 +33,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
+    "Server": "edge-tracker",
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
