@@ -139,7 +139,7 @@ class LatestSource(Source):
             if reader.is_alive():
                 self._stuck.append(reader)
             self._stuck = [each for each in self._stuck if each.is_alive()]
-            _give_back()
+            give_back()
             if self._closed:
                 return
             attempt = 0 if reader.steady(self.settings.steady_s) else attempt + 1
@@ -189,7 +189,7 @@ class LatestSource(Source):
         return True
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Give freed memory back to the system: each connection's buffers leave holes in glibc's heaps, megabytes a time."""
     trim = getattr(_C, "malloc_trim", None)
     if trim is not None:

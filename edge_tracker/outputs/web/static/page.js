@@ -156,7 +156,9 @@ function added(target) {
     part(".name").hidden = false;
     part(".rename").focus();
   };
-  part("input").onkeydown = (event) => event.key === "Escape" && done();
+  part("input").onkeydown = (event) => {
+    if (event.key === "Escape") done();
+  };
   part(".naming").onsubmit = async (event) => {
     event.preventDefault();
     const name = part("input").value.trim();
