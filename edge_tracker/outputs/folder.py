@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import errno
+import io
 import itertools
 import logging
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -18,7 +22,7 @@ import numpy as np
 
 from edge_tracker.errors import EdgeTrackerError, OutputError
 from edge_tracker.images import as_bgr
-from edge_tracker.outputs.base import Output, shown
+from edge_tracker.outputs.base import Output, ResultFile, cannot_write, shown
 from edge_tracker.outputs.records import JsonLinesOutput
 from edge_tracker.outputs.video import VideoOutput
 from edge_tracker.settings import Above, AtLeast, Between, assign, check
@@ -63,44 +67,61 @@ class LogOutput:
     def __init__(self, place: str, camera: str = "camera") -> None:
         path, self.settings = placed(place, LogSettings)
         self._folder = _Folder(path, f"{file_name(camera)}-", ".jsonl", self.settings.files)
-        self._output: JsonLinesOutput | None = None
-        self._path = path
+        self._lines = JsonLinesOutput("-")  # for its lines alone
+        self._file: ResultFile | None = None
+        self._stream: io.FileIO | None = None
         self._begun_at = 0.0
 
     def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
         if not tracks:
             return
-        if self._output is not None and self._is_full(frame):
+        if self._stream is not None and self._is_full(frame):
             self._finish()
-        if self._output is None:
-            self._path = self._folder.next()
-            self._output = JsonLinesOutput(self._path)
-            self._begun_at = frame.time_s
+        if self._stream is None:
+            self._begin(frame)
+        data = "".join(self._lines.line(frame, track) for track in tracks).encode()
+        assert self._stream is not None
+        assert self._file is not None
+        whole = self._stream.tell()
         try:
-            self._output.write(frame, tracks)
-        except OutputError:  # a full disk, a folder that is gone: with room again, a new file begins
+            if self._stream.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:  # half a line must not stay; what follows goes into another file
+            with contextlib.suppress(OSError):
+                self._stream.truncate(whole)
+            path = self._file.path
             self._finish()
-            raise
+            raise cannot_write(path, error) from error
 
     def close(self, complete: bool) -> None:
         self._finish()
 
-    def _is_full(self, frame: Frame) -> bool:
+    def _begin(self, frame: Frame) -> None:
+        self._file = ResultFile(self._folder.next())
         try:
-            size = self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}").stat().st_size
-        except OSError:  # somebody took it away
-            return True
+            self._stream = self._file.partial.open("wb", buffering=0)
+        except OSError as error:
+            raise cannot_write(self._file.path, error) from error
+        self._begun_at = frame.time_s
+
+    def _is_full(self, frame: Frame) -> bool:
+        assert self._stream is not None
+        assert self._file is not None
+        gone = not self._file.partial.exists()  # somebody took it away
         old = frame.time_s - self._begun_at >= self.settings.hours * 3600
-        return old or size >= self.settings.megabytes * 1e6
+        return gone or old or self._stream.tell() >= self.settings.megabytes * 1e6
 
     def _finish(self) -> None:
-        output, self._output = self._output, None
-        if output is not None:
-            try:
-                output.close(complete=True)
-            except OutputError as error:
-                log.warning("%s", error)
-            self._folder.tidy()
+        stream, self._stream = self._stream, None
+        if stream is None or self._file is None:
+            return
+        empty = stream.tell() == 0
+        try:
+            stream.close()
+            self._file.finish(complete=True, empty=empty)
+        except (OSError, OutputError) as error:
+            log.warning("%s", error)
+        self._folder.tidy()
 
 
 class RecordOutput:
