@@ -1,4 +1,4 @@
-"""Targets that a detector outside finds: a program that is given pictures, or boxes that come by MQTT (Frigate's events).
+"""Targets that a detector outside finds: a program that is given pictures, or boxes by MQTT (Frigate's events).
 
 Boxes are matched to the targets that there are by IoU; what matches none is a new one.
 """
@@ -97,7 +97,10 @@ class ProgramChooser(_Chooser):
 
     def __init__(self, command: str, settings: DetectorSettings | None = None) -> None:
         super().__init__(settings or DetectorSettings())
-        self._command = shlex.split(command)
+        try:
+            self._command = shlex.split(command)
+        except ValueError as error:
+            raise ConfigError(f"the detector's command is not understood: {first_line(error)}") from error
         self._frames = 0
         self._question: Image | None = None
         self._news = threading.Event()
@@ -183,8 +186,8 @@ def _line(stream: IO[bytes]) -> Any:
 class MqttChooser(_Chooser):
     """Takes boxes from a topic: lists as a program gives them, or Frigate's events.
 
-    address: mqtt://[user:password@]host/TOPIC, for Frigate `frigate/events`; `?camera=NAME&label=person` picks among its
-    events, and `size=1280x720` names the size its boxes are in, where that is not the frame's.
+    address: mqtt://[user:password@]host/TOPIC, for Frigate `frigate/events`; `?camera=NAME&label=person` picks among
+    its events, and `size=1280x720` names the size its boxes are in, where that is not the frame's.
     """
 
     def __init__(self, address: str, settings: DetectorSettings | None = None) -> None:

@@ -27,6 +27,8 @@ Image = NDArray[np.uint8]
 FOREGROUND = 255  # in MOG2's answer; shadows are 127
 REFERENCE_RATE = 0.02  # of the running mean that shifts are measured against
 SURE_SHIFT = 0.1  # peak of the phase correlation from which its shift is believed
+EXPLAINED = 0.8  # share of the difference from the background that may be left once a shift is taken out
+GREATEST = 30.0  # grey levels that a pixel counts in that: what moves is not to decide
 SAME = 0.2  # overlap from which two boxes of following frames are one thing
 COVERED = 0.3  # share of a box from which it is a part of a target that there is
 
@@ -76,7 +78,7 @@ class MotionChooser:
             boxes, scale = self._moving(as_bgr(frame.image))
         self._follow(boxes)
         free = self.settings.most - len(tracks)
-        found = []
+        found: list[tuple[Image, Box]] = []
         for candidate in sorted(self._candidates, key=lambda c: -c.box[2] * c.box[3]):
             if len(found) >= free:
                 break
@@ -99,19 +101,21 @@ class MotionChooser:
         size = max(8, round(width * shrink)), max(8, round(height * shrink))
         if size != self._size:
             self._start(size)
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if size != (width, height) else image
+        small: Image = image
+        if size != (width, height):
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
         shift = self._shift(small)
         if shift != (0.0, 0.0):
             back = np.array([[1.0, 0.0, -shift[0]], [0.0, 1.0, -shift[1]]])
-            small = cv2.warpAffine(small, back, size, borderMode=cv2.BORDER_REPLICATE)
+            small = cv2.warpAffine(small, back, size, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
         marked = self._background.apply(small)
         mask = np.where((marked == FOREGROUND) & self._looked_at, 255, 0).astype(np.uint8)
         edge = math.ceil(max(abs(shift[0]), abs(shift[1])))
         if edge:
             mask[:edge] = mask[-edge:] = 0
             mask[:, :edge] = mask[:, -edge:] = 0
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, self._speck)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, self._gap)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, self._speck).astype(np.uint8)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, self._gap).astype(np.uint8)
         area = size[0] * size[1]
         if np.count_nonzero(mask) > settings.upset * area:
             self._candidates = []
@@ -141,18 +145,20 @@ class MotionChooser:
             self._looked_at[rows, math.floor(x * size[0]) : math.ceil((x + w) * size[0])] = False
 
     def _shift(self, small: Image) -> tuple[float, float]:
-        """How far the whole picture lies off the background's, pixels of the small picture; 0 for what is no shaking."""
+        """How far the whole picture lies off the background's, pixels of the small picture; 0 if it is not shaking."""
         grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
         if self._reference is None:
             self._reference = grey
             return 0.0, 0.0
         (dx, dy), peak = cv2.phaseCorrelate(self._reference, grey, self._window)
         far = max(abs(dx) / self._size[0], abs(dy) / self._size[1])
-        shaken = peak >= SURE_SHIFT and far <= self.settings.shake and max(abs(dx), abs(dy)) > 0.25
-        shift = (float(dx), float(dy)) if shaken else (0.0, 0.0)
-        if shaken:
+        shift = (0.0, 0.0)
+        if peak >= SURE_SHIFT and far <= self.settings.shake and max(abs(dx), abs(dy)) > 0.25:
             back = np.array([[1.0, 0.0, -dx], [0.0, 1.0, -dy]])
-            grey = cv2.warpAffine(grey, back, self._size, borderMode=cv2.BORDER_REPLICATE)
+            held = cv2.warpAffine(grey, back, self._size, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+            # What walks by can make such a peak too; shaking is what explains the picture.
+            if _differ(held, self._reference) < EXPLAINED * _differ(grey, self._reference):
+                shift, grey = (float(dx), float(dy)), held
         cv2.accumulateWeighted(grey, self._reference, REFERENCE_RATE)
         return shift
 
@@ -175,6 +181,10 @@ class MotionChooser:
         (x, y), (x0, y0) = centre(candidate.box), candidate.first
         side = math.sqrt(candidate.box[2] * candidate.box[3])
         return math.hypot(x - x0, y - y0) >= self.settings.travel * side
+
+
+def _differ(grey: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    return float(np.minimum(np.abs(grey - reference), GREATEST).mean())
 
 
 def _covered(box: Box, other: Box) -> float:

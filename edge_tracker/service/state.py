@@ -1,4 +1,4 @@
-"""What is followed, kept across restarts: names, boxes and a small picture of each target, in one file written whole."""
+"""What is followed, kept across restarts: names, boxes and a small picture of each target, in one whole file."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class GStreamerSource(Source):
         self.name = "GStreamer pipeline"  # which may hold passwords
         if not _has_gstreamer():
             raise SourceMissing(
-                "this OpenCV was built without GStreamer: use the distribution's python3-opencv, an RTSP or V4L2 source, "
-                "or feed Tracker from an appsink of your own (docs/embedding.md)"
+                "this OpenCV was built without GStreamer: use the distribution's python3-opencv, an RTSP or V4L2 "
+                "source, or feed Tracker from an appsink of your own (docs/embedding.md)"
             )
         if "appsink" not in pipeline:
             pipeline = f"{pipeline} {END}"

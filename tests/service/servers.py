@@ -1,4 +1,4 @@
-"""Servers on the loopback address that the tests start: cameras by HTTP and RTSP, a broker. Killed, frozen, brought back."""
+"""Servers on the loopback address: cameras by HTTP and RTSP, a broker; to be killed, frozen and brought back."""
 
 from __future__ import annotations
 
