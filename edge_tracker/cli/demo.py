@@ -15,6 +15,7 @@ from edge_tracker.boxes import iou
 from edge_tracker.cli.options import add_tracker_options, tracker_factory
 from edge_tracker.errors import OutputError
 from edge_tracker.outputs import open_outputs
+from edge_tracker.outputs.open import Origin
 from edge_tracker.service import run
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video import Frame

@@ -1,4 +1,4 @@
-"""Outputs that fill a folder, file after file, and throw the oldest away: JSON lines by size and time, and recordings."""
+"""Outputs that fill a folder, file after file, and throw the oldest away: logs of JSON lines, and recordings."""
 
 from __future__ import annotations
 

@@ -96,6 +96,6 @@ def connected(address: MqttAddress, on_message: Callable[[bytes], None], topic: 
             client.subscribe(topic, qos=1)
 
     client.on_connect = on_connect
-    client.on_message = lambda _, __, message: on_message(message.payload)
+    client.on_message = lambda _, __, message: on_message(bytes(message.payload))
     start(client, address)
     return client

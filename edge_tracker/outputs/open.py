@@ -47,7 +47,6 @@ def _sheet(path: str, origin: Origin) -> Output:
     return ContactSheetOutput(path, every=-(-(origin.frames or 1) // TILES))
 
 
-
 # `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
 OUTPUTS: tuple[tuple[str, Factory], ...] = (
     (r"jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),

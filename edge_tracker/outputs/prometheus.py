@@ -71,7 +71,7 @@ class _Exporter:
         self.latency = Histogram(
             f"{PREFIX}_latency_seconds", "From capture to output", ["camera"], registry=registry, buckets=LATENCIES_S
         )
-        registry.register(self)  # type: ignore[arg-type] # a collector is what has `collect`
+        registry.register(self)  # a collector is what has `collect`
         try:
             self._server, self._thread = start_http_server(port, host, registry)
         except OSError as error:

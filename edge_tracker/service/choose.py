@@ -14,7 +14,7 @@ FORMS = "x,y,w,h, NAME=x,y,w,h, motion[:N], detector:PROGRAM or detector:mqtt://
 
 @dataclass(frozen=True)
 class Wish:
-    """kind: "box" (with name and box), "motion" (most: its N), "program" or "mqtt" (place: the command, the address)."""
+    """kind: "box" (name, box), "motion" (most: its N), "program" or "mqtt" (place: the command, the address)."""
 
     kind: str
     text: str  # as it was written

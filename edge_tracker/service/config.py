@@ -130,7 +130,7 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
 
 
 def _expanded(value: Any, where: str) -> Any:
-    """`value` with the environment's variables in all its texts: after parsing, so that a password may hold anything."""
+    """`value` with the environment's variables in its texts: after parsing, as a password may hold anything."""
     if isinstance(value, str):
         try:
             return expand_environment(value)

@@ -104,7 +104,7 @@ class ProgramChooser(_Chooser):
         self._frames = 0
         self._question: Image | None = None
         self._news = threading.Event()
-        self._closed = False
+        self._closing = threading.Event()
         self._process = self._started()
         self._thread = threading.Thread(target=self._work, name="detector", daemon=True)
         self._thread.start()
@@ -118,7 +118,7 @@ class ProgramChooser(_Chooser):
         return self.matched(answer, frame.image, tracks) if answer else []
 
     def close(self) -> None:
-        self._closed = True
+        self._closing.set()
         self._news.set()
         self._process.kill()
         self._thread.join(5.0)
@@ -138,21 +138,21 @@ class ProgramChooser(_Chooser):
 
     def _work(self) -> None:
         wait = 1.0
-        while not self._closed:
+        while not self._closing.is_set():
             self._news.wait()
             self._news.clear()
             image = self._question
-            if image is None or self._closed:
+            if image is None or self._closing.is_set():
                 continue
             try:
                 boxes = self._asked(image)
                 self._put(_Answer(image, boxes, time.monotonic()))
                 wait = 1.0
             except (OSError, ValueError) as error:
-                if self._closed:
+                if self._closing.is_set():
                     return
                 log.warning("the detector failed: %s; it is started again in %.0f s", first_line(error), wait)
-                time.sleep(wait)
+                self._closing.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
                 self._process.kill()
                 self._process.wait()

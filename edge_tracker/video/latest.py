@@ -69,7 +69,7 @@ class LatestSource(Source):
         self._opener, self._patient = opener, patient
         self._news = threading.Condition()
         self._mail: Frame | None = None
-        self._closed = False
+        self._closing = threading.Event()
         self._start = 0.0
         self._last_s = -NUDGE_S
         self._last_arrival = time.monotonic()
@@ -92,21 +92,21 @@ class LatestSource(Source):
         Raises SourceLost where so many readers hang that only a new process helps.
         """
         with self._news:
-            self._news.wait_for(lambda: self._mail is not None or self._closed, timeout_s)
+            self._news.wait_for(lambda: self._mail is not None or self._closing.is_set(), timeout_s)
             frame, self._mail = self._mail, None
         if self.stuck >= self.settings.most_stuck:
             raise SourceLost(f"{self.name}: {self.stuck} readers hang in the driver: start the process anew")
         return frame
 
     def __iter__(self) -> Iterator[Frame]:
-        while not self._closed:
+        while not self._closing.is_set():
             frame = self.take(1.0)
             if frame is not None:
                 yield frame
 
     def close(self) -> None:
         with self._news:
-            self._closed = True
+            self._closing.set()
             self.state = "closed"
             self._mail = None
             self._news.notify_all()
@@ -115,7 +115,7 @@ class LatestSource(Source):
 
     def _wait_for_first(self) -> None:
         with self._news:
-            self._news.wait_for(lambda: self.arrived or self._first_error or self._closed, None)
+            self._news.wait_for(lambda: self.arrived or self._first_error or self._closing.is_set(), None)
         if self._first_error is not None and not self.arrived:
             self.close()
             raise self._first_error
@@ -123,24 +123,24 @@ class LatestSource(Source):
     def _keep(self) -> None:
         """Open, watch, open again."""
         attempt = 0
-        while not self._closed:
+        while not self._closing.is_set():
             self._reader = reader = _Reader(self, self._opener)
             reader.start()
-            while not self._closed and not reader.over:
+            while not self._closing.is_set() and not reader.over:
                 limit = self.settings.frame_timeout_s if reader.opened else self.settings.open_timeout_s
                 silence = time.monotonic() - reader.heard_at
                 if silence >= limit:
                     reader.error = SourceLost(f"{self.name} gave no frame for {silence:.0f} s")
                     break
                 with self._news:
-                    self._news.wait_for(lambda: self._closed or reader.over, min(limit - silence, 0.5))  # noqa: B023
+                    self._news.wait_for(lambda: self._closing.is_set() or reader.over, min(limit - silence, 0.5))  # noqa: B023
             reader.wanted = False
-            reader.join(0.5 if not self._closed else self.settings.frame_timeout_s)
+            reader.join(0.5 if not self._closing.is_set() else self.settings.frame_timeout_s)
             if reader.is_alive():
                 self._stuck.append(reader)
             self._stuck = [each for each in self._stuck if each.is_alive()]
             give_back()
-            if self._closed:
+            if self._closing.is_set():
                 return
             attempt = 0 if reader.steady(self.settings.steady_s) else attempt + 1
             self._away(reader.error, max(attempt, 1))
@@ -158,14 +158,14 @@ class LatestSource(Source):
         if self._patient or self.arrived:
             log.warning("%s; next attempt in %.0f s", self.reason, wait)
         with self._news:
-            self._news.wait_for(lambda: self._closed, wait)
+            self._news.wait_for(lambda: self._closing.is_set(), wait)
         self.reconnects += 1
 
     def _post(self, reader: _Reader, frame: Frame) -> bool:
         """Put a frame into the mailbox; False where the reader is not wanted any more."""
         now = time.monotonic()
         with self._news:
-            if self._closed or reader is not self._reader or not reader.wanted:
+            if self._closing.is_set() or reader is not self._reader or not reader.wanted:
                 return False
             if self.arrived == 0:
                 self._start = now - frame.time_s
@@ -190,7 +190,7 @@ class LatestSource(Source):
 
 
 def give_back() -> None:
-    """Give freed memory back to the system: each connection's buffers leave holes in glibc's heaps, megabytes a time."""
+    """Give freed memory back to the system: each connection leaves megabytes of holes in glibc's heaps."""
     trim = getattr(_C, "malloc_trim", None)
     if trim is not None:
         trim(0)

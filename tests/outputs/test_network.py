@@ -77,7 +77,6 @@ def listener(broker: Broker) -> Iterator[Listener]:
     listener.close()
 
 
-
 def base_of(listener: Listener) -> str:
     """The camera's topics begin with this."""
     return next(topic for topic in listener.topics if topic.endswith("/availability")).rpartition("/")[0]
@@ -221,7 +220,9 @@ def test_passwords_come_from_address_or_environment(tmp_path: Path, monkeypatch:
         broker.kill()
 
 
-@pytest.mark.parametrize("address", ["mqtt://", "mqtt://h:99999", "mqtt://h?evry=1", "mqtt://h?every=x", "mqtts://h?ca=no"])
+@pytest.mark.parametrize(
+    "address", ["mqtt://", "mqtt://h:99999", "mqtt://h?evry=1", "mqtt://h?every=x", "mqtts://h?ca=no"]
+)
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigError):
         open_output(address)

@@ -420,7 +420,9 @@ def test_nothing_comes_out_without_the_token(guarded: Page, method: str, path: s
         assert TOKEN.encode() not in body
     assert asked(guarded, method, path + "?token=wrong")[0] == 401
     if path != "/":
-        assert asked(guarded, method, f"{path}?token={TOKEN}")[0] == 401  # tokens in addresses end in logs: once is enough
+        assert (
+            asked(guarded, method, f"{path}?token={TOKEN}")[0] == 401
+        )  # tokens in addresses end in logs: once is enough
 
 
 def test_the_token_opens_once_by_address_and_then_by_cookie(guarded: Page) -> None:
@@ -444,7 +446,8 @@ def test_tokens_are_compared_in_constant_time(guarded: Page, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "", "[", "a b", "0x7f.1"]
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "", "[", "a b", "0x7f.1"],
 )
 @pytest.mark.parametrize(("method", "path"), EVERYTHING[:5])
 def test_a_foreign_name_that_leads_here_gets_nothing(page: Page, host: str, method: str, path: str) -> None:
@@ -456,7 +459,9 @@ def test_a_foreign_name_that_leads_here_gets_nothing(page: Page, host: str, meth
     assert b"front" not in answer
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "192.168.0.9", "tracker.example", "TRACKER.example"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "[::1]", "192.168.0.9", "tracker.example", "TRACKER.example"]
+)
 def test_our_own_names_are_ours(page: Page, host: str) -> None:
     assert asked(page, "GET", "/api/cameras", {"Host": f"{host}:{page.port}"})[0] == 200
 

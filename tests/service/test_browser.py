@@ -23,7 +23,9 @@ from tests.service.servers import MjpegCamera, wait_until
 pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
 SWING = [60 + 4 * k for k in range(50)]
 PLACES = SWING + SWING[::-1]  # x of the red disc, there and back
 
@@ -263,7 +265,9 @@ def test_tap_to_pick_on_a_phone(browser: Any, service: Service) -> None:
     (track,) = service.watches[0].targets.tracks
     assert np.hypot(centre(track.box)[0] - 260, centre(track.box)[1] - 200) < 8
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
-    sizes = page.evaluate("[...document.querySelectorAll('button')].filter((b) => b.offsetParent).map((b) => b.offsetHeight)")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('button')].filter((b) => b.offsetParent).map((b) => b.offsetHeight)"
+    )
     assert min(sizes) >= 40  # px: a thumb
     shot(page, "phone-followed")
     assert page.problems == []

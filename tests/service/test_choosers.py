@@ -22,9 +22,7 @@ from tests.service.scenes import BLUE, GROUND, RED, Image, box_at, scene
 from tests.service.servers import Broker, free_port, wait_until
 
 
-def proposals(
-    images: Sequence[Image], settings: MotionSettings, tracks: Sequence[Track] = ()
-) -> list[tuple[int, Box]]:
+def proposals(images: Sequence[Image], settings: MotionSettings, tracks: Sequence[Track] = ()) -> list[tuple[int, Box]]:
     chooser = MotionChooser(settings)
     found = []
     for k, image in enumerate(images):
@@ -112,11 +110,17 @@ def test_what_flickers_in_place_is_not_followed() -> None:
 
 
 def test_another_size_and_grey_pictures() -> None:
-    mixed: list[Any] = [*WALK[:30], *(image[::2, ::2] for image in WALK[30:40]), *(image[..., 0] for image in WALK[:20])]
+    mixed: list[Any] = [
+        *WALK[:30],
+        *(image[::2, ::2] for image in WALK[30:40]),
+        *(image[..., 0] for image in WALK[:20]),
+    ]
     proposals(mixed, MotionSettings())
 
 
-@pytest.mark.parametrize("wrong", [{"ignore": ((0, 0, 1),)}, {"ignore": ((0, 0, 2, 1),)}, {"frames": 1}, {"smallest": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"ignore": ((0, 0, 1),)}, {"ignore": ((0, 0, 2, 1),)}, {"frames": 1}, {"smallest": 2}]
+)
 def test_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         MotionSettings(**wrong)
@@ -181,7 +185,9 @@ def test_a_program_that_is_slow_holds_up_nobody(tmp_path: Path) -> None:
     chooser.close()
 
 
-@pytest.mark.parametrize("body", ["import sys; sys.exit(1)", "print('nonsense', flush=True)", "print('{}', flush=True)"])
+@pytest.mark.parametrize(
+    "body", ["import sys; sys.exit(1)", "print('nonsense', flush=True)", "print('{}', flush=True)"]
+)
 def test_a_program_that_fails_is_started_again(tmp_path: Path, body: str, caplog: pytest.LogCaptureFixture) -> None:
     """The first run fails, the second is well."""
     flag = tmp_path / "ran"
@@ -240,6 +246,13 @@ def test_events_and_lists_are_read_strictly() -> None:
     for wrong in ({}, {"after": {"score": 0.9, "box": [40, 20, 10, 60]}}, {"after": {"score": 0.9, "box": "x"}}):
         with pytest.raises((ValueError, KeyError)):
             frigate_box(wrong, {}, 0.5)
-    for bad in ({}, [5], [{"box": [1, 2, 3]}], [{"box": [1, 2, 0, 4]}], [{"box": [1, 2, 3, float("nan")]}], [{"box": 1}]):
+    for bad in (
+        {},
+        [5],
+        [{"box": [1, 2, 3]}],
+        [{"box": [1, 2, 0, 4]}],
+        [{"box": [1, 2, 3, float("nan")]}],
+        [{"box": 1}],
+    ):
         with pytest.raises(ValueError, match=r".+"):
             parsed_boxes(bad, 0.5)

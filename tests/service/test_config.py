@@ -73,7 +73,9 @@ def test_all_of_it_is_read(config_file: Path) -> None:
     assert changed.hang_s == 5.0
 
 
-def test_show_says_all_and_no_secret_and_can_be_read_again(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_says_all_and_no_secret_and_can_be_read_again(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["config", "show", str(config_file)]) == 0
     shown = capsys.readouterr().out
     for secret in (*SECRETS.values(), "abc123", "admin"):
@@ -158,7 +160,9 @@ def test_wishes(text: str, kind: str) -> None:
     assert parsed_wish(text).kind == kind
 
 
-@pytest.mark.parametrize("text", ["", "motion:", "motion:x", "=1,2,3,4", "1,2,3", "a=1,2,3,x", "detector:  ", "x" * 50 + "=1,2,3,4"])
+@pytest.mark.parametrize(
+    "text", ["", "motion:", "motion:x", "=1,2,3,4", "1,2,3", "a=1,2,3,x", "detector:  ", "x" * 50 + "=1,2,3,4"]
+)
 def test_wishes_that_are_none(text: str) -> None:
     with pytest.raises(EdgeTrackerError):
         parsed_wish(text)

@@ -44,7 +44,9 @@ class Film(Source):
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         while not self.closed and (self.live or index < len(self._images)):
-            yield Frame(index, index / self.fps, self._images[index % len(self._images)], time.time() if self.live else None)
+            yield Frame(
+                index, index / self.fps, self._images[index % len(self._images)], time.time() if self.live else None
+            )
             index += 1
             if self.live:
                 time.sleep(1 / self.fps)

@@ -93,7 +93,9 @@ def test_a_slow_consumer_gets_the_newest_and_the_rest_is_counted() -> None:
 
 def test_it_comes_back_after_a_loss_and_time_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     first = Script([0.0, pause(0.05), 0.05, pause(0.05), 0.1, lose])
-    second = Script([0.0, pause(0.05), 0.05, pause(0.3)], size=(16, 12))  # its clock begins at 0 again, its size differs
+    second = Script(
+        [0.0, pause(0.05), 0.05, pause(0.3)], size=(16, 12)
+    )  # its clock begins at 0 again, its size differs
     with (
         caplog.at_level(logging.WARNING),
         LatestSource(opener_of(first, SourceLost("not yet"), second), "rtsp://h/s", QUICK) as source,
@@ -146,7 +148,9 @@ def test_too_many_hanging_readers_call_for_a_new_process() -> None:
         end.wait(20)
         raise SourceLost("at last")
 
-    settings = LiveSettings(frame_timeout_s=0.1, open_timeout_s=0.1, first_wait_s=0.01, longest_wait_s=0.01, most_stuck=3)
+    settings = LiveSettings(
+        frame_timeout_s=0.1, open_timeout_s=0.1, first_wait_s=0.01, longest_wait_s=0.01, most_stuck=3
+    )
     with LatestSource(hang, "driver", settings) as source:
         with pytest.raises(SourceLost, match="3 readers hang"):
             for _ in range(100):
@@ -204,7 +208,16 @@ def test_a_driver_that_raises_its_own_errors_does_not_end_it() -> None:
 
 @pytest.mark.parametrize("jump", [1e6, -1e6, 3600.0])
 def test_a_camera_whose_clock_jumps_does_not_take_ours_along(jump: float) -> None:
-    steps: list[float | Callable[[], None]] = [0.0, pause(0.05), 0.05, pause(0.05), jump, pause(0.05), jump + 0.05, pause(1)]
+    steps: list[float | Callable[[], None]] = [
+        0.0,
+        pause(0.05),
+        0.05,
+        pause(0.05),
+        jump,
+        pause(0.05),
+        jump + 0.05,
+        pause(1),
+    ]
     with LatestSource(opener_of(Script(steps)), "jumper", QUICK) as source:
         times = [frame.time_s for frame in taken(source, 4)]
     assert times == sorted(set(times))

@@ -1,4 +1,4 @@
-"""Cameras of a Raspberry Pi and V4L2 against stand-ins with the same call shapes: hang, unplug, padded rows, colours."""
+"""Cameras of a Raspberry Pi and V4L2 against stand-ins with the same call shapes: hang, unplug, padding, colours."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ SPEC = f"picamera2:?size={WIDTH}x{HEIGHT}&fps=15"
 
 
 def is_the_card(image: np.ndarray, exact: bool) -> bool:
-    return image.shape == (HEIGHT, WIDTH, 3) and bool((np.abs(image.astype(int) - red_card()) <= (0 if exact else 45)).mean() > 0.95)
+    return image.shape == (HEIGHT, WIDTH, 3) and bool(
+        (np.abs(image.astype(int) - red_card()) <= (0 if exact else 45)).mean() > 0.95
+    )
 
 
 @pytest.mark.parametrize("given", ["RGB888", "BGR888", "XRGB8888", "XBGR8888", "YUV420"])
@@ -339,7 +341,15 @@ def test_v4l2_is_asked_for_format_size_and_rate_and_its_unplugging_is_a_loss(cap
 
 @pytest.mark.parametrize(
     "spec",
-    ["camera:0?size=x", "camera:0?size=0x5", "camera:0?fps=0", "camera:0?fsp=3", "picamera2:x", "picamera2:0?size=9", "rpicam:a"],
+    [
+        "camera:0?size=x",
+        "camera:0?size=0x5",
+        "camera:0?fps=0",
+        "camera:0?fsp=3",
+        "picamera2:x",
+        "picamera2:0?size=9",
+        "rpicam:a",
+    ],
 )
 def test_wishes_that_are_none(spec: str, capture: type[FakeCapture]) -> None:
     with pytest.raises(ConfigError):

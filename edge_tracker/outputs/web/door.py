@@ -1,9 +1,9 @@
 """Who may come in. Knows requests, nothing of pictures.
 
-What a stranger on the network can reach: nothing while the page listens on the loopback address; the same page with
-status 401 or 403 and no content otherwise. A page of another site in the user's own browser can reach the port, so every
-request must name a host of ours (DNS rebinding brings a foreign name) and, where it names an origin, our own (a foreign
-page's request or socket). All the rest is bounded: connections, time for a request's head, its size.
+What a stranger on the network can reach: nothing while the page listens on the loopback address; else status 401 or
+403 and no content. A page of another site in the user's own browser can reach the port, so every request must name a
+host of ours (DNS rebinding brings a foreign name) and, where it names an origin, our own (a foreign page's request or
+socket). All the rest is bounded: connections, time for a request's head, its size.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Door:
         given = [request.cookies.get(self._cookie, ""), bearer if scheme.lower() == "bearer" else ""]
         if request.path == "/":
             given.append(request.query.get("token", ""))
-        if not any([hmac.compare_digest(each.encode(), self.token.encode()) for each in given]):
+        matches = [hmac.compare_digest(each.encode(), self.token.encode()) for each in given]  # all, in equal time
+        if not any(matches):
             raise web.HTTPUnauthorized(text="open the address with the token that was printed at the start")
 
     def _is_ours(self, host: str) -> bool:
@@ -105,7 +106,7 @@ class Door:
             )
         return response
 
-    def protocol(self, server: web.Server[web.Request], loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
+    def protocol(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
         """A connection's protocol: aiohttp's, but for one connection too many, and for one that says nothing."""
         if len(server.connections) >= MOST_CONNECTIONS:
             return _Closed()

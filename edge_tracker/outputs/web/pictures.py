@@ -139,10 +139,10 @@ class Pictures:
                 raise UsageError(f"the picture in which it was chosen is older than {KEPT_S:.0f} s: choose again")
         images = []
         for (width, height), jpeg in kept:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+            image = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
             if image.shape[:2] != (height, width):
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-            images.append(np.asarray(image, dtype=np.uint8))
+                image = np.asarray(cv2.resize(image, (width, height)), dtype=np.uint8)
+            images.append(image)
         return images
 
 
