@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from calibration.footage import Footage
+from edge_tracker.backbones.base import METADATA_KEY, Name
 from edge_tracker.boxes import Box
-from edge_tracker.errors import DatasetError
+from edge_tracker.errors import ConfigError, DatasetError, first_line
+from edge_tracker.files import write_bytes
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.roi import crop, is_plain, window_around
+from edge_tracker.settings import converted, decode
 
 POSITION_JITTER = 0.1  # standard deviation of the window's shift, of the box's sides: a target moves between frames
 SCALE_JITTER = 0.1  # standard deviation of the logarithm of the window's size: so far a tracker's size is off
@@ -47,22 +52,25 @@ class Crops:
         return self.crops[self.held_out]
 
     def save(self, path: Path) -> None:
-        """Write one compressed .npz. Raises DatasetError."""
-        partial = path.with_name(path.name + ".partial.npz")
-        try:
-            np.savez_compressed(partial, crops=self.crops, held_out=self.held_out, source=self.source)
-            partial.replace(path)
-        except OSError as error:
-            raise DatasetError(f"cannot write {path}: {error.strerror or error}") from error
+        """Write one safetensors file, the names of the sources in its metadata. Raises OutputError."""
+        tensors = {"crops": np.ascontiguousarray(self.crops), "held_out": np.ascontiguousarray(self.held_out)}
+        write_bytes(
+            path, save(tensors, {METADATA_KEY: json.dumps([name[:200] or "-" for name in self.source.tolist()])})
+        )
 
     @classmethod
     def load(cls, path: Path) -> Crops:
-        """Read what `save` wrote. Pickled content is never run. Raises DatasetError."""
+        """Read what `save` wrote; nothing is inflated. Raises DatasetError."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = cls(arrays["crops"], arrays["held_out"], arrays["source"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{path} is no file of calibration crops: {str(error).splitlines()[0]}") from error
+            with safe_open(path, framework="numpy") as file:
+                crops, held_out = (file.get_tensor(name) for name in ("crops", "held_out"))
+                text = (file.metadata() or {}).get(METADATA_KEY, "")
+            source = converted(decode(text, str(path)), list[Name], "the sources")
+        except (OSError, SafetensorError, ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DatasetError(f"{path} is no file of calibration crops: {first_line(error)}") from error
+        if crops.ndim != 4 or len(source) != len(crops):
+            raise DatasetError(f"{path} holds no crops (N, S, S, 3) with a name each")
+        found = cls(crops, held_out, np.array(source, np.str_))
         found.check(path)
         return found
 

@@ -21,14 +21,15 @@ from tqdm import tqdm
 
 from calibration.crops import Crops, collect
 from calibration.footage import find_footage
-from converters.files import exit_code, write_whole
+from converters.files import exit_code, write_together
 from converters.gates import MAX_DROP, MIN_COSINE, Report, Tracking, compare, judge, markdown, write_report
+from converters.plan import KEPT_IN_FLOAT, Network, Plan, Writer
 from converters.rewrites import normalised
 from converters.trunks import TRUNKS, load_trunk
-from converters.types import KEPT_IN_FLOAT, Network, Plan, Writer
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import PRECISIONS
-from edge_tracker.backbones.catalogue import Measured, ModelCard, entry_of, files_of, sha256_of, size_of_model
+from edge_tracker.backbones.cards import Measured, ModelCard, files_of, sha256_of, size_of_model
+from edge_tracker.backbones.catalogue import entry_of, variants
 from edge_tracker.backbones.host import cpu
 from edge_tracker.errors import ModelError
 from edge_tracker.evaluation.datasets import Task, read_tasks
@@ -48,7 +49,7 @@ def main(writer: Writer, argv: Sequence[str] | None = None) -> int:
 def parse(writer: Writer, argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=writer.program, description=f"Convert a network to {writer.suffix} files.")
     parser.add_argument("--model", required=True, choices=sorted(TRUNKS), help="which network")
-    parser.add_argument("--weights", type=Path, help="torchvision state dict (.pt, .pth) or the minimalistic .npz")
+    parser.add_argument("--weights", type=Path, help="state dict (.pt, .pth, .safetensors), .npz or float .onnx")
     parser.add_argument("--random-weights", action="store_true", help="no weights: for tests of the tool chain only")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help=f"the {writer.suffix} file to write")
@@ -100,14 +101,16 @@ def convert(writer: Writer, args: argparse.Namespace) -> None:
         if report.failures and not args.force:
             reasons = "; ".join(reason for _, reason in report.failures)
             raise ModelError(f"{args.output} is not written: {reasons} (--force writes it and marks its card)")
-        keep(candidate, args, report)
+        keep(candidate, network, args, report)
 
 
 def check(writer: Writer, args: argparse.Namespace) -> None:
     """Refuse a command that cannot end well before anything is computed."""
     entry_of(args.model)
-    if (args.weights is None) != args.random_weights:
-        raise ModelError("give --weights FILE (or, for tests only, --random-weights)")
+    if args.weights is not None and args.random_weights:
+        raise ModelError("--weights and --random-weights exclude each other")
+    if args.weights is None and not args.random_weights:
+        args.weights = float_file(args.model)
     if args.output.suffix != writer.suffix:
         raise ModelError(f"--output is a {writer.suffix} file, not {args.output.name}")
     if not args.output.parent.is_dir():
@@ -122,6 +125,14 @@ def check(writer: Writer, args: argparse.Namespace) -> None:
         raise ModelError("--keep-float belongs to --precision int8-mixed")
     if args.seeds < 1 or args.jobs < 1:
         raise ModelError("--seeds and --jobs are at least 1")
+
+
+def float_file(model: str) -> Path:
+    """The ONNX file of `model` whose weights are float, packaged or in the user's folders. Raises ModelError."""
+    for path in variants(model):
+        if path.suffix == ".onnx" and not any(path.stem.endswith(f".{p}") for p in PRECISIONS if p.startswith("int8")):
+            return path
+    raise ModelError(f"no file of {model} with float weights is here: give --weights FILE")
 
 
 def take_crops(args: argparse.Namespace, side: int) -> Crops | None:
@@ -210,12 +221,22 @@ def track(candidate: Path, reference: Path, engine: str, tasks: list[Task], args
     )
 
 
-def keep(candidate: Path, args: argparse.Namespace, report: Report) -> None:
-    """Give the candidate its name and its card. Raises ModelError."""
+def keep(candidate: Path, network: Network, args: argparse.Namespace, report: Report) -> None:
+    """Give the candidate its name and its card. Raises OutputError."""
     output: Path = args.output
     origin = f"{args.weights.name}, sha256 {sha256_of(args.weights)}" if args.weights else "random, for tests"
-    write_whole({output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
-    failed = tuple(gate for gate, _ in report.failures)
-    card = ModelCard.of(output, entry_of(args.model), origin, args.precision, failed, report.measured)
+    write_together({output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
+    entry = entry_of(args.model)
+    card = ModelCard.of(
+        output,
+        model=entry.name,
+        fingerprint=network.fingerprint,
+        licence=entry.licence,
+        source=entry.source,
+        weights=origin,
+        precision=args.precision,
+        failed_gates=tuple(gate for gate, _ in report.failures),
+        measured=report.measured,
+    )
     card.write(output)
     print(f"\n{output}: {card.bytes} bytes, sha256 {card.sha256}")

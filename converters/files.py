@@ -9,8 +9,9 @@ from pathlib import Path
 
 import onnx
 
-from edge_tracker.backbones.base import METADATA_KEY, SIDE, BackboneInfo
-from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.backbones.base import HEIGHT, METADATA_KEY, WIDTH, BackboneInfo
+from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.files import whole_file
 
 OPSET = 18
 
@@ -18,7 +19,7 @@ OPSET = 18
 def finish(model: onnx.ModelProto, info: BackboneInfo) -> onnx.ModelProto:
     """Put `info` into the model's metadata, drop what exporters leave (source paths, stack traces), check it.
 
-    The side of the crop becomes free, to be fixed where the model is loaded.
+    Height and width of the crop become free, to be fixed where the model is loaded.
     """
     del model.metadata_props[:]
     model.graph.ClearField("metadata_props")
@@ -26,10 +27,7 @@ def finish(model: onnx.ModelProto, info: BackboneInfo) -> onnx.ModelProto:
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
-    for value, symbol in ((graph.input[0], SIDE), *((output, "") for output in graph.output)):
-        dims = value.type.tensor_type.shape.dim
-        for dim in dims[1:3] if symbol else dims[2:]:
-            dim.dim_param = symbol
+    free_size(graph)
     graph.ClearField("value_info")
     model.producer_name, model.producer_version, model.doc_string = "edge-tracker", "", ""
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_metadata()})
@@ -37,19 +35,20 @@ def finish(model: onnx.ModelProto, info: BackboneInfo) -> onnx.ModelProto:
     return model
 
 
-def write_whole(files: Mapping[Path, bytes]) -> None:
-    """Write the files of one model under partial names, then rename them: all of them or none. Raises ModelError."""
-    partials = {path: path.with_name(path.name + ".partial") for path in files}
-    try:
+def free_size(graph: onnx.GraphProto) -> None:
+    """Let height and width of the crop be what they will, and those of the taps with them."""
+    for dim, symbol in zip(graph.input[0].type.tensor_type.shape.dim[1:3], (HEIGHT, WIDTH), strict=True):
+        dim.dim_param = symbol
+    for output in graph.output:
+        for dim in output.type.tensor_type.shape.dim[2:]:
+            dim.dim_param = ""
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write the files of one model, whole: where one cannot be written, none is. Raises OutputError."""
+    with contextlib.ExitStack() as stack:
         for path, content in files.items():
-            partials[path].write_bytes(content)
-        for path, partial in partials.items():
-            partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            for partial in partials.values():
-                partial.unlink(missing_ok=True)
-        raise ModelError(f"cannot write {next(iter(files))}: {error.strerror or error}") from error
+            stack.enter_context(whole_file(path)).write_bytes(content)
 
 
 def exit_code(program: str, work: Callable[[], None]) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.types import Graph
+from converters.plan import Graph
 from edge_tracker.backbones.base import Tap
-from edge_tracker.backbones.catalogue import Measured
-from edge_tracker.errors import OutputError
+from edge_tracker.backbones.cards import Measured
+from edge_tracker.files import write_text
 
 MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.90, "int8-mixed": 0.95}
 MAX_DROP = 1.0  # points of success AUC
@@ -126,10 +126,7 @@ def write_report(report: Report, path: Path) -> None:
         if path.suffix == ".md"
         else json.dumps({**asdict(report), "verdict": report.verdict}, indent=2)
     )
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    write_text(path, text + "\n")
 
 
 def markdown(report: Report) -> str:

@@ -105,9 +105,24 @@ def fold_batch_norm(trunk: Trunk) -> Trunk:
     for _, layer in _all(trunk, ConvNormActivation):
         norm = layer[1]
         if isinstance(norm, nn.BatchNorm2d):
-            layer[0] = nn.utils.fuse_conv_bn_eval(layer.convolution.eval(), norm.eval())
+            layer[0] = _folded(layer.convolution, norm)
             layer[1] = nn.Identity()
     return trunk
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """In float64 and step by step, so that every machine gets the same bits: the fingerprint is made of them."""
+    weight, bias, mean, variance = (
+        np.zeros(norm.num_features) if t is None else t.detach().numpy().astype(np.float64)
+        for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    )
+    scale = weight / np.sqrt(variance + norm.eps)
+    given = np.zeros(len(scale)) if convolution.bias is None else convolution.bias.detach().numpy().astype(np.float64)
+    folded = copy.deepcopy(convolution)
+    weights = convolution.weight.detach().numpy().astype(np.float64) * scale[:, None, None, None]
+    folded.weight = nn.Parameter(torch.from_numpy(weights.astype(np.float32)))
+    folded.bias = nn.Parameter(torch.from_numpy((bias + (given - mean) * scale).astype(np.float32)))
+    return folded
 
 
 def fold_dead_squeeze_excite(trunk: Trunk, x: Tensor) -> Trunk:

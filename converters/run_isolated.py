@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.backbones.timing import time_backbones
 
 
@@ -28,15 +29,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--features", type=Path, required=True, help=".npz to write, one array (N, H, W, C) per tap")
     parser.add_argument("--purposes", nargs="+", choices=PURPOSES, required=True)
     args = parser.parse_args(argv)
-    candidate = load_backbone(args.candidate, args.engine, purposes=args.purposes)
+    options = EngineOptions(args.engine, taps=tuple(args.purposes))
+    candidate = load_backbone(args.candidate, options)
     features = [candidate(crop) for crop in np.load(args.crops, allow_pickle=False)]
     stacked = (np.stack(tap) for tap in zip(*features, strict=True))
     arrays: dict[str, Any] = {tap.name: values for tap, values in zip(candidate.info.taps, stacked, strict=True)}
     np.savez(args.features, **arrays)
     timed = [
         candidate,
-        load_backbone(args.reference, args.engine, purposes=args.purposes),
-        load_backbone(PACKAGED / "edge-small.onnx", "onnxruntime"),
+        load_backbone(args.reference, options),
+        load_backbone(PACKAGED / "edge-small.onnx", EngineOptions("onnxruntime")),
     ]
     times = time_backbones(timed, crops=200)
     print(json.dumps(dict(zip(("candidate", "reference", "packaged"), times, strict=True))))

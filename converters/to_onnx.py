@@ -26,8 +26,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters import command, weight_network
+from converters import cli, weight_network
 from converters.files import OPSET, finish
+from converters.plan import Graph, Network, Plan
 from converters.rewrites import (
     CropToTaps,
     equalise,
@@ -36,9 +37,7 @@ from converters.rewrites import (
     fold_dead_squeeze_excite,
     normalised,
 )
-from converters.trunks import TRUNKS, Trunk, TrunkSpec
-from converters.types import Graph, Network, Plan
-from edge_tracker.backbones.base import BackboneInfo
+from converters.trunks import Trunk, TrunkSpec
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 
@@ -49,19 +48,18 @@ PERCENTILE = 99.99  # of activations, what lies beyond is cut off
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Mul", "GlobalAveragePool", "ReduceMean")
 
 
-def export(name: str, trunk: Trunk, prepared: Trunk | None = None) -> onnx.ModelProto:
-    """Export trunk `name` and return the ONNX model, checked against torch on a random crop.
+def export(network: Network, prepared: Trunk | None = None) -> onnx.ModelProto:
+    """Export a network and return the ONNX model, checked against torch on a random crop.
 
     prepared: the same network in another form, to be exported in its place. Nodes are called after the block they
     belong to, "stem..." or "block<n>...". Raises ModelError where ONNX Runtime's taps differ from torch's by more than
     TOLERANCE.
     """
-    spec = TRUNKS[name]
-    info = BackboneInfo(name, spec.input_side, trunk.taps)
+    spec, info = network.spec, network.info("fp32")
     crop = torch.from_numpy(
         np.random.default_rng(0).integers(0, 256, (1, spec.input_side, spec.input_side, 3), dtype=np.uint8)
     )
-    module = CropToTaps(prepared or trunk, spec).eval()
+    module = CropToTaps(prepared or fold_batch_norm(network.trunk), spec).eval()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -80,7 +78,7 @@ def export(name: str, trunk: Trunk, prepared: Trunk | None = None) -> onnx.Model
         model = onnx.load(path)
     _name_nodes(model)
     finish(model, info)
-    check_against_torch(model, trunk, spec, crop)
+    check_against_torch(model, network.trunk, spec, crop)
     return model
 
 
@@ -115,7 +113,7 @@ def for_quantisation(network: Network, crops: NDArray[np.uint8]) -> onnx.ModelPr
     """The network as float ONNX in the form that quantises best where an engine has a hard swish of its own."""
     x = normalised(crops[:CALIBRATION_CROPS], network.spec)
     prepared = floor_dead_channels(fold_dead_squeeze_excite(fold_batch_norm(network.trunk), x))
-    return export(network.name, network.trunk, equalise(prepared, x))
+    return export(network, equalise(prepared, x))
 
 
 class OnnxWriter:
@@ -126,10 +124,8 @@ class OnnxWriter:
     suffix = ".onnx"
 
     def write(self, network: Network, plan: Plan, path: Path) -> None:
-        if plan.quantised:
-            model = quantise(for_quantisation(network, plan.crops()), plan)
-        else:
-            model = export(network.name, network.trunk)
+        ready = for_quantisation(network, plan.crops()) if plan.quantised else export(network)
+        model = quantise(ready, plan) if plan.quantised else ready
         if plan.precision == "fp16":
             store_as_fp16(model)
         if plan.precision != "fp32":
@@ -217,7 +213,7 @@ def store_as_fp16(model: onnx.ModelProto) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     if weight_network.asked_for(argv):
         return weight_network.main(argv)
-    return command.main(OnnxWriter(), argv)
+    return cli.main(OnnxWriter(), argv)
 
 
 if __name__ == "__main__":

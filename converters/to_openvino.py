@@ -12,17 +12,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from openvino.passes import ConstantFolding, Manager
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
-from converters import command, weight_network, weight_network_int8
+from converters import cli, weight_network, weight_network_int8
+from converters.plan import Graph, Network, Plan
 from converters.to_onnx import export, for_quantisation, kept_nodes
-from converters.types import Graph, Network, Plan
 from edge_tracker.backbones.base import METADATA_KEY
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.ov import openvino
 from edge_tracker.fmst.weight_files import weight_network_metadata
 from edge_tracker.fmst.weight_network import WeightNetwork
@@ -42,11 +45,12 @@ class OpenVinoWriter:
         if plan.quantised:
             model = quantise(_read(for_quantisation(network, plan.crops())), plan)
         else:
-            model = _read(export(network.name, network.trunk))
+            model = _read(export(network))
         for place in list(model.get_rt_info()):  # what the tools leave: versions, settings, paths
             del model.get_rt_info()[place]
         model.set_rt_info(network.info(plan.precision).to_metadata(), METADATA_KEY)
         openvino.save_model(model, path, compress_to_fp16=plan.precision == "fp16")
+        path.write_bytes(compact(path.read_bytes()))
 
     def inspect(self, path: Path, plan: Plan) -> Graph:
         """The operations as the CPU plugin runs them here, after its own fusions.
@@ -73,11 +77,46 @@ class OpenVinoWriter:
         return Graph(dict(operations), dict(+floating), foreign=tuple(foreign) if plan.quantised else ())
 
 
+def compact(graph: bytes) -> bytes:
+    """The text of an `.xml` without what only people and tools read: half of its bytes are left.
+
+    Dropped: indentation, what each operation was fused from, the names of inner tensors and of all operations but
+    convolutions (which are looked for by name), and inner shapes, which the engine infers anyway.
+    """
+    tree = ElementTree.fromstring(graph)
+    ends = {layer.get("id") for layer in tree.iter("layer") if layer.get("type") == "Result"}
+    given = {(e.get("from-layer"), e.get("from-port")) for e in tree.iter("edge") if e.get("to-layer") in ends}
+    for layer in tree.iter("layer"):
+        kind, number = layer.get("type"), layer.get("id")
+        if kind not in ("Parameter", "Result", "Convolution", "GroupConvolution"):
+            layer.set("name", f"n{number}")
+        for info in layer.findall("rt_info"):
+            layer.remove(info)
+        for port in (*layer.iterfind("input/port"), *layer.iterfind("output/port")):
+            for dim in port.findall("dim"):
+                port.remove(dim)
+        for port in layer.iterfind("input/port"):
+            port.attrib.pop("precision", None)
+        for port in layer.iterfind("output/port"):
+            if kind != "Parameter" and (number, port.get("id")) not in given and "names" in port.attrib:
+                del port.attrib["names"]
+    for element in tree.iter():
+        element.text = (element.text or "").strip() or None
+        element.tail = None
+    return bytes(ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True))
+
+
 def _read(model: onnx.ModelProto) -> openvino.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        return openvino.Core().read_model(path)
+        read = openvino.Core().read_model(path)
+    # Shapes that are known are computed once, here: two thirds of the operations. Weights in integers are made later,
+    # and must not be folded back into floats.
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(read)
+    return read
 
 
 def quantise(model: openvino.Model, plan: Plan) -> openvino.Model:
@@ -111,15 +150,15 @@ class OpenVinoNetworkWriter:
     engine = "openvino"
     suffix = ".xml"
 
-    def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
-        graph = _read(weight_network.to_onnx(network, model))
+    def write(self, network: WeightNetwork, owner: Owner, inputs: NDArray[np.float32], path: Path) -> None:
+        graph = _read(weight_network.to_onnx(network, owner))
         import nncf
 
         nncf.set_log_level(logging.ERROR)
         quantised = nncf.quantize(
             graph, nncf.Dataset(list(inputs)), preset=nncf.QuantizationPreset.MIXED, subset_size=len(inputs)
         )
-        for key, value in weight_network_metadata(network, model).items():
+        for key, value in weight_network_metadata(network, owner).items():
             quantised.set_rt_info(value, key)
         openvino.save_model(quantised, path, compress_to_fp16=False)
 
@@ -137,7 +176,7 @@ class OpenVinoNetworkWriter:
 def main(argv: Sequence[str] | None = None) -> int:
     if weight_network.asked_for(argv):
         return weight_network_int8.main(OpenVinoNetworkWriter(), argv)
-    return command.main(OpenVinoWriter(), argv)
+    return cli.main(OpenVinoWriter(), argv)
 
 
 if __name__ == "__main__":

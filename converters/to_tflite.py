@@ -32,7 +32,8 @@ from ai_edge_quantizer import quantizer, recipe_manager
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
-from converters import command, tflite_graph, weight_network, weight_network_int8
+from converters import cli, tflite_graph, weight_network, weight_network_int8
+from converters.plan import Graph, Network, Plan
 from converters.rewrites import (
     CropToTaps,
     equalise,
@@ -44,7 +45,7 @@ from converters.rewrites import (
     split_hard_activations,
 )
 from converters.trunks import Trunk
-from converters.types import Graph, Network, Plan
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.litert_engine import layer_outputs
 from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_files import weight_network_metadata
@@ -193,7 +194,7 @@ class TfliteNetworkWriter:
     engine = "litert"
     suffix = ".tflite"
 
-    def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
+    def write(self, network: WeightNetwork, owner: Owner, inputs: NDArray[np.float32], path: Path) -> None:
         import litert_torch
 
         module = WeightNetworkModule(network).eval()
@@ -208,7 +209,7 @@ class TfliteNetworkWriter:
         if quantised is None:
             raise ModelError("the quantiser gave no model")
         whole = tflite_graph.pack(tflite_graph.unpack(bytes(quantised)))
-        (text,) = weight_network_metadata(network, model).values()
+        (text,) = weight_network_metadata(network, owner).values()
         path.write_bytes(tflite_graph.with_metadata(whole, text))
 
     def open(self, path: Path) -> Callable[[NDArray[np.float32]], weight_network_int8.Weights]:
@@ -248,7 +249,7 @@ def quiet() -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> int:
     if weight_network.asked_for(argv):
         return weight_network_int8.main(TfliteNetworkWriter(), argv)
-    return command.main(TfliteWriter(), argv)
+    return cli.main(TfliteWriter(), argv)
 
 
 if __name__ == "__main__":

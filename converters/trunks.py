@@ -9,6 +9,7 @@ MobileNetV3-Small blocks 6, 8, 9 and -Large blocks 11, 12, 13: the *expansion* a
 convolution, batch norm, activation, before the depthwise convolution), all at stride 16; for localisation, ours,
 the expansions of the last two blocks at stride 8 (3, 4 and 6, 7).
 VGG16: conv4_3 (stride 8) and conv5_3 (stride 16), after their ReLU.
+VGG-M, for FSNet: conv3 (stride 16) and conv2 (stride 8), after their ReLU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +26,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_tracker.backbones.base import Layer, Tap
+from converters.matconvnet import read_vgg_m
+from converters.onnx_weights import read_weights
+from edge_tracker.backbones.base import Layer, Purpose, Tap
 from edge_tracker.errors import ModelError, first_line
+from edge_tracker.files import check_archive
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB / 255, as torchvision's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -222,7 +227,7 @@ class MobileNetV3(Trunk):
         self.features = nn.Sequential(*layers)
         self.tapped = (selection, localisation)
 
-        def tap(stride: int, numbers: tuple[int, ...], purpose: str) -> Tap:
+        def tap(stride: int, numbers: tuple[int, ...], purpose: Purpose) -> Tap:
             layers = tuple(Layer(f"block{n}", blocks[n - 1].expanded) for n in numbers)
             # Each strided 3x3 convolution centres cell i on pixel 2 i, TensorFlow's on 2 i + 1, not between the two.
             receptive = stride / 2 - 1 if same_padding else -stride / 2
@@ -275,6 +280,69 @@ class Vgg16(Trunk):
         return [conv4_3, self.features[self.CONV4_3 + 1 :](conv4_3)]
 
 
+class ResponseNorm(nn.Module):
+    """Local response normalisation: x / (kappa + alpha sum x^2)^beta, the sum over `size` neighbouring channels."""
+
+    def __init__(self, size: int = 5, kappa: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> None:
+        super().__init__()
+        self.size, self.kappa, self.alpha, self.beta = size, kappa, alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Torch and ONNX divide alpha by the size, MatConvNet does not.
+        alpha = self.alpha * self.size
+        if torch.onnx.is_in_onnx_export():  # torch would export five operators for the one that ONNX has
+            attributes: dict[str, Any] = {"size": self.size, "alpha": alpha, "beta": self.beta, "bias": self.kappa}
+            exported: Tensor = torch.onnx.ops.symbolic(
+                "LRN", (x,), attributes, dtype=x.dtype, shape=x.shape, version=13
+            )
+            return exported
+        return functional.local_response_norm(x, self.size, alpha, self.beta, self.kappa)
+
+
+class VggM(Trunk):
+    """VGG-M (Chatfield et al. 2014) up to conv3, FSNet's tap (III-B), at stride 16; conv2 at stride 8 is a second one.
+    Both are taken after their ReLU.
+
+    MatConvNet's network pads conv1 and both poolings by less. Here every layer is padded such that the cells of a map
+    lie over the whole image; away from its borders the answers are the same, one cell later.
+    """
+
+    WIDTHS = 96, 256, 512
+    CONV2 = 5  # index of its ReLU in `features`
+
+    def __init__(self, batch_norm: bool = False) -> None:
+        """batch_norm: before each ReLU, for training alone (scripts/train_vgg_m.py folds it into the convolution)."""
+        super().__init__()
+
+        def convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Module:
+            layer = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=not batch_norm)
+            return nn.Sequential(layer, nn.BatchNorm2d(channels_out)) if batch_norm else layer
+
+        one, two, three = self.WIDTHS
+        self.features = nn.Sequential(
+            convolution(3, one, 7, 2),
+            nn.ReLU(),
+            ResponseNorm(),
+            nn.MaxPool2d(3, 2, padding=1),
+            convolution(one, two, 5, 2),
+            nn.ReLU(),
+            ResponseNorm(),
+            nn.MaxPool2d(3, 2, padding=1),
+            convolution(two, three, 3, 1),
+            nn.ReLU(),
+        )
+        # Cell i is centred on pixel 16 i, or 8 i, not between two.
+        self.taps = (
+            Tap("stride16", 16, (Layer("conv3", three),), "selection", -8.0),
+            Tap("stride8", 8, (Layer("conv2", two),), "localisation", -4.0),
+        )
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """x (N, 3, H, W), normalised RGB -> (N, 512, H/16, W/16), (N, 256, H/8, W/8)."""
+        conv2 = self.features[: self.CONV2 + 1](x)
+        return [self.features[self.CONV2 + 1 :](conv2), conv2]
+
+
 @dataclass(frozen=True)
 class TrunkSpec:
     """How to build one trunk and what its input looks like. `mean` and `std` are of RGB / 255."""
@@ -294,22 +362,29 @@ TRUNKS: dict[str, TrunkSpec] = {
         std=(0.5, 0.5, 0.5),
     ),
     "vgg16": TrunkSpec(Vgg16),
+    "vgg-m": TrunkSpec(VggM, std=(1 / 255, 1 / 255, 1 / 255)),  # RGB in 0..255 less the mean
     # Our own, trained by scripts/train_backbone.py; the large one is padded as its teacher is.
     "edge-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
+    "edge-vgg-m": TrunkSpec(VggM),  # trained by scripts/train_vgg_m.py
     "edge-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7), same_padding=True)),
 }
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict (`.pt`, `.pth`, `.safetensors`) or the minimalistic release's `.npz` into torchvision's names.
+    """Read a state dict (`.pt`, `.pth`, `.safetensors`), the minimalistic release's `.npz` or MatConvNet's `.mat` of
+    VGG-M into torchvision's names.
 
     Raises ModelError where the file is missing or is not such a file. Pickled code is never run.
     """
     if not path.is_file():
         raise ModelError(f"no weights file at {path}")
+    if path.suffix == ".mat":
+        red, green, blue = (255 * mean for mean in IMAGENET_MEAN)
+        return read_vgg_m(path, (red, green, blue))
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_archive(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -343,16 +418,18 @@ def _torchvision_key(name: str) -> str:
 
 
 def load_trunk(name: str, weights: Path | None) -> Trunk:
-    """Build trunk `name` in evaluation mode; `weights` None leaves random (seeded) weights, for tests.
+    """Build trunk `name` in evaluation mode, from a state dict or a float ONNX file of it.
 
-    Raises ModelError that names missing, surplus or misshapen keys.
+    weights: None leaves random (seeded) weights, for tests. Raises ModelError that names missing, surplus or misshapen
+    keys.
     """
     torch.manual_seed(0)
     trunk = TRUNKS[name].build().eval()
     if weights is None:
         return trunk
-    state = load_state(weights)
     expected = trunk.state_dict()
+    from_onnx = weights.suffix == ".onnx"
+    state = read_weights(weights, expected, TRUNKS[name].std) if from_onnx else load_state(weights)
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in expected and not _beyond_trunk(k, expected)]
     misshapen = [

@@ -16,7 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from converters.files import OPSET, exit_code, write_whole
+from converters.files import OPSET, exit_code, write_together
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_files import read_weight_network, weight_network_metadata
@@ -47,12 +48,12 @@ def convert(weights: Path, output: Path) -> None:
     """Convert the network in the file `weights`. Raises ModelError."""
     graph = to_onnx(*read_weight_network(weights))
     content = graph.SerializeToString(deterministic=True)
-    write_whole({output: content})
+    write_together({output: content})
     print(f"{output}: {len(content)} bytes")
 
 
-def to_onnx(network: WeightNetwork, model: str) -> onnx.ModelProto:
-    """The graph of `network`, trained on the backbone called `model`, checked against NumPy. Raises ModelError."""
+def to_onnx(network: WeightNetwork, owner: Owner) -> onnx.ModelProto:
+    """The graph of `network`, trained on the backbone `owner`, checked against NumPy. Raises ModelError."""
     channels, columns = network.channels, 3 + len(network.layers)
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Any] = {"low": np.float32(0), "high": np.float32(HIGHEST_WEIGHT)}
@@ -100,7 +101,7 @@ def to_onnx(network: WeightNetwork, model: str) -> onnx.ModelProto:
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="edge-tracker")
     proto.ir_version = 10  # what ONNX Runtime 1.18 reads
-    helper.set_model_props(proto, weight_network_metadata(network, model))
+    helper.set_model_props(proto, weight_network_metadata(network, owner))
     onnx.checker.check_model(proto, full_check=True)
     check_against_numpy(proto, network)
     return proto

@@ -19,15 +19,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.files import exit_code, write_whole
+from converters.files import exit_code, write_together
 from converters.gates import MAX_DROP, MIN_COSINE
 from converters.weight_network import MODEL, graph_inputs
 from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import files_of, size_of_model
-from edge_tracker.errors import ModelError, OutputError
+from edge_tracker.backbones.cards import files_of, size_of_model
+from edge_tracker.backbones.companion import Owner
+from edge_tracker.errors import ModelError
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
+from edge_tracker.files import write_text
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.fmst.weight_network import WeightNetwork
@@ -44,8 +46,8 @@ class NetworkWriter(Protocol):
     engine: str
     suffix: str
 
-    def write(self, network: WeightNetwork, model: str, inputs: NDArray[np.float32], path: Path) -> None:
-        """Write `network`, trained on the backbone called `model`, in int8, calibrated with inputs (N, ...)."""
+    def write(self, network: WeightNetwork, owner: Owner, inputs: NDArray[np.float32], path: Path) -> None:
+        """Write `network`, trained on the backbone `owner`, in int8, calibrated with inputs (N, ...)."""
         ...
 
     def open(self, path: Path) -> Callable[[NDArray[np.float32]], Weights]:
@@ -110,25 +112,22 @@ def convert(writer: NetworkWriter, args: argparse.Namespace) -> None:
     """Calibrate, convert, measure, judge, write. Raises EdgeTrackerError; then nothing but the report is written."""
     if args.output.suffix != writer.suffix or not args.output.parent.is_dir():
         raise ModelError(f"--output is a {writer.suffix} file in a folder that exists, not {args.output}")
-    network, backbone = read_weight_network(args.weights)
+    network, owner = read_weight_network(args.weights)
     tasks = read_tasks(args.data, args.sequences.split(",") if args.sequences else None) if args.data else []
     learned, unseen = collect(network, args, read_tasks(args.frames))
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / f"candidate{writer.suffix}"
-        writer.write(network, backbone, learned, candidate)
+        writer.write(network, owner, learned, candidate)
         run = writer.open(candidate)
-        report = measure(writer, network, backbone, run, unseen, candidate)
+        report = measure(writer, network, owner.model, run, unseen, candidate)
         if tasks:
             report = Report(**{**asdict(report), **track(network, run, tasks, args)})
         text = json.dumps(asdict(report), indent=2)
         print(text)
         if args.report:
-            try:
-                args.report.write_text(text + "\n", encoding="utf-8")
-            except OSError as error:
-                raise OutputError(f"cannot write {args.report}: {error.strerror or error}") from error
+            write_text(args.report, text + "\n")
         judge(report, args)
-        write_whole({args.output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
+        write_together({args.output.with_suffix(file.suffix): file.read_bytes() for file in files_of(candidate)})
 
 
 def judge(report: Report, args: argparse.Namespace) -> None:

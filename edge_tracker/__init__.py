@@ -19,11 +19,21 @@ from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.track import Track, TrackState
 
 if TYPE_CHECKING:
-    from edge_tracker.adapters import Cv2Tracker
+    from edge_tracker.adapters import Cv2Tracker, Got10kTracker
     from edge_tracker.tracker import Tracker
 
 __version__ = "0.1.0"
-__all__ = ["Box", "ClosedFormConfig", "Cv2Tracker", "EdgeTrackerError", "FmstConfig", "Track", "TrackState", "Tracker"]
+__all__ = [
+    "Box",
+    "ClosedFormConfig",
+    "Cv2Tracker",
+    "EdgeTrackerError",
+    "FmstConfig",
+    "Got10kTracker",
+    "Track",
+    "TrackState",
+    "Tracker",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -31,8 +41,8 @@ def __getattr__(name: str) -> object:
         from edge_tracker.tracker import Tracker
 
         return Tracker
-    if name == "Cv2Tracker":
-        from edge_tracker.adapters import Cv2Tracker
+    if name in ("Cv2Tracker", "Got10kTracker"):
+        from edge_tracker import adapters
 
-        return Cv2Tracker
+        return getattr(adapters, name)
     raise AttributeError(f"module 'edge_tracker' has no attribute '{name}'")

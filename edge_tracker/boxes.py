@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,27 +14,43 @@ from edge_tracker.errors import BoxError
 
 Box = tuple[float, float, float, float]
 
+SMALLEST_PX, LARGEST_PX = 0.5, 1e6  # sides of a box that a user gives: less is no target, more is in no image
+
 
 def as_box(values: ArrayLike | Sequence[float], image_size: tuple[int, int]) -> Box:
     """Validate a box from a user. `image_size` is (width, height) in pixels.
 
-    Raises BoxError unless it is four finite numbers with a positive size that overlap the image.
+    Raises BoxError unless it is four finite numbers with sides from SMALLEST_PX to LARGEST_PX that overlap the image.
     """
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BoxError(f"a box is four numbers x, y, w, h, not {values!r}") from error
-    if array.shape != (4,):
-        raise BoxError(f"a box is four numbers x, y, w, h, not {values!r}")
+    array = _four_numbers(values)
     x, y, w, h = (float(v) for v in array)
+    said = f"box {x:g},{y:g},{w:g},{h:g}"
     if not np.isfinite(array).all():
-        raise BoxError(f"box {x:g},{y:g},{w:g},{h:g} has a value that is not finite")
+        raise BoxError(f"{said} has a value that is not finite")
     if w <= 0 or h <= 0:
-        raise BoxError(f"box {x:g},{y:g},{w:g},{h:g} has no area: width and height must be positive")
+        raise BoxError(f"{said} has no area: width and height must be positive")
+    if min(w, h) < SMALLEST_PX:
+        raise BoxError(f"{said} is smaller than {SMALLEST_PX:g} pixels: a box is x, y, w, h in pixels, not in shares")
+    if max(w, h) > LARGEST_PX:
+        raise BoxError(f"{said} is larger than {LARGEST_PX:g} pixels")
     width, height = image_size
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise BoxError(f"box {x:g},{y:g},{w:g},{h:g} lies outside the {width}x{height} image")
+        raise BoxError(f"{said} lies outside the {width}x{height} image")
     return x, y, w, h
+
+
+def _four_numbers(values: ArrayLike | Sequence[float]) -> NDArray[np.float64]:
+    """Texts, truth values, complex numbers and integers too large for a float are no numbers of a box."""
+    try:
+        given = np.asarray(values)
+        if given.shape == (4,) and given.dtype.kind == "O" and all(isinstance(v, Real) for v in given):
+            given = np.array([float(v) for v in given])
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        given = np.zeros(0)
+    if given.shape != (4,) or given.dtype.kind not in "iuf":
+        text = " ".join(reprlib.repr(values).split())
+        raise BoxError(f"a box is four numbers x, y, w, h, not {text}")
+    return given.astype(np.float64)
 
 
 def centre(box: Box) -> tuple[float, float]:
@@ -85,7 +103,7 @@ def keep_in_frame(box: Box, image_size: tuple[int, int], min_side: float = 1.0) 
     x, y, w, h = box
     width, height = image_size
     cx, cy = min(max(x + w / 2, 0.0), float(width)), min(max(y + h / 2, 0.0), float(height))
-    shrink = min(1.0, width / w, height / h)
+    shrink = min(width / max(w, width), height / max(h, height))
     w, h = max(w * shrink, min_side), max(h * shrink, min_side)
     return cx - w / 2, cy - h / 2, w, h
 
@@ -120,3 +138,29 @@ def deltas(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np
     sizes = boxes[..., 2:]
     off = (truth[..., :2] + truth[..., 2:] / 2 - boxes[..., :2] - sizes / 2) / sizes
     return np.concatenate([off, np.log(truth[..., 2:] / sizes)], axis=-1)
+
+
+def visible_share(
+    boxes: NDArray[np.float64],
+    frame_size: tuple[int, int],
+    occluders: NDArray[np.intp] | None = None,
+    shifts: NDArray[np.intp] | None = None,
+) -> NDArray[np.float64]:
+    """Share of each box (n, 4) inside a frame of `frame_size` (width, height) and outside its occluder, [0, 1].
+
+    occluders: (n, 4) left, top, right, bottom.
+    shifts: (n,) shift of the view to the right; boxes are in the view's pixels.
+    """
+    ends = np.array(frame_size, dtype=np.float64)
+    left_top = np.maximum(boxes[:, :2], 0)
+    right_bottom = np.minimum(boxes[:, :2] + boxes[:, 2:], ends)
+    if shifts is not None:
+        left_top[:, 0] = np.maximum(left_top[:, 0], -shifts)
+        right_bottom[:, 0] = np.minimum(right_bottom[:, 0], ends[0] - shifts)
+    shown = np.clip(right_bottom - left_top, 0, None).prod(axis=1)
+    if occluders is not None:
+        common = np.minimum(right_bottom, occluders[:, 2:]) - np.maximum(left_top, occluders[:, :2])
+        shown = shown - np.clip(common, 0, None).prod(axis=1)
+    share = shown / boxes[:, 2:].prod(axis=1)
+    share[share < 1e-9] = 0.0  # the two areas differ by rounding
+    return share

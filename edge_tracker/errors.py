@@ -8,6 +8,8 @@
 Each message says what was wrong and what to do, in one line.
 """
 
+LONGEST_REASON = 500  # characters; what is wrong with a file may quote all of it
+
 
 class EdgeTrackerError(Exception):
     """Base of all errors of this package."""
@@ -67,4 +69,5 @@ class DatasetError(FileError):
 
 def first_line(error: Exception) -> str:
     """What an error of a library says, for a message of one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error).strip()
+    return text.splitlines()[0][:LONGEST_REASON] if text else type(error).__name__

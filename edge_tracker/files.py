@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_tracker.errors import OutputError, first_line
+from edge_tracker.errors import FileError, OutputError, first_line
 
 
 def partial_path(path: Path) -> Path:
@@ -32,6 +33,17 @@ def whole_file(path: Path, keep: bool = False) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise OutputError(f"cannot write {path}: {error.strerror or first_line(error)}") from error
         raise
+
+
+def check_archive(path: Path, ratio: float = 4.0) -> None:
+    """Raise FileError where a ZIP archive (.npz, .pt) would inflate to more than `ratio` times its size: numbers hardly
+    shrink, so that is no honest file. What is no archive passes. Raises OSError, zipfile.BadZipFile."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        inflated = sum(member.file_size for member in archive.infolist())
+    if inflated > ratio * path.stat().st_size + (1 << 20):
+        raise FileError(f"{path} would inflate to {inflated} bytes")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,23 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import (
-    ENGINES,
-    HEAD,
-    WEIGHT_NETWORK,
-    companions,
-    find_companion,
-    find_model,
-    load_backbone,
-    runners,
-    sha256_of,
-    user_cache,
-)
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Purpose
+from edge_tracker.backbones.cards import files_of, sha256_of
+from edge_tracker.backbones.catalogue import COMPANIONS, FSNET, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
+from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.closed_form.config import FAST, ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
@@ -40,13 +31,16 @@ from edge_tracker.files import write_text
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import load_weight_network
-from edge_tracker.settings import assign, unknown
+from edge_tracker.fsnet.config import FsnetConfig
+from edge_tracker.fsnet.networks import network_for
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
+from edge_tracker.fsnet.tracker import FsnetTracker
+from edge_tracker.settings import assign, converted, decode, unknown
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Method
 
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants
 TIMED_FRAMES = 30
-MOST_THREADS = 64
 MEASURED_AGAIN_S = 7 * 24 * 3600.0  # a machine that was busy when it was measured gets another chance
 
 log = logging.getLogger(__name__)
@@ -58,33 +52,52 @@ class Recipe:
 
     summary: str
     config: Any  # the settings it has unless others are given
-    purposes: Callable[[Any], Sequence[str]]  # settings -> taps, see `backbones.base.PURPOSES`
-    load: Callable[[Backbone, str | Path | None, Path | None], Any]  # backbone, folder, file -> head
+    taps: Callable[[Any], tuple[Purpose, ...]]  # settings -> the taps it reads
+    load: Callable[[Backbone, Model, Path | None], Any]  # backbone, where its file was found, file asked for -> head
     build: Callable[[Backbone, Any, Any], Method]  # backbone, head, settings -> a fresh target
 
 
-def _closed_form_head(backbone: Backbone, models_dir: str | Path | None, file: Path | None) -> Any:
+def _closed_form_head(backbone: Backbone, model: Model, file: Path | None) -> Any:
     if file is not None:
         raise ConfigError("only fmst-net takes a weight network")
-    return load_head(find_companion(backbone.info.model, HEAD, models_dir), backbone.info)
+    return load_head(model.companion(backbone.info, HEAD), backbone.info)
 
 
-def _no_head(_: Backbone, __: str | Path | None, file: Path | None) -> None:
+def _no_head(_: Backbone, __: Model, file: Path | None) -> None:
     if file is not None:
         raise ConfigError("only fmst-net takes a weight network")
 
 
-def _weight_network(backbone: Backbone, models_dir: str | Path | None, file: Path | None) -> Any:
-    path = file or find_companion(backbone.info.model, WEIGHT_NETWORK, models_dir)
-    return load_weight_network(path, backbone.info)
+def _weight_network(backbone: Backbone, model: Model, file: Path | None) -> Any:
+    return load_weight_network(file or model.companion(backbone.info, WEIGHT_NETWORK), backbone.info)
 
 
-def _closed_form_taps(config: ClosedFormConfig) -> Sequence[str]:
-    return PURPOSES if config.fine is not None else PURPOSES[:1]
+def _closed_form_taps(config: ClosedFormConfig) -> tuple[Purpose, ...]:
+    return PURPOSES if config.fine is not None else ("selection",)
 
 
-def _selection(_: FmstConfig) -> Sequence[str]:
-    return PURPOSES[:1]
+def _selection(_: FmstConfig) -> tuple[Purpose, ...]:
+    return ("selection",)
+
+
+def _layers(config: FsnetConfig) -> tuple[Purpose, ...]:
+    chosen: dict[str, tuple[Purpose, ...]] = {"both": PURPOSES, "deep": ("selection",), "fine": ("localisation",)}
+    return chosen[config.maps.layers]
+
+
+def _pretrained(backbone: Backbone, model: Model, file: Path | None) -> Pretrained | None:
+    """None where there is no such file of the model's name: FSNet's classifier then begins at random."""
+    _no_head(backbone, model, file)
+    if not model.files(backbone.info.model, FSNET):
+        log.warning(
+            "%s has no pre-trained layers: FSNet begins at random (scripts/train_fsnet.py)", backbone.info.model
+        )
+        return None
+    return read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
+
+
+def _fsnet(backbone: Backbone, pretrained: Pretrained | None, config: FsnetConfig) -> FsnetTracker:
+    return FsnetTracker(network_for(backbone, config), config, pretrained)
 
 
 METHODS: dict[str, Recipe] = {
@@ -111,6 +124,13 @@ METHODS: dict[str, Recipe] = {
         _selection,
         _weight_network,
         lambda backbone, network, config: FmstTracker(backbone, config, network),
+    ),
+    "fsnet": Recipe(
+        "a classifier of boxes on selected maps, fine-tuned while tracking (second paper)",
+        FsnetConfig(),
+        _layers,
+        _pretrained,
+        _fsnet,
     ),
 }
 AUTOMATIC = ("accurate", "fast")  # what "auto" chooses from, best first
@@ -139,6 +159,7 @@ def prepare(
     *,
     engine: str = "auto",
     threads: int = 1,
+    device: str = "cpu",
     models_dir: str | Path | None = None,
     config: Any = None,
     settings: Sequence[str] = (),
@@ -148,23 +169,31 @@ def prepare(
     """Load what a method needs; the arguments are those of `Tracker`. Raises ConfigError or ModelError."""
     if not isinstance(tracker, str) or tracker not in TRACKERS:
         raise ConfigError(unknown(str(tracker), TRACKERS).replace("setting", "tracker"))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
-        raise ConfigError(f"threads is a whole number between 1 and {MOST_THREADS}, not {threads!r}")
-    if not isinstance(model, str | Path):
-        raise ConfigError(f"model is a name or a path, not {model!r}")
-    path = find_model(model, models_dir, engine)
+    for name, given, optional in (
+        ("model", model, False),
+        ("engine", engine, False),
+        ("models_dir", models_dir, True),
+        ("weight_network", weight_network, True),
+    ):
+        if not isinstance(given, str | Path) and not (optional and given is None):
+            raise ConfigError(f"{name} is a name or a path, not {given!r}")
+    kinds = {type(recipe.config) for recipe in METHODS.values()}
+    if config is not None and type(config) not in kinds:
+        wanted = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ConfigError(f"config is one of {wanted}, not {type(config).__name__}")
+    options = EngineOptions(engine, threads, cast(Any, device))
+    found = find_model(model, models_dir, engine)
     file = Path(weight_network) if weight_network is not None else None
-    choice = {"path": path, "engine": engine, "threads": threads, "models_dir": models_dir}
     if tracker == "auto":
-        if isinstance(config, FmstConfig):
-            raise ConfigError("tracker auto is set up by ClosedFormConfig, not by FmstConfig")
+        if config is not None and not isinstance(config, ClosedFormConfig):
+            raise ConfigError(f"tracker auto is set up by ClosedFormConfig, not by {type(config).__name__}")
         if config is not None:
             tracker = "accurate" if config.fine is not None else "fast"
         else:
-            remembered = recall(path, engine, threads)
+            remembered = recall(found, options)
             if remembered is None:
-                accurate = _prepared("accurate", METHODS["accurate"].config, file, **choice)
-                tracker = _measured(accurate, path, engine, threads)
+                accurate = _prepared("accurate", METHODS["accurate"].config, file, found, options)
+                tracker = _measured(accurate, found, options)
             else:
                 tracker = remembered
     recipe = METHODS[tracker]
@@ -175,43 +204,36 @@ def prepare(
     config = assign(config, settings)
     if seed is not None:
         config = replace(config, seed=seed)
-    return _prepared(tracker, config, file, **choice)
+    return _prepared(tracker, config, file, found, options)
 
 
-def _prepared(
-    tracker: str,
-    config: Any,
-    file: Path | None,
-    *,
-    path: Path,
-    engine: str,
-    threads: int,
-    models_dir: str | Path | None,
-) -> Prepared:
+def _prepared(tracker: str, config: Any, file: Path | None, model: Model, options: EngineOptions) -> Prepared:
     recipe = METHODS[tracker]
-    backbone = load_backbone(path, engine, threads, recipe.purposes(config), getattr(config, "input_side", 224))
-    head = recipe.load(backbone, models_dir, file)
+    side = getattr(config, "input_side", options.height)
+    backbone = load_backbone(model.path, replace(options, taps=recipe.taps(config), height=side, width=side))
+    head = recipe.load(backbone, model, file)
     recipe.build(backbone, head, config)  # what does not fit together is said now, not with the first target
-    files = (path, *([file] if file else []), *companions(backbone.info.model, models_dir))
+    companions = [path for ending in COMPANIONS for path in model.files(backbone.info.model, ending)]
+    files = (*files_of(model.path), *([file] if file else []), *companions)
     return Prepared(tracker, backbone, config, files, head, recipe.build)
 
 
-def recall(path: Path, engine: str, threads: int) -> str | None:
+def recall(model: Model, options: EngineOptions) -> str | None:
     """What "auto" has chosen on this machine before, None where that is to be measured (again)."""
     store = _store()
-    known = _read(store).get(_key(path, engine, threads)) if store else None
+    known = _read(store).get(_key(model, options)) if store else None
     if known is None or (known[0] == AUTOMATIC[1] and time.time() - known[1] > MEASURED_AGAIN_S):
         return None
     return known[0]
 
 
-def _measured(accurate: Prepared, path: Path, engine: str, threads: int) -> str:
+def _measured(accurate: Prepared, model: Model, options: EngineOptions) -> str:
     """The best of AUTOMATIC that reaches ENOUGH_FPS on this machine, measured and remembered."""
     milliseconds = update_ms(accurate.new_target())
     choice = AUTOMATIC[0] if milliseconds * ENOUGH_FPS <= 1000 else AUTOMATIC[1]
     if store := _store():
         known = _read(store)
-        known[_key(path, engine, threads)] = choice, time.time()
+        known[_key(model, options)] = choice, time.time()
         try:
             store.parent.mkdir(parents=True, exist_ok=True)
             write_text(store, json.dumps(known, indent=2) + "\n")
@@ -225,11 +247,13 @@ def _store() -> Path | None:
     return cache / "auto.json" if cache else None
 
 
-def _key(path: Path, engine: str, threads: int) -> str:
-    """All that the speed depends on: machine, files, package and engine with their versions, threads."""
-    name = next(iter(runners(path, engine)), engine)
+def _key(model: Model, options: EngineOptions) -> str:
+    """All that the speed depends on: machine, files, package and engine with their versions, threads, device."""
+    name = next(iter(runners(model.path, options.engine)), options.engine)
     versions = [_version("edge-tracker"), *(_version(p.replace("_", "-")) for p in ENGINES[name].packages)]
-    state = [*map(str, cpu()), sha256_of(path), name, *versions, str(threads)]
+    heads = model.files(model.card.model if model.card else model.path.name.split(".")[0], HEAD)
+    files = sha256_of(*files_of(model.path), *heads)
+    state = [*map(str, cpu()), files, name, *versions, str(options.threads), options.device]
     return hashlib.sha256("\n".join(state).encode()).hexdigest()
 
 
@@ -256,10 +280,11 @@ def update_ms(target: Method) -> float:
 
 
 def _read(store: Path) -> dict[str, tuple[str, float]]:
+    """Key -> what was chosen, and when (Unix time); nothing of a file that is absent or damaged: measure anew."""
     try:
         if store.stat().st_size > 1 << 20:
             return {}
-        known = json.loads(store.read_text(encoding="utf-8"))
-        return {str(key): (str(name), float(when)) for key, (name, when) in known.items() if name in AUTOMATIC}
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # absent or damaged: it is measured anew
+        found = converted(decode(store.read_bytes(), str(store)), dict[str, tuple[str, float]], str(store))
+        return {key: row for key, row in found.items() if row[0] in AUTOMATIC}
+    except (OSError, ConfigError):
         return {}

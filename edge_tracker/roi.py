@@ -56,7 +56,8 @@ def crop(image: NDArray[np.uint8], window: Window, side: int) -> NDArray[np.uint
     method = cv2.INTER_AREA if window.side > 2 * side else cv2.INTER_LINEAR
     size = x1 - x0, y1 - y0
     if window.side > 4 * side:  # it also reads every pixel: of a large window, most are dropped before
-        visible = cv2.resize(visible, (AVERAGED * size[0], AVERAGED * size[1]), interpolation=cv2.INTER_NEAREST_EXACT)
+        most = AVERAGED * size[0], AVERAGED * size[1]
+        visible = np.asarray(cv2.resize(visible, most, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     patch = cv2.resize(visible, size, interpolation=method)
     if patch.shape[:2] != (side, side):
         edges = (y0, side - y1, x0, side - x1)

@@ -26,10 +26,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from edge_tracker.errors import ConfigError
+from edge_tracker.errors import ConfigError, first_line
 
 T = TypeVar("T")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+SHOWN_NAMES = 8  # of the known ones, in the message for an unknown one
 DEEPEST = 16  # levels of a nested file; a stranger's may have thousands
 
 
@@ -67,10 +68,10 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         value = value.item()  # a NumPy scalar
     try:
         found = msgspec.convert(value, hint)
-    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
-        raise ConfigError(f"{name} is {describe(hint)}, not {_shown(value)}") from error
+    except (ValueError, RecursionError, OverflowError) as error:  # msgspec has errors for half of a Unicode pair too
+        raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}") from error
     if not _finite(found):
-        raise ConfigError(f"{name} is {describe(hint)}, not {_shown(value)}")
+        raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}")
     return found
 
 
@@ -82,9 +83,22 @@ def from_mapping(cls: type[T], mapping: object, where: str) -> T:
     return _from_mapping(cls, mapping, where, "", 0)
 
 
+def from_json(cls: type[T], text: str | bytes, where: str) -> T:
+    """The same from JSON text. Raises ConfigError."""
+    return from_mapping(cls, decode(text, where), where)
+
+
+def decode(text: str | bytes, where: str) -> Any:
+    """What JSON text means, of a stranger's file too: nested too deep, no finite numbers. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"{where} holds no JSON: {first_line(error)}") from error
+
+
 def _from_mapping(cls: type[T], mapping: object, where: str, path: str, depth: int) -> T:
     if not isinstance(mapping, Mapping) or depth > DEEPEST:
-        raise ConfigError(f"{where}: {path.rstrip('.') or 'the whole'} is a table of settings, not {_shown(mapping)}")
+        raise ConfigError(f"{where}: {path.rstrip('.') or 'the whole'} is a table of settings, not {shown(mapping)}")
     fields = hints(cls)
     values = {}
     for key, value in mapping.items():
@@ -99,7 +113,7 @@ def _from_mapping(cls: type[T], mapping: object, where: str, path: str, depth: i
         return cls(**values)
     except TypeError as error:
         missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]  # type: ignore[arg-type]
-        raise ConfigError(f"{where}: {path}{' and '.join(missing) or first(error)} is missing") from error
+        raise ConfigError(f"{where}: {path}{' and '.join(missing) or first_line(error)} is missing") from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {path}{error}") from error
 
@@ -120,10 +134,14 @@ def _value(value: object, hint: Any, where: str, path: str, depth: int) -> Any:
 
 def assign(settings: T, assignments: Sequence[str]) -> T:
     """The same settings with `GROUP.NAME=VALUE` changed, as `--set` takes them. Raises ConfigError."""
+    if isinstance(assignments, str) or not isinstance(assignments, Sequence):
+        raise ConfigError(f"settings are a list of NAME=VALUE, not {shown(assignments)}")
     for text in assignments:
+        if not isinstance(text, str):
+            raise ConfigError(f"a setting is NAME=VALUE, not {shown(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError(f"a setting is NAME=VALUE, not {text!r}")
+            raise ConfigError(f"a setting is NAME=VALUE, not {shown(text)}")
         settings = _assigned(settings, name.strip().split("."), value.strip(), name.strip())
     return settings
 
@@ -134,12 +152,15 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
         prefix = full[: len(full) - len(".".join(path))]
         raise ConfigError(unknown(full, [prefix + name for name in names_of(type(settings))]))
     current = getattr(settings, path[0])
+    new: Any
     if len(path) > 1:
         if not dataclasses.is_dataclass(current):
             raise ConfigError(
                 f"{full}: {path[0]} is one value, not a group" if current is not None else f"{full} is off"
             )
         new = _assigned(current, path[1:], value, full)
+    elif value.lower() == "none" and type(None) in _options(fields[path[0]]):
+        new = None
     elif dataclasses.is_dataclass(current):
         raise ConfigError(f"{full} is a group of settings: {', '.join(f'{full}.{n}' for n in hints(type(current)))}")
     else:
@@ -147,7 +168,7 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
     try:
         return dataclasses.replace(typing.cast(Any, settings), **{path[0]: new})
     except ConfigError as error:
-        raise ConfigError(f"{full}={value}: {error}") from error
+        raise ConfigError(f"{full}={value[:60]}: {error}") from error
 
 
 def _parsed(text: str, hint: Any) -> Any:
@@ -171,17 +192,22 @@ def names_of(cls: Any, prefix: str = "") -> list[str]:
     """All settings of a dataclass by their full names, groups flattened."""
     found = []
     for name, hint in hints(cls).items():
-        group = next((o for o in _options(hint) if dataclasses.is_dataclass(o)), None)
+        group = group_of(hint)
         found += names_of(group, f"{prefix}{name}.") if group else [prefix + name]
     return found
+
+
+def group_of(hint: Any) -> Any:
+    """The dataclass that a field holds or may hold, None for a single value."""
+    return next((option for option in _options(hint) if dataclasses.is_dataclass(option)), None)
 
 
 def unknown(name: str, known: Sequence[str]) -> str:
     """The message for a name that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"there is no setting {name!r}" + (
-        f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-    )
+    listed = ", ".join(known[:SHOWN_NAMES]) + (f" and {len(known) - SHOWN_NAMES} more" * (len(known) > SHOWN_NAMES))
+    hint = f": did you mean {near[0]!r}?" if near else f"; known: {listed}"
+    return f"there is no setting {shown(name)}{hint}"
 
 
 def expand_environment(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -203,12 +229,16 @@ def describe(hint: Any) -> str:
     text = " or ".join(_noun(option) for option in options)
     for meta in metas:
         if meta.ge is not None and meta.le is not None:
-            text += f" between {meta.ge:g} and {meta.le:g}"
+            text += f" between {_bound(meta.ge)} and {_bound(meta.le)}"
         elif meta.gt is not None:
-            text += f" above {meta.gt:g}" + (f" and at most {meta.le:g}" if meta.le is not None else "")
+            text += f" above {_bound(meta.gt)}" + (f" and at most {_bound(meta.le)}" if meta.le is not None else "")
         elif meta.ge is not None:
-            text += f" of at least {meta.ge:g}"
+            text += f" of at least {_bound(meta.ge)}"
     return text + (" or none" if type(None) in _options(hint) else "")
+
+
+def _bound(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _noun(option: Any) -> str:
@@ -226,9 +256,13 @@ def meaning(hint: Any) -> str:
     return next((m for m in _metadata(hint) if isinstance(m, str)), "")
 
 
-@functools.lru_cache(maxsize=256)
 def hints(cls: Any) -> dict[str, Any]:
     """Field name -> type with its annotations."""
+    return _hints(cls)
+
+
+@functools.lru_cache(maxsize=256)
+def _hints(cls: Any) -> dict[str, Any]:
     found = typing.get_type_hints(cls, include_extras=True)
     return {field.name: found[field.name] for field in dataclasses.fields(cls) if field.init}
 
@@ -258,7 +292,8 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, int) or abs(value) < 2**63
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A stranger's value in a message: not more than 60 characters of it."""
     try:
         text = repr(value)
     except Exception:  # a stranger's object, or one nested too deep
@@ -268,7 +303,3 @@ def _shown(value: object) -> str:
 
 def _required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def first(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

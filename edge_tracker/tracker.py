@@ -22,14 +22,15 @@ class Tracker:
 
     tracker: the method, one of methods.TRACKERS: "accurate" and "fast", our closed-form tracker; "auto", the first of
         them that is fast enough on this machine (measured once, then remembered); "fmst" and "fmst-net", the first
-        paper's, the latter with the weight-vector network.
+        paper's, the latter with the weight-vector network; "fsnet", the second paper's.
     model: a name of the catalogue (`edge-track models list`), a path to a model file, or "auto", the first model
         of the catalogue that is present.
-    engine: what runs the model, "auto" or one of `backbones.catalogue.ENGINES`.
+    engine: what runs the model, "auto" or one of `backbones.engines.ENGINES`.
+    device: where the engine computes: "cpu", or "cuda" for ONNX Runtime, with FSNet all of it; without one, the CPU.
     threads: of the engine. BLAS and OpenCV use one thread while a tracker computes, so the boxes are the same.
     models_dir: where to look for models first.
-    config: settings of the method: ClosedFormConfig, or FmstConfig for the paper's.
-    settings: changes to them by name, "belief.lost_after=8".
+    config: settings of the method: ClosedFormConfig, FmstConfig or FsnetConfig.
+    settings: changes to them by name, "belief.lost_below=0.05".
     seed: of the method's random draws, in place of the configuration's.
     weight_network: of fmst-net, a file; by default the one that the catalogue has for the model.
 
@@ -44,6 +45,7 @@ class Tracker:
         *,
         engine: str = "auto",
         threads: int = 1,
+        device: str = "cpu",
         models_dir: str | Path | None = None,
         config: Any = None,
         settings: Sequence[str] = (),
@@ -55,6 +57,7 @@ class Tracker:
             model,
             engine=engine,
             threads=threads,
+            device=device,
             models_dir=models_dir,
             config=config,
             settings=settings,

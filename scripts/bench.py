@@ -2,17 +2,16 @@
 
     python scripts/bench.py --data OTB_DIR --loss-data DIR --models-dir models --peers DIR --out bench
 
-Parts, each of which may be run alone and again (`--parts`); the tables are written anew each time, of all that --out
-holds:
-    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run goes on
-    speed     all trackers in turn on the same frames, a few at a time, so that the machine's moods reach all alike;
-              one thread, decoding excluded, in processor time, which other work on the machine disturbs least; with
-              --split also where an update of FMST spends its time
-    loss      the loss protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
-    memory    the peak of resident memory that a tracker adds to a process of its own (Linux)
+Each part can be run alone and again (`--parts`). The tables are written anew each time, from all that --out holds:
+    accuracy  one pass over the tasks of --data; kept by tracker and task, so an interrupted run resumes
+    speed     all trackers on the same frames, alternating every few frames, so that a change of the machine's load
+              affects all alike; one thread, without decoding, in processor time, which other work on the machine
+              disturbs least; with --split also where an update of FMST spends its time
+    loss      the absence protocol on clips cut from --loss-data (docs/evaluation.md); kept like accuracy
+    memory    the peak of resident memory that a tracker adds to a fresh process (Linux)
 What is kept in --out is used again: give another folder when a tracker has changed. CSRT and KCF need OpenCV's contrib
-build, which cannot share an environment with the plain one: run this in an environment of its own with
-`opencv-contrib-python-headless` to have them in the table.
+build, which cannot share an environment with the build without contrib. To have them in the table, run this in an
+environment of its own with `opencv-contrib-python-headless`.
 """
 
 from __future__ import annotations
@@ -35,17 +34,21 @@ import cv2
 import numpy as np
 from common import fmst, models_present, our_trackers
 from tqdm import tqdm
+from training import one_line_errors
 
 import edge_tracker.fmst.tracker as fmst_tracker
 from edge_tracker.backbones.catalogue import CATALOGUE
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import absence_clips
-from edge_tracker.evaluation.absence_metrics import loss_table, lost_by_score, summarise_loss
+from edge_tracker.evaluation.absence_metrics import lost_by_score, summarise_loss
+from edge_tracker.evaluation.absence_table import FALSE_LOST, LOST_WITHIN, REFOUND_WITHIN, loss_table
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, read_frames, run_tasks, write_frames
 from edge_tracker.evaluation.peers import SCORED, find_peers
 from edge_tracker.evaluation.plots import plot_accuracy_and_speed
+from edge_tracker.files import write_text
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import crop
 
 PARTS = ("accuracy", "speed", "loss", "memory")
@@ -54,6 +57,7 @@ TURN = 10  # frames a tracker has before the next one's turn
 MEMORY_FRAMES = 60
 
 
+@one_line_errors("bench")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
@@ -73,11 +77,7 @@ def main() -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read by the processes of the parts
     log: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2  # OpenCV 5 moved it
     log.setLogLevel(2)  # errors: its trackers warn on every start
-    try:
-        bench(args)
-    except EdgeTrackerError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+    bench(args)
     return 0
 
 
@@ -99,7 +99,7 @@ def bench(args: argparse.Namespace) -> None:
     if "speed" in args.parts:
         merge(args.out / "speed.json", time_in_turns(trackers, tasks, args.speed_frames))
         if args.split:
-            (args.out / "split.md").write_text(split(models, tasks, args) + "\n", encoding="utf-8")
+            write_text(args.out / "split.md", split(models, tasks, args) + "\n")
     clips: list[Footage] = []
     if args.loss_data is not None:
         footage = read_tasks(args.loss_data)
@@ -109,7 +109,7 @@ def bench(args: argparse.Namespace) -> None:
     if "memory" in args.parts:
         merge(args.out / "memory.json", {name: {"added_mb": memory(make, tasks[0])} for name, make in trackers.items()})
     text = report(args.out, list(trackers), tasks, clips)
-    (args.out / "bench.md").write_text(text, encoding="utf-8")
+    write_text(args.out / "bench.md", text)
     print(text)
 
 
@@ -139,7 +139,7 @@ def kept(out: Path, part: str, tracker: str, footage: Sequence[Footage]) -> list
 
 def merge(path: Path, new: dict[str, Any]) -> None:
     """Add to what a JSON file holds."""
-    path.write_text(json.dumps(load(path) | new, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(load(path) | new, indent=2) + "\n")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def time_in_turns(trackers: dict[str, MakeTracker], tasks: list[Task], frames: i
     for name, values in seconds.items():
         p50, p95 = np.percentile(np.array(values) * 1e3, [50, 95])
         figures[name] = {"updates": len(values), "fps": 1e3 / p50, "p50_ms": p50, "p95_ms": p95}
-    for name in figures:  # within this run alone: another one has another machine's mood
+    for name in figures:  # ratios within this run alone: the machine's load differs between runs
         figures[name]["against"] = {
             other: figures[other]["p50_ms"] / figures[name]["p50_ms"] for other in REFERENCES if other in figures
         }
@@ -225,14 +225,14 @@ def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footag
             rows.pop()  # nothing of it has been run
         if mean and timed:
             points[name] = (timed["fps"], 100 * mean.success_score)
-    header = ["tracker", "precision %", "success %", "updates/s", "ms p50", "ms p95"]
-    header += [f"speed against {other}" for other in REFERENCES]
-    header += ["MB added", "false LOST %", "LOST in 10 %", "found in 15 %"]
+    header = ["tracker", "precision %", "success %", "updates per second", "ms per update, median", "95th percentile"]
+    header += [f"speed ({other} = 1)" for other in REFERENCES]
+    header += ["memory added MB", FALSE_LOST, LOST_WITHIN, REFOUND_WITHIN]
     frames = sum(len(task) for task in tasks)
     text = f"{len(tasks)} tasks, {frames} frames, one thread, OpenCV {cv2.__version__}.\n\n" + markdown([header, *rows])
     if losses:
         count = f"{len(clips)} clips, {sum(len(clip) for clip in clips)} frames."
-        text += f"\n{count}\n\n" + markdown(loss_table(losses, "tracker: what is called LOST"))
+        text += f"\n{count}\n\n" + markdown(loss_table(losses, "tracker: what counts as LOST"))
     if (out / "split.md").is_file():
         text += "\n" + (out / "split.md").read_text(encoding="utf-8")
     if points:
@@ -250,7 +250,7 @@ def judge(out: Path, tracker: str, clips: list[Footage]) -> list[tuple[str, dict
     if tracker in SCORED:
         limited, (one, two) = lost_by_score(results)
         low, high = sorted((one, two))
-        judged.append((f"{tracker}: score under {low:.2f} to {high:.2f}", summarise_loss(limited)))
+        judged.append((f"{tracker}: score below {low:.2f} to {high:.2f}", summarise_loss(limited)))
     return judged
 
 
@@ -283,16 +283,18 @@ class Stopwatch:
 
 def split(models: list[str], tasks: list[Task], args: argparse.Namespace) -> str:
     """Where one update of FMST spends its time, as a Markdown table."""
-    lines = [["FMST update, ms: p50 (p95)", "crop", "backbone", "the rest"]]
+    lines = [["FMST, ms per update: median (95th percentile)", "crop", "backbone", "the rest"]]
     for model in models:
         watch = Stopwatch()
         with mock.patch.object(fmst_tracker, "crop", watch.wrap("crop", crop)):
             for task in tasks:
                 tracker = fmst(model, args.models_dir, 0)()
-                backbone = tracker._method.backbone
+                method = tracker._method
+                assert isinstance(method, FmstTracker)
+                backbone = method.backbone
                 timed = watch.wrap("backbone", backbone)
                 timed.info = backbone.info  # type: ignore[attr-defined]
-                tracker._method.backbone = timed  # type: ignore[assignment]
+                method.backbone = timed  # type: ignore[assignment]
                 tracker.init(task.image(0), task.boxes[0])
                 for part in ("crop", "backbone"):
                     watch.seconds[part].pop()  # init is no update

@@ -1,121 +1,121 @@
 """Calibrate how far the closed-form tracker believes its box: fits and writes the presence weights of a head.
 
-    python scripts/calibrate.py --model edge-small --data DIR --head FILE.npz [--unseen FILE.npz] [--judge]
+    python scripts/calibrate.py --model edge-small --data DIR --head FILE [--unseen A=FILE --unseen B=FILE] [--every N]
 
-Tracks clips with exactly known absences (the loss protocol's), cut from --data, and fits a logistic regression of "the
-target is there and the box right" on `presence.Evidence`, once for "accurate" and once for "fast". Sequences are
-halved: the figures printed are of each half judged with the weights of the other; what is written is fitted to both.
-What is in FILE before does not count.
+Tracks clips with exactly known absences (the loss protocol's) and hard ones (hard_clips.py), cut from --data, and fits
+logistic regressions of "the target is there and the box right" on `likeness.Evidence`: for "accurate" and for "fast",
+while following and while seeking. What is in FILE before does not count much: it only decides what is watched.
 
-A refinement network is surer of what it was trained on than of anything else. With --unseen, what is watched is a copy
-of the head whose network was trained with --hold-out, on the sequences that it has not seen.
-
---judge also runs the loss protocol, each half of the sequences with the weights fitted to the other (its thresholds are
-the tracker's own).
+A refinement network is surer of what it was trained on than of anything else. With --unseen, each fold of folds.py is
+watched with a head that was trained without it; the weights written to that head are fitted to the other folds, those
+of --head to all. The figures printed are of each fold judged with the weights of the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import held_out, sequence_of
 from fit_head import UNCALIBRATED
-from numpy.typing import ArrayLike, NDArray
+from folds import FOLDS, CachedTask, fold_of
+from hard_clips import hard_clips
+from numpy.typing import NDArray
 from tqdm import tqdm
+from training import sequence_of
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box, as_box, iou
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head, save_head
-from edge_tracker.closed_form.likeness import Evidence
-from edge_tracker.closed_form.tracker import ClosedFormTracker, Look
+from edge_tracker.closed_form.likeness import Evidence, Presence
+from edge_tracker.closed_form.tracker import ClosedFormTracker
+from edge_tracker.closed_form.view import View
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import Clip, absence_clips
-from edge_tracker.evaluation.absence_metrics import (
-    PRESENT,
-    RIGHT,
-    Frames,
-    area_under_roc,
-    calibration_error,
-    loss_table,
-    reliability,
-    summarise_loss,
-)
+from edge_tracker.evaluation.absence_metrics import PRESENT, RIGHT, area_under_roc
 from edge_tracker.evaluation.datasets import read_tasks
-from edge_tracker.evaluation.ope import TaskResult, run_tasks
 from edge_tracker.images import size_of
-from edge_tracker.methods import PRESETS
-from edge_tracker.track import Track
+from edge_tracker.methods import AUTOMATIC, METHODS
+from edge_tracker.settings import assign
+from edge_tracker.threads import one_thread
 
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
-LOOK_WHILE_LOST = 0.3  # weight of a look while LOST: there are two in a frame, most of them where the target never was
 PENALTY = 1e-3  # on the squared weights: what is fitted stays finite where the classes part cleanly
+CLIP_SHARE = 0.5  # a clip's weight grows with this power of its rows: a long failure is one failure, not a hundred
 # LOST is said late, so that what an absence looks like to a tracker that still follows something is seen too, and never
 # ends, so that no look-alike is found and learned: its many frames would outweigh all others.
-PATIENT = partial(replace, lost_below=0.3, lost_height=0.6, found_above=1.0)
+PATIENT = ("belief.lost_below=0.0005", "belief.found_above=1")
+# A row is Evidence, 1 if right or 0 if wrong, 1 while seeking, fold, clip, frame.
+COLUMNS = len(Evidence._fields)
+RIGHT_COLUMN, SEEKING, FOLD, CLIP, FRAME = (COLUMNS + i for i in range(5))
+MARGIN = Evidence._fields.index("margin")  # says nothing while following (docs/closed-form.md)
 
-# A row is Evidence, 1 if right or 0 if wrong, weight, half of the sequences.
-RIGHT_COLUMN, WEIGHT_COLUMN, HALF_COLUMN = (len(Evidence._fields) + i for i in range(3))
+
+class Watched(Presence):
+    """Notes the evidence of every box that is judged, beside the truth."""
+
+    notes: list[tuple[Evidence, Box]]
+
+    def evidence(self, view: View, box: Box, *numbers: float) -> Evidence:
+        found = super().evidence(view, box, *numbers)
+        self.notes.append((found, view.on_image(box)))
+        return found
 
 
 class Witness(ClosedFormTracker):
-    """Notes the evidence of every box that it judges beside the truth."""
+    """A tracker whose judgements are noted."""
 
-    truth: tuple[NDArray[np.float64], float]  # the target's box (4,), NaN where hidden; the share of it to be seen
-    rows: list[tuple[float, ...]]
+    def init(self, image: NDArray[np.uint8], box: Box) -> None:
+        super().init(image, box)
+        self._presence.__class__ = Watched
+        self.notes: list[tuple[Evidence, Box]] = []
+        vars(self._presence)["notes"] = self.notes
 
-    def _seen(self, look: Look, box: Box, match: float) -> float:
-        probability = super()._seen(look, box, match)
-        true_box, visible = self.truth
-        overlap = float(iou(np.array(box), true_box)) if visible > 0 else 0.0
-        right = visible >= PRESENT and overlap > RIGHT
-        if right or visible == 0 or (visible >= PRESENT and overlap < WRONG):
-            self.rows.append((*self.evidence, float(right), LOOK_WHILE_LOST if self._search else 1.0))
-        return probability
+    @property
+    def seeking(self) -> bool:
+        return self._redetection is not None
 
 
-def gather(model: Path, head: Head, config: ClosedFormConfig, clips: Sequence[Clip]) -> NDArray[np.float64]:
+def gather(witness: Witness, clips: Sequence[Clip], fold: int) -> NDArray[np.float64]:
     """The rows of all clips, (n, columns)."""
-    witness = Witness(backbone_for(model, config), head, PATIENT(config))
-    names = sequences(clips)
     rows = []
-    for clip in tqdm(clips, unit=" clips", disable=None):
-        witness.rows = []
+    for number, clip in enumerate(tqdm(clips, unit=" clips", mininterval=20)):
         first = clip.image(0)
         witness.init(first, as_box(clip.init_box, size_of(first)))
         for index in range(1, len(clip)):
-            witness.truth = clip.boxes[index], float(clip.visible[index])
+            witness.notes.clear()
+            seeking = witness.seeking
             witness.update(clip.image(index))
-        rows += [(*row, half_of(clip, names)) for row in witness.rows]
-    if not rows:
-        raise DatasetError("no frame to calibrate with")
-    return np.array(rows)
+            visible = float(clip.visible[index])
+            for evidence, box in witness.notes:
+                overlap = float(iou(np.array(box), clip.boxes[index])) if visible > 0 else 0.0
+                right = visible >= PRESENT and overlap > RIGHT
+                if right or visible == 0 or (visible >= PRESENT and overlap < WRONG):
+                    rows.append((*evidence, float(right), float(seeking), fold, number, index))
+    return np.array(rows).reshape(-1, FRAME + 1)
 
 
-def backbone_for(model: Path, config: ClosedFormConfig) -> Backbone:
-    return load_backbone(model, purposes=PURPOSES if config.fine_weight else PURPOSES[:1], side=config.input_side)
-
-
-def sequences(clips: Iterable[Clip]) -> list[str]:
-    return sorted({sequence_of(clip.source.name) for clip in clips})
-
-
-def half_of(clip: Clip, names: list[str]) -> int:
-    return names.index(sequence_of(clip.source.name)) % 2
+def shares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weight of each row: sums to 1."""
+    key = rows[:, FOLD] * 1e6 + rows[:, CLIP] * 2 + rows[:, RIGHT_COLUMN]
+    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
+    weight = counts[inverse] ** (CLIP_SHARE - 1.0)
+    return np.asarray(weight / weight.sum())
 
 
 def fit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logistic regression by Newton's method: weights of the evidence, and the constant."""
-    x = np.column_stack([rows[:, :RIGHT_COLUMN], np.ones(len(rows))])
-    y, share = rows[:, RIGHT_COLUMN], rows[:, WEIGHT_COLUMN] / rows[:, WEIGHT_COLUMN].sum()
+    if not 0 < rows[:, RIGHT_COLUMN].mean() < 1:
+        raise DatasetError("calibration needs right and wrong boxes")
+    x = np.column_stack([rows[:, :COLUMNS], np.ones(len(rows))])
+    y, share = rows[:, RIGHT_COLUMN], shares(rows)
     weights = np.zeros(x.shape[1])
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ weights))
@@ -125,90 +125,30 @@ def fit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights
 
 
-def fit_halves(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Weights for each half of the sequences, fitted to the other."""
-    fitted = []
-    for half in (0, 1):
-        others = rows[rows[:, HALF_COLUMN] != half]
-        if not len(others):
-            raise DatasetError("calibration needs frames of two sequences or more")
-        fitted.append(fit(others))
-    return fitted
+def fit_both(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """While following, and while seeking: (2, WEIGHTS)."""
+    rows = rows.copy()
+    rows[rows[:, SEEKING] == 0, MARGIN] = 0
+    return np.stack([fit(rows[rows[:, SEEKING] == seeking]) for seeking in (0, 1)])
 
 
-def probabilities(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """That the rows are right."""
-    return 1 / (1 + np.exp(-(rows[:, :RIGHT_COLUMN] @ weights[:-1] + weights[-1])))
-
-
-def as_frames(rows: NDArray[np.float64], halves: Sequence[NDArray[np.float64]]) -> Frames:
-    """Each half judged with its weights, as what the loss protocol's figures are made of."""
-    probability = np.empty(len(rows))
-    for half, weights in enumerate(halves):
-        inside = rows[:, HALF_COLUMN] == half
-        probability[inside] = probabilities(rows[inside], weights)
-    right, none = rows[:, RIGHT_COLUMN] == 1, np.zeros(len(rows), dtype=np.bool_)
-    return Frames(probability, lost=none, present=right, absent=~right, right=right, settling=none)
-
-
-def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[str, Frames]:
-    """A line of figures, of looks while not LOST, each half judged with the other's weights; and those looks."""
-    tracking = rows[rows[:, WEIGHT_COLUMN] == 1]
-    frames = as_frames(tracking, fit_halves(rows))
-    searching = as_frames(rows[rows[:, WEIGHT_COLUMN] != 1], fit_halves(rows))
-    areas = [area_under_roc(f.confidence[f.right], f.confidence[~f.right]) for f in (frames, searching)]
-    error = calibration_error(reliability(frames))
-    fitted = ", ".join(f"{w:.2f}" for w in weights)
-    text = f"{len(tracking)} frames, AUROC {areas[0]:.3f}, calibration error {error:.3f}"
-    return (
-        f"{name}: {text}; {len(rows) - len(tracking)} looks while LOST, AUROC {areas[1]:.3f}; weights {fitted}",
-        frames,
-    )
-
-
-class Calibrated:
-    """The closed-form tracker with these weights, for the loss protocol."""
-
-    def __init__(self, model: Path, head: Head, config: ClosedFormConfig) -> None:
-        self._tracker = ClosedFormTracker(backbone_for(model, config), head, config)
-
-    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
-        self._tracker.init(image, as_box(box, size_of(image)))
-
-    def update(self, image: NDArray[np.uint8]) -> Track:
-        return self._tracker.update(image)
-
-
-def judge(
-    model: Path, head: Head, config: ClosedFormConfig, clips: Sequence[Clip], halves: Sequence[NDArray[np.float64]]
-) -> list[TaskResult]:
-    """The loss protocol, each half of the sequences with its weights."""
-    names = sequences(clips)
-    results: list[TaskResult] = []
-    for half, weights in enumerate(halves):
-        fitted = replace(head, presence=np.stack([weights, weights]))
-        own = [clip for clip in clips if half_of(clip, names) == half]
-        make = partial(Calibrated, model, fitted, config)
-        results += tqdm(run_tasks(make, own), total=len(own), unit=" clips", disable=None)
-    return results
-
-
-def plot(path: Path, found: dict[str, Frames]) -> None:
-    """Reliability diagram: how often a box was right, by the probability that was said."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    for name, frames in found.items():
-        bins = [row for row in reliability(frames) if row["frames"] >= 10]
-        axes.plot([row["confidence"] for row in bins], [row["right"] for row in bins], "o-", label=name)
-    axes.set(xlabel="probability said", ylabel="share of boxes right", xlim=(0, 1), ylim=(0, 1), title="Reliability")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
-    figure.savefig(path, dpi=120)
+def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -> str:
+    """A line of figures on rows that the weights were not fitted to."""
+    texts = []
+    for seeking, what in enumerate(("following", "seeking")):
+        own = rows[rows[:, SEEKING] == seeking]
+        score = own[:, :COLUMNS] @ weights[seeking, :-1] + weights[seeking, -1]
+        right = own[:, RIGHT_COLUMN] == 1
+        p = 1 / (1 + np.exp(-score))
+        bins = np.digitize(p, np.linspace(0.1, 0.9, 9))
+        error = sum(abs(p[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins))
+        alone = [area_under_roc(own[right, i], own[~right, i]) for i in range(COLUMNS)]
+        each = ", ".join(f"{field} {max(a, 1 - a):.3f}" for field, a in zip(Evidence._fields, alone, strict=True))
+        texts.append(
+            f"{what} {len(own)} looks ({right.mean():.2f} right), AUROC {area_under_roc(score[right], score[~right]):.3f}"
+            f" (alone: {each}), calibration error {error:.3f}"
+        )
+    return f"{name}: " + "; ".join(texts)
 
 
 def main() -> int:
@@ -216,40 +156,68 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
-    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
-    parser.add_argument("--unseen", type=Path, help="the head with the refinement network of --hold-out")
+    parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
+    parser.add_argument(
+        "--unseen", action="append", default=[], metavar="FOLD=FILE", help="heads trained without a fold"
+    )
     parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
-    parser.add_argument("--judge", action="store_true", help="run the loss protocol too, with the halves' weights")
-    parser.add_argument("--plot", type=Path, help="write a reliability diagram here")
+    parser.add_argument("--rows", type=Path, help="keep the rows here (.npz), or take them from here")
     args = parser.parse_args()
     try:
-        model = find_model(args.model, args.models_dir)
-        info = load_backbone(model, purposes=PURPOSES).info
-        head = load_head(args.head, info)
-        watched = replace(load_head(args.unseen, info) if args.unseen else head, presence=UNCALIBRATED)
-        tasks = read_tasks(args.data)
-        clips = absence_clips(tasks, tasks, args.seed)[:: args.every]
-        kept_back = held_out(tasks)
-        unseen = [clip for clip in clips if sequence_of(clip.source.name) in kept_back]
-        presence, found = [], {}
-        for name, config in PRESETS.items():
-            own = unseen if args.unseen and config.fine_weight else clips  # without the fine tap nothing is refined
-            rows = gather(model, watched, config, own)
-            presence.append(fit(rows))
-            text, found[name] = report(name, rows, presence[-1])
-            print(text, flush=True)
-            if args.judge:
-                summary = summarise_loss(judge(model, watched, config, own, fit_halves(rows)))
-                for cells in loss_table([(name, summary)], first="preset"):
-                    print("| " + " | ".join(cells) + " |", flush=True)
-        save_head(args.head, info, replace(head, presence=np.array(presence)))
-        if args.plot:
-            plot(args.plot, found)
+        model = find_model(args.model, args.models_dir).path
+        info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
+        unseen = dict(text.partition("=")[::2] for text in args.unseen)
+        paths = {fold: Path(unseen.get(fold, args.head)) for fold in (unseen or FOLDS)}
+        heads = {fold: load_head(path, info) for fold, path in paths.items()}
+        rows = watch(args, model, heads)
+        fitted = {}
+        for fold_number, fold in enumerate((*heads, "all")):
+            presence = []
+            for name in AUTOMATIC:
+                own = rows[name]
+                others = own[own[:, FOLD] != fold_number] if fold in heads else own
+                presence.append(fit_both(others))
+                if fold in heads:
+                    print(report(f"{name}, fold {fold}", own[own[:, FOLD] == fold_number], presence[-1]), flush=True)
+            fitted[fold] = np.array(presence)
+        for preset, weights in zip(AUTOMATIC, fitted["all"], strict=True):
+            print(preset, weights.round(2).tolist())
+        for fold in unseen:
+            save_head(paths[fold], info, replace(heads[fold], presence=fitted[fold]))
+        save_head(args.head, info, replace(load_head(args.head, info), presence=fitted["all"]))
     except (EdgeTrackerError, OSError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict[str, NDArray[np.float64]]:
+    """The rows of both trackers."""
+    rows: dict[str, NDArray[np.float64]] = {}
+    if args.rows and args.rows.is_file():
+        with np.load(args.rows) as kept:
+            rows = {name: kept[name] for name in kept.files}
+    if rows.keys() >= set(AUTOMATIC):
+        return rows
+    tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data)]
+    clips = absence_clips(tasks, tasks, args.seed) + [c for c in hard_clips(tasks, args.seed) if c.kind != "long"]
+    for name in AUTOMATIC:
+        if name in rows:
+            continue
+        config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
+        options = EngineOptions(taps=METHODS[name].taps(config), height=config.input_side, width=config.input_side)
+        backbone = load_backbone(model, options)
+        parts = []
+        for number, fold in enumerate(heads):
+            own = [c for c in clips if fold_of(sequence_of(c.source.name)) == fold][:: args.every]
+            watched = replace(heads[fold], presence=UNCALIBRATED)
+            with one_thread():
+                parts.append(gather(Witness(backbone, watched, config), own, number))
+        rows[name] = np.concatenate(parts)
+        if args.rows:
+            np.savez_compressed(args.rows, **rows)
+    return rows
 
 
 if __name__ == "__main__":

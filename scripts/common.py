@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.catalogue import locate
-from edge_tracker.errors import ConfigError, DatasetError, ModelError, OutputError, first_line
-from edge_tracker.evaluation.datasets import Task
+from edge_tracker.errors import ConfigError, DatasetError, ModelError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
-from edge_tracker.tracker import TRACKERS
+from edge_tracker.evaluation.task import Task
+from edge_tracker.methods import TRACKERS
 from edge_tracker.video.images import IMAGE_SUFFIXES
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
@@ -82,50 +80,12 @@ def over_seeds(
     return precision, success
 
 
-def sequence_of(task: str) -> str:
-    """The sequence that a task or clip was cut from; targets of one sequence share it."""
-    return task.split(".")[0]
-
-
-def held_out(tasks: Sequence[Task]) -> frozenset[str]:
-    """Every other sequence: what is not trained on where the training is to be judged."""
-    return frozenset(sorted({sequence_of(task.name) for task in tasks})[1::2])
-
-
 def pictures(folder: Path) -> list[Path]:
     """All picture files under `folder`, by name. Raises DatasetError where there is none."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not paths:
         raise DatasetError(f"no picture under {folder}")
     return paths
-
-
-def check_output(path: Path, suffix: str) -> None:
-    """Raise OutputError where `path` could not be written at the end of a long run; asked at its beginning."""
-    if path.suffix != suffix:
-        raise OutputError(f"--output is a {suffix} file, not {path.name}")
-    if not path.parent.is_dir():
-        raise OutputError(f"no folder {path.parent} to write {path.name} into")
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder")
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.open("ab").close()
-        partial.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` a file under a partial name, then rename it. Raises OutputError."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
 
 
 def spread(values: np.ndarray) -> str:

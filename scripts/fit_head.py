@@ -1,6 +1,7 @@
-"""Fit the offline head of the closed-form head for a backbone: principal directions of its features.
+"""Fit the offline head of the closed-form tracker for a backbone: principal directions of its features.
 
-    python scripts/fit_head.py --model mobilenetv3-small --models-dir models --data DIR --photos DIR --output FILE.npz
+    python scripts/fit_head.py --model mobilenetv3-small --models-dir models --data DIR --photos DIR \\
+        --output models/mobilenetv3-small.head.safetensors
 
 --data: sequences in OTB's layout, whose targets are cropped as the tracker sees them; --photos: pictures, of which
 random squares are taken. Neither is needed alone. What is fitted are statistics over all of them; no picture is kept.
@@ -15,22 +16,29 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from common import check_output, pictures
+from common import pictures
 from numpy.typing import NDArray
 from tqdm import tqdm
+from training import check_output, one_line_errors
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, Projection, fit_projection, save_head
-from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.roi import Window, crop
 from edge_tracker.video.images import read_image
 
-# Of `presence.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
-UNCALIBRATED = np.array([[2.0, 3.0, 3.0, 2.0, -3.0], [2.5, 4.0, 4.0, 0.0, -4.0]])
+# Of `likeness.Evidence`, and the constant: until scripts/calibrate.py has measured this backbone.
+UNCALIBRATED = np.array(
+    [
+        [[2.5, 3.0, 1.0, 2.0, 0.0, -2.5], [2.5, 3.0, 1.0, 2.0, 2.0, -3.0]],
+        [[2.5, 4.0, 4.0, 0.0, 0.0, -4.0], [2.5, 4.0, 4.0, 0.0, 0.0, -4.0]],
+    ]
+)
 KEPT = 64  # directions in the file; the tracker takes the first it wants
 
 
@@ -56,9 +64,11 @@ def photo_crops(photos: Path, side: int, random: np.random.Generator) -> Iterato
         yield crop(image, Window(int(x), int(y), edge), side)
 
 
-def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[tuple[Projection, ...], int]:
-    """The projection of every tap, and the number of cells of the first that it was fitted to. Raises DatasetError
-    where there are no crops."""
+def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[dict[str, Projection], int]:
+    """The projection of every tap, by its name, and the number of cells of the first that it was fitted to.
+
+    Raises DatasetError where there are no crops.
+    """
     taps = backbone.info.taps
     counts = [0] * len(taps)
     sums = [np.zeros(tap.channels) for tap in taps]
@@ -71,13 +81,14 @@ def fit(backbone: Backbone, crops: Iterable[NDArray[np.uint8]]) -> tuple[tuple[P
             products[i] += flat.T @ flat
     if not counts[0]:
         raise DatasetError("no picture at all: give --data, --photos or both")
-    projections = []
-    for count, total, product in zip(counts, sums, products, strict=True):
+    projections = {}
+    for tap, count, total, product in zip(taps, counts, sums, products, strict=True):
         mean = total / count
-        projections.append(fit_projection(mean, product / count - np.outer(mean, mean), KEPT))
-    return tuple(projections), counts[0]
+        projections[tap.name] = fit_projection(mean, product / count - np.outer(mean, mean), KEPT)
+    return projections, counts[0]
 
 
+@one_line_errors("fit_head")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
@@ -86,24 +97,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, help="folder of pictures")
     parser.add_argument("--every", type=positive_int, default=3, help="every so-many-th frame (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
+    parser.add_argument("--output", type=Path, required=True, help="the .head.safetensors file to write")
     args = parser.parse_args(argv)
-    try:
-        check_output(args.output, ".npz")
-        path = find_model(args.model, args.models_dir)
-        backbone = load_backbone(path, purposes=PURPOSES, side=ClosedFormConfig().input_side)
-        random = np.random.default_rng(args.seed)
-        side = backbone.info.input_side
-        sources: list[Iterator[NDArray[np.uint8]]] = []
-        if args.data:
-            sources.append(target_crops(args.data, side, args.every, random))
-        if args.photos:
-            sources.append(photo_crops(args.photos, side, random))
-        projections, cells = fit(backbone, tqdm(chain(*sources), unit=" crops", disable=None))
-        save_head(args.output, backbone.info, Head(projections, UNCALIBRATED))
-    except (EdgeTrackerError, OSError) as error:
-        print(f"fit_head: {error}", file=sys.stderr)
-        return 2
+    check_output(args.output, ".safetensors")
+    model = find_model(args.model, args.models_dir)
+    side = ClosedFormConfig().input_side
+    backbone = load_backbone(model.path, EngineOptions(taps=PURPOSES, height=side, width=side))
+    random = np.random.default_rng(args.seed)
+    sources: list[Iterator[NDArray[np.uint8]]] = []
+    if args.data:
+        sources.append(target_crops(args.data, side, args.every, random))
+    if args.photos:
+        sources.append(photo_crops(args.photos, side, random))
+    projections, cells = fit(backbone, tqdm(chain(*sources), unit=" crops", disable=None))
+    save_head(args.output, backbone.info, Head(projections, UNCALIBRATED))
     print(f"{args.output}: {args.output.stat().st_size} bytes, from {cells} cells")
     return 0
 

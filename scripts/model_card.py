@@ -10,7 +10,6 @@ where it is not given, and so are figures of other trackers.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -18,27 +17,36 @@ from pathlib import Path
 
 from common import OTB2013, over_seeds
 from tqdm import tqdm
+from training import one_line_errors
 
 from edge_tracker import Tracker
-from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import Accuracy, ModelCard, Training, find_model, load_backbone
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.cards import LARGEST_CARD, Accuracy, ModelCard, Training
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.cli.models import print_card
 from edge_tracker.cli.options import positive_int
-from edge_tracker.errors import ConfigError, EdgeTrackerError, ModelError, first_line
+from edge_tracker.errors import ConfigError, ModelError, first_line
 from edge_tracker.evaluation.datasets import Task, read_tasks
-from edge_tracker.tracker import TRACKERS
+from edge_tracker.methods import TRACKERS
+from edge_tracker.settings import decode, from_mapping, hints
 
 
 def read_training(path: Path, model: Path, card: ModelCard) -> Training:
     """The record at `path`. Raises ModelError where it is none, or one of other weights than the model's."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        training, sha256 = Training.of(record), str(record["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if path.stat().st_size > LARGEST_CARD:
+            raise ModelError(f"{path} has {path.stat().st_size} bytes, more than any record")
+        fields = decode(path.read_bytes(), str(path))
+        known = {name: fields[name] for name in hints(Training)}
+        training, sha256 = from_mapping(Training, known, str(path)), str(fields["sha256"])
+    except (OSError, ConfigError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no record of scripts/train_backbone.py: {first_line(error)}") from error
     if not card.weights.endswith(sha256):
         raise ModelError(f"{path} is the record of other weights than {model} was converted from: {card.weights}")
-    layers = {layer.name for tap in load_backbone(model, purposes=PURPOSES).info.taps for layer in tap.layers}
+    layers = {
+        layer.name for tap in load_backbone(model, EngineOptions(taps=PURPOSES)).info.taps for layer in tap.layers
+    }
     if set(training.correlation) != layers:
         raise ModelError(f"{path} has correlations of {', '.join(training.correlation)}, {model} has other blocks")
     return training
@@ -66,8 +74,8 @@ def fill(args: argparse.Namespace) -> None:
         raise ConfigError(f"no tracker {', '.join(unknown)}; there are {', '.join(TRACKERS[1:])}")
     if not (args.training or args.data):
         raise ConfigError("nothing to put on the card: give --training, --data or both")
-    model = find_model(args.model, args.models_dir)
-    card = ModelCard.read(model)
+    found = find_model(args.model, args.models_dir)
+    model, card = found.path, found.card
     if card is None or not card.describes(model):
         raise ModelError(f"{model} has no card that describes it: convert it anew")
     if args.training:
@@ -85,6 +93,7 @@ def fill(args: argparse.Namespace) -> None:
     print_card(card)
 
 
+@one_line_errors("model_card")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="path of a model file, or name of the catalogue")
@@ -95,11 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=positive_int, default=5)
     parser.add_argument("--jobs", type=positive_int, default=1, help="tasks at a time")
     args = parser.parse_args(argv)
-    try:
-        fill(args)
-    except EdgeTrackerError as error:
-        print(f"model_card: {error}", file=sys.stderr)
-        return 2
+    fill(args)
     return 0
 
 

@@ -21,14 +21,16 @@ import numpy as np
 from common import OTB2013, fmst, fmst_net, models_present, over_seeds, spread
 from numpy.typing import NDArray
 from tqdm import tqdm
+from training import one_line_errors
 
 from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_companion, find_model, load_backbone
+from edge_tracker.backbones.catalogue import WEIGHT_NETWORK, find_model
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves, mean_curves
-from edge_tracker.fmst.tracker import FmstTracker, Group
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.roi import window_around
 from edge_tracker.video.images import read_image
@@ -74,6 +76,7 @@ class Runner:
         return spread(precision), spread(success)
 
 
+@one_line_errors("paper_tables")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
@@ -85,16 +88,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    try:
-        names = args.models.split(",") if args.models else MODELS
-        models = models_present(names, args.models_dir)
-        tasks = [task for task in read_tasks(args.data) if task.name in OTB2013]
-        if not tasks or not models:
-            raise EdgeTrackerError("no task of OTB2013 in --data" if not tasks else "no model is present")
-        tables(models, tasks, args)
-    except EdgeTrackerError as error:
-        print(f"paper_tables: {error}", file=sys.stderr)
-        return 2
+    names = args.models.split(",") if args.models else MODELS
+    models = models_present(names, args.models_dir)
+    tasks = [task for task in read_tasks(args.data) if task.name in OTB2013]
+    if not tasks or not models:
+        raise EdgeTrackerError("no task of OTB2013 in --data" if not tasks else "no model is present")
+    tables(models, tasks, args)
     return 0
 
 
@@ -153,7 +152,7 @@ class OracleRatio(FmstTracker):
 
     truth: NDArray[np.float64]
 
-    def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
+    def _predict(self, groups: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         usual, before = self.config, self._generator.bit_generator.state
         window, found = window_around(self.box, usual.roi_scale), []
         for fraction in FRACTIONS:
@@ -168,7 +167,7 @@ class OracleRatio(FmstTracker):
 
 def oracle_ratio(model: str, run: Runner) -> tuple[str, str]:
     """Precision and success of OracleRatio; a frame without truth has the usual share."""
-    backbone = load_backbone(find_model(model, run.args.models_dir))
+    backbone = load_backbone(find_model(model, run.args.models_dir).path)
     scores = []
     for seed in range(run.args.seeds):
         per_task = []
@@ -209,7 +208,8 @@ def networks(models: list[str], run: Runner) -> None:
         if run.args.paper_networks and theirs.is_file():
             row("network, paper's recipe", "0.5", run.with_network(model, theirs, alpha=0.5), printed)
         try:
-            ours = find_companion(model, WEIGHT_NETWORK, run.args.models_dir)
+            found = find_model(model, run.args.models_dir)
+            ours = found.companion(load_backbone(found.path).info, WEIGHT_NETWORK)
         except ModelError:
             continue
         own = read_weight_network(ours)[0].alpha

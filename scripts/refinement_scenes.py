@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, turned
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.evaluation.datasets import Task
+from edge_tracker.evaluation.task import Task
 from edge_tracker.roi import affine
 from edge_tracker.video.images import read_image
 
@@ -40,6 +40,7 @@ class View(NamedTuple):
 
     patch: Image
     box: Box
+    others: tuple[Box, ...] = ()  # of others of its kind that are to be seen, and are plainly not it
 
 
 class CutOut(NamedTuple):
@@ -230,7 +231,7 @@ def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: 
         for image, box in frames[scene % step :: step]:
             turn += random.normal(0, 0.12) if turning else 0.0
             change = stretch + random.normal(0, 0.04)
-            patch, on_patch = _framed(random, image, box, mirrored, turn, change, side)
+            patch, on_patch, _ = _framed(random, image, box, mirrored, turn, change, side)
             if not plain:
                 patch = light.on(patch)
                 patch = _degraded(random, patch) if random.random() < 0.15 else patch

@@ -26,20 +26,28 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from common import check_output, write_whole
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
+from training import (
+    check_output,
+    checkpoint_path,
+    one_line_errors,
+    read_checkpoint,
+    restoring,
+    write_checkpoint,
+    write_weights,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters.trunks import TRUNKS, MobileNetV3, TrunkSpec, load_trunk
-from edge_tracker.backbones.catalogue import sha256_of
+from edge_tracker.backbones.cards import sha256_of
 from edge_tracker.cli.options import positive_int
-from edge_tracker.errors import ConfigError, DatasetError, EdgeTrackerError, ModelError, first_line
+from edge_tracker.errors import ConfigError, DatasetError, ModelError
+from edge_tracker.files import write_text
 from edge_tracker.roi import affine
 from edge_tracker.video.images import IMAGE_SUFFIXES, read_image
 
@@ -301,6 +309,7 @@ class Training:
         torch.manual_seed(args.seed)
         self.commands = [command]
         self.teacher = f"{args.teacher}, {args.teacher_weights.name}, sha256 {sha256_of(args.teacher_weights)}"
+        self.name: str = args.student
         self.student = make_eye(args.student, None, device)
         self.student.trunk.train()
         for module in self.student.modules():
@@ -348,30 +357,32 @@ class Training:
             "seconds": self.seconds,
             "history": self.history,
             "commands": self.commands,
-            "teacher": self.teacher,
         }
 
-    def restore(self, path: Path, device: torch.device) -> None:
-        """Go on from the checkpoint at `path`. Raises ModelError for one that is broken, of another student or teacher.
+    @property
+    def sameness(self) -> dict[str, str]:
+        """What a checkpoint must share: the teacher by its weights' SHA-256, for the file may be called otherwise."""
+        return {"teacher": self.teacher.split()[-1], "student": self.name}
 
-        Checkpoints of earlier versions hold neither commands nor teacher.
-        """
-        try:
-            state = torch.load(path, map_location=device, weights_only=True)
-            teacher = str(state.get("teacher", self.teacher))
-            earlier = [str(command) for command in state.get("commands", [])]
+    def restore(self, path: Path, device: torch.device) -> bool:
+        """Go on from the checkpoint at `path`, where there is one. Raises ModelError for one that is broken, of another
+        student or teacher."""
+        state = read_checkpoint(path, self.sameness, device)
+        if state is None:
+            return False
+
+        def take_over() -> None:
             self.student.load_state_dict(state["student"])
             self.average.load_state_dict(state["average"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
             self.crops, self.seconds = int(state["crops"]), float(state["seconds"])
-            self.history = list(state["history"])
-        except Exception as error:  # torch raises many kinds here
-            reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
-            raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
-        if teacher.split()[-1] != self.teacher.split()[-1]:  # the weights' SHA-256: a file may be called otherwise now
-            raise ModelError(f"{path} was taught by {teacher}, not by {self.teacher}; delete it to begin anew")
-        self.commands = [*(command for command in earlier if command not in self.commands), *self.commands]
+            self.history = [dict(row) for row in state["history"]]
+            earlier = [str(command) for command in state["commands"] if command not in self.commands]
+            self.commands = [*earlier, *self.commands]
+
+        restoring(path, take_over)
+        return True
 
 
 def check(args: argparse.Namespace) -> None:
@@ -391,9 +402,7 @@ def train(args: argparse.Namespace, command: str) -> None:
     training = Training(args, command, device)
     if [m.shape[1] for m in teacher(probe(device))] != [m.shape[1] for m in training.student(probe(device))]:
         raise ModelError(f"{args.student} and {args.teacher} have maps of different widths")
-    checkpoint = args.output.with_name(args.output.name + ".checkpoint")
-    if checkpoint.is_file():
-        training.restore(checkpoint, device)
+    if training.restore(checkpoint_path(args.output), device):
         print(f"resuming after {training.crops} crops", file=sys.stderr)
     training_scenes, held_out = read_scenes(args.images)
     data = described(args.images, training_scenes + held_out)
@@ -469,9 +478,8 @@ def look(
     if not training.history or training.history[-1]["crops"] != training.crops:  # else nothing was left to do
         training.history.append(found)
     tqdm.write(json.dumps(found), file=sys.stderr)
-    write_whole(output.with_name(output.name + ".checkpoint"), lambda path: torch.save(training.state(), path))
-    weights = {k: v.cpu().contiguous() for k, v in student.trunk.state_dict().items()}
-    write_whole(output, lambda path: save_file(weights, path))
+    write_checkpoint(checkpoint_path(output), training.sameness, training.state())
+    write_weights(output, student.trunk.state_dict())
     record = {
         "teacher": training.teacher,
         "data": data,
@@ -482,8 +490,7 @@ def look(
         "sha256": sha256_of(output),
         "history": training.history,
     }
-    text = json.dumps(record, indent=1) + "\n"
-    write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(output.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
 
 
 def command_line(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
@@ -497,6 +504,7 @@ def command_line(parser: argparse.ArgumentParser, args: argparse.Namespace) -> s
     return shlex.join(words)
 
 
+@one_line_errors("train_backbone")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [name for name in TRUNKS if name.startswith(("edge", "mobilenetv3"))]
@@ -519,14 +527,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that cut crops")
     parser.add_argument("--look-every-s", type=float, default=300.0, help="seconds between measurements")
     args = parser.parse_args(argv)
-    try:
-        train(args, command_line(parser, args))
-    except EdgeTrackerError as error:
-        print(f"train_backbone: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train_backbone: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
+    train(args, command_line(parser, args))
     return 0
 
 

@@ -1,10 +1,11 @@
-"""Train the network that refines boxes (`closed_form.refinement`) for a backbone, and put it into its head file.
+"""Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into its
+head file.
 
-    python scripts/train_refiner.py --model edge-small --data DIR --photos DIR --head FILE.npz [--hold-out]
+    python scripts/train_refiner.py --model edge-small --scenes FOLDER --head FILE [--without A,B ...]
 
-Learns from the scenes of refinement_scenes.py: sequences in OTB's layout, and photographs, which need no labels. FILE
-is that of scripts/fit_head.py; afterwards scripts/calibrate.py must measure the tracker anew. With --hold-out every
-other sequence is not trained on, and the figures printed are theirs. Interrupted, it goes on from
+FOLDER is what scripts/render_scenes.py wrote; what the backbone makes of it is kept in a folder of its own there. FILE
+is that of scripts/fit_head.py; afterwards scripts/calibrate.py must measure the tracker anew. The sequences whose
+names begin as --without says are not trained on, and the figures printed are theirs. Interrupted, it goes on from
 `<head>.checkpoint`.
 """
 
@@ -12,131 +13,124 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from common import check_output, held_out, pictures, sequence_of, write_whole
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from refinement_scenes import View, as_photo, cut_out, detail_scene, object_scene, sequence_scenes
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
+from training import check_output, checkpoint_path, read_checkpoint, restoring, write_checkpoint
 
-from edge_tracker.backbones.base import PURPOSES, Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
-from edge_tracker.boxes import iou
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.boxes import deltas, iou, moved
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head, load_head, save_head
-from edge_tracker.closed_form.refiner import (
+from edge_tracker.closed_form.refinement_network import (
     BINS,
     COARSE,
     CONTEXT,
     FINE,
+    IDENTITY_SHAPES,
+    INNER,
     MASKS,
+    PARTS,
     PLACES,
     SHAPES,
     RefinementNetwork,
-    colour_grid,
-    colours,
 )
-from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError, first_line
+from edge_tracker.closed_form.refiner import colour_grid, colours
+from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_metrics import area_under_roc
-from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.grid import Grid, bin_centres
-from edge_tracker.video.images import read_image
 
-SEQUENCE_SCENES, OBJECT_SCENES, DETAIL_SCENES = 8, 12, 4  # of each sequence, object, photograph
-PHOTOGRAPH = ""  # in place of a sequence's name
-UNSEEN_SCENES = 200  # of photographs, that are not trained on
-BATCH, SEQUENCES_SHARE = 48, 0.45
-RATE, DECAY, DROPOUT, LARGEST_GRADIENT = 2e-3, 1e-2, 0.2, 5.0
-MATCH_WEIGHT = 0.3  # of telling whether it is the target, against the box
+GROUP, GROUPS = 4, 12  # scenes of one kind, which must be told apart; such groups in a batch
+BATCH = GROUP * GROUPS
+SEQUENCES_SHARE = 0.5  # of the groups, from sequences and videos
+RATE_ON = 1e-3  # learning rate of a network that was trained before
+RATE, DECAY, DROPOUT, LARGEST_GRADIENT = 2e-3, 1e-2, 0.15, 5.0
+MATCH_WEIGHT, SCALE_WEIGHT, IDENTITY_WEIGHT = 0.3, 0.05, 0.2  # of the losses, against that of the box
+TEMPERATURE = 0.1  # of the identity
 NEAR, RIGHT, WRONG = 0.3, 0.5, 0.2  # IoU from which a box is corrected; is the target's; under which it is not
 # How far boxes to be corrected are off: of the sides, of log size, of log aspect; a share of them twice as far.
 PLACE_OFF, SIZE_OFF, ASPECT_OFF, FARTHER = 0.12, 0.14, 0.22, 0.2
-ELSEWHERE, OTHER = 0.2, 0.12  # share of boxes beside the target, and on another scene's target
+ELSEWHERE, OTHER, STRANGE = 0.12, 0.3, 0.12  # share of boxes beside the target; on another, where one is to be seen;
+# on the target of another scene
 FARTHEST = 0.8  # an error is learned up to this
 SIDES_PX = (8, 150)  # of a box to be corrected, at least and at most
+UNSEEN_NAMES = 20  # every so-many-th photograph is not trained on
 REPORT = 1000  # steps
 REPORTED = 16  # batches
 
 Boxes = NDArray[np.float64]
 
 
-class Look(NamedTuple):
-    """What is kept of a view: float16 (n, n, channels) maps, the target's box in pixels of the crop."""
+class Scenes:
+    """What a backbone makes of the rendered scenes: float16 maps of each view, on disk; and what is true of them."""
 
-    fine: NDArray[np.float16]
-    coarse: NDArray[np.float16]
-    colours: NDArray[np.float16]
-    box: NDArray[np.float64]
+    def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
+        """Raises DatasetError where nothing was rendered."""
+        own = folder / backbone.info.fingerprint[:16]
+        try:
+            with np.load(folder / "scenes.npz") as truth:
+                self.box = truth["box"].astype(np.float64)
+                self.others = truth["others"].astype(np.float64)
+                scene = truth["scene"]
+                self.kind, self.sequence, self.name = truth["kind"], truth["sequence"], truth["name"]
+            patches = np.load(folder / "patches.npy", mmap_mode="r")
+        except (OSError, ValueError, KeyError) as error:
+            raise DatasetError(f"cannot read the scenes of {folder}: {error}") from error
+        self.first = np.searchsorted(scene, np.arange(len(self.kind)))  # view of each scene
+        self.views = np.bincount(scene, minlength=len(self.kind))
+        sizes = [(grid.cells, channels) for grid, channels in zip(grids_of(backbone), (FINE, COARSE, 3), strict=True)]
+        paths = [own / f"{name}.npy" for name in ("fine", "coarse", "colours")]
+        if not all(path.is_file() for path in paths):
+            self._look(own, paths, patches, sizes, backbone, head)
+        # Only read, whatever torch thinks.
+        self.maps = [torch.from_numpy(np.load(path, mmap_mode="r+")) for path in paths]
+
+    def _look(
+        self,
+        own: Path,
+        paths: Sequence[Path],
+        patches: NDArray[np.uint8],
+        sizes: Sequence[tuple[int, int]],
+        backbone: Backbone,
+        head: Head,
+    ) -> None:
+        own.mkdir(exist_ok=True)
+        info = backbone.info
+        coarse_tap, fine_tap = info.tap("selection"), info.tap("localisation")
+        coarse, fine = head.projections[coarse_tap.name].first(COARSE), head.projections[fine_tap.name].first(FINE)
+        coarse_at, fine_at = info.place_of("selection"), info.place_of("localisation")
+        count = len(self.box)
+        partials = [path.with_suffix(".partial") for path in paths]
+        maps = [
+            open_memmap(path, "w+", np.float16, (count, cells, cells, channels))
+            for path, (cells, channels) in zip(partials, sizes, strict=True)
+        ]
+        for i in tqdm(range(count), "looking", mininterval=20):
+            patch = np.ascontiguousarray(patches[i])
+            taps = backbone(patch)
+            maps[0][i], maps[1][i], maps[2][i] = fine(taps[fine_at]), coarse(taps[coarse_at]), colours(patch)
+        for path, partial_path, array in zip(paths, partials, maps, strict=True):
+            array.flush()
+            partial_path.replace(path)
 
 
-class Scene(NamedTuple):
-    sequence: str  # its name, or PHOTOGRAPH
-    looks: list[Look]
-
-
-class Job(NamedTuple):
-    """Renders scenes of one sequence, object or photograph."""
-
-    sequence: str
-    render: Callable[[], Iterable[list[View] | None]]
-
-
-def jobs(tasks: Sequence[Task], photos: Sequence[NDArray[np.uint8]], side: int, seed: int, workers: int) -> list[Job]:
-    """All that there is to be rendered, each with a seed of its own."""
-
-    def chance(*key: int) -> np.random.Generator:
-        return np.random.default_rng([seed, *key])
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = tqdm(pool.map(cut_out, photos), "cutting out", len(photos), disable=None)
-        objects = [item for item in found if item is not None]
-    todo = [
-        Job(sequence_of(task.name), partial(sequence_scenes, chance(0, number), task, SEQUENCE_SCENES, side))
-        for number, task in enumerate(tasks)
-    ]
-    for turn in range(OBJECT_SCENES):
-        for number in range(len(objects)):
-            make = partial(object_scene, chance(1, turn, number), objects, photos, number, side)
-            todo.append(Job(PHOTOGRAPH, partial(_one, make)))
-    for turn in range(DETAIL_SCENES):
-        for number, photo in enumerate(photos):
-            todo.append(Job(PHOTOGRAPH, partial(_one, partial(detail_scene, chance(2, turn, number), photo, side))))
-    return todo
-
-
-def _one(make: Callable[[], list[View] | None]) -> list[list[View] | None]:
-    return [make()]
-
-
-def look_at(todo: Sequence[Job], load: Callable[[], Backbone], head: Head, workers: int) -> list[Scene]:
-    """Render all scenes and look at them, each worker through a backbone of its own."""
-    own = threading.local()
-    coarse, fine = head.projections[0].first(COARSE), head.projections[1].first(FINE)
-
-    def look(view: View) -> Look:
-        taps = own.backbone(view.patch)
-        maps = [m.astype(np.float16) for m in (fine(taps[1]), coarse(taps[0]), colours(view.patch))]
-        return Look(maps[0], maps[1], maps[2], np.array(view.box))
-
-    def work(job: Job) -> list[Scene]:
-        if not hasattr(own, "backbone"):
-            own.backbone = load()
-        return [Scene(job.sequence, [look(v) for v in views]) for views in job.render() if views and len(views) > 1]
-
-    with ThreadPoolExecutor(workers) as pool:
-        done = list(tqdm(pool.map(work, todo), "rendering", len(todo), disable=None))
-    return [scene for scenes in done for scene in scenes]
+def grids_of(backbone: Backbone) -> list[Grid]:
+    """Of the fine tap, of the coarse one, of colours."""
+    side, info = ClosedFormConfig().input_side, backbone.info
+    taps = info.tap("localisation"), info.tap("selection")
+    return [Grid.over(side, tap.stride, tap.receptive_offset_px) for tap in taps] + [colour_grid(side)]
 
 
 class Net(nn.Module):
@@ -152,6 +146,7 @@ class Net(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor(2.3))
         self.convolve_0, self.convolve_1 = _convolution("convolve.0", 1), _convolution("convolve.1", 2)
         self.head_0, self.head_1 = _linear("head.0"), _linear("head.1")
+        self.identity = _linear("identity")
         self.dropout = nn.Dropout(DROPOUT)
         nn.init.zeros_(self.head_1.weight)
         nn.init.zeros_(self.head_1.bias)
@@ -159,7 +154,8 @@ class Net(nn.Module):
         self.register_buffer("masks", torch.from_numpy(MASKS))
 
     def forward(self, first: Tensor, seen: Tensor) -> Tensor:
-        """Samples (n, BINS BINS, channels) of frame 1 and of the box -> its errors and log odds of a match (n, 5)."""
+        """Samples (n, BINS BINS, channels) of frame 1 and of the box -> its errors, log odds of a match, and log
+        scales of what is left of the errors (n, 9)."""
         count = len(seen)
         known, embedded = self._embed(first), self._embed(seen)
         masks = self.masks.expand(count, -1, -1)
@@ -174,13 +170,36 @@ class Net(nn.Module):
         said: Tensor = self.head_1(functional.relu(self.head_0(flat)))
         return said
 
+    def identify(self, inner: Tensor) -> Tensor:
+        """Samples (n, INNER INNER, channels) of the box itself -> unit vectors (n, IDENTITY)."""
+        each = INNER // PARTS
+        pooled = self._embed(inner).reshape(len(inner), PARTS, each, PARTS, each, -1).mean((2, 4)).flatten(1)
+        return functional.normalize(self.identity(pooled), dim=1)
+
     def _embed(self, samples: Tensor) -> Tensor:
         embedded: Tensor = self.embed_1(functional.relu(self.embed_0(samples)))
         return embedded
 
+    @torch.no_grad()
+    def take(self, network: RefinementNetwork) -> None:
+        """Go on from what was exported; what is not there begins anew."""
+        self.log_sharpness.fill_(float(np.log(network.sharpness)))
+        for name in ALL_SHAPES:
+            layer = getattr(self, name.replace(".", "_"))
+            if f"{name}.weight" not in network.tensors:
+                continue
+            weight, bias = (torch.from_numpy(network.tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
+            if layer.weight.ndim == 4:
+                out, inputs, rows, columns = layer.weight.shape
+                weight = weight.reshape(rows, columns, inputs, out).permute(3, 2, 0, 1)
+            else:
+                weight = weight.T
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+
     def export(self) -> RefinementNetwork:
         tensors = {"sharpness": self.log_sharpness.exp()}
-        for name in SHAPES:
+        for name in ALL_SHAPES:
             layer = getattr(self, name.replace(".", "_"))
             weight = layer.weight
             # (out, in, row, column) -> (row column in, out), (out, in) -> (in, out)
@@ -192,8 +211,11 @@ class Net(nn.Module):
         )
 
 
+ALL_SHAPES = SHAPES | IDENTITY_SHAPES
+
+
 def _linear(name: str) -> nn.Linear:
-    return nn.Linear(*SHAPES[name])
+    return nn.Linear(*ALL_SHAPES[name])
 
 
 def _convolution(name: str, step: int) -> nn.Conv2d:
@@ -206,166 +228,231 @@ class Batch:
     """What the network is shown, and the truth."""
 
     samples: tuple[Tensor, Tensor]  # of frame 1, of the boxes to be corrected
+    inner: tuple[Tensor, Tensor, Tensor]  # of the target in frame 1, of it now, of a rival beside it
+    same: Tensor  # (n, n) bool: both scenes show one object
     errors: Tensor  # (n, 4)
     overlap: Tensor  # (n,) IoU of the boxes to be corrected with the target's, 0 on another target
     boxes: Boxes  # to be corrected, (n, 4)
     truth: Boxes  # (n, 4)
+    sequences: NDArray[np.bool_]  # (n,) which come from sequences
 
 
 class Sampler:
-    """Draws batches from scenes."""
+    """Draws batches from some of the scenes."""
 
-    def __init__(
-        self, sequences: Sequence[Scene], photographs: Sequence[Scene], grids: Sequence[Grid], seed: int
-    ) -> None:
-        """grids: of the fine tap, of the coarse one, of colours."""
-        if not sequences or not photographs:
+    def __init__(self, scenes: Scenes, chosen: NDArray[np.bool_], grids: Sequence[Grid], seed: int) -> None:
+        """chosen: (scenes,) those to be drawn. grids: of the fine tap, of the coarse one, of colours."""
+        moving = (scenes.sequence != "") & chosen
+        self._scenes, self._grids = scenes, grids
+        self._still = np.flatnonzero((scenes.sequence == "") & chosen)
+        self._by_name = [np.flatnonzero(moving & (scenes.name == name)) for name in np.unique(scenes.name[moving])]
+        if not len(self._still) or not self._by_name:
             raise DatasetError("training needs scenes of sequences and of photographs")
-        self._sequences, self._photographs, self._grids = sequences, photographs, grids
+        kinds = scenes.kind[self._still]
+        self._by_kind = {kind: self._still[kinds == kind] for kind in np.unique(kinds)}
+        names: dict[str, list[int]] = {}
+        for number, own in enumerate(self._by_name):
+            names.setdefault(str(scenes.kind[own[0]]), []).append(number)
+        self._kin = names
         self.random = np.random.default_rng(seed)
 
-    def __call__(self, size: int) -> Batch:
-        random = self.random
-        own = round(SEQUENCES_SHARE * size)
-        picked = [self._of_sequence() for _ in range(own)] + [self._of_photograph() for _ in range(size - own)]
-        first, seen = (list(column) for column in zip(*picked, strict=True))
-        strange = random.random(size) < OTHER
-        seen = [seen[(i + size // 3) % size] if strange[i] else look for i, look in enumerate(seen)]
-        truth = np.array([look.box for look in seen])
+    def __call__(self) -> Batch:
+        random, scenes = self.random, self._scenes
+        own = np.repeat(random.random(GROUPS) < SEQUENCES_SHARE, GROUP)
+        picked = np.concatenate([self._moving() if own[i] else self._standing() for i in range(0, BATCH, GROUP)])
+        first, seen = self._views(picked, own)
+        strange = random.random(BATCH) < STRANGE
+        mate = np.arange(BATCH) // GROUP * GROUP + (np.arange(BATCH) + 1) % GROUP
+        looked = np.where(strange, seen[mate], seen)
+        truth = scenes.box[looked]
         boxes = self._off(truth)
-        aside = (random.random(size) < ELSEWHERE) & ~strange
-        angle, way = random.uniform(0, 2 * np.pi, size), random.uniform(0.8, 1.5, size)
-        boxes[:, :2] += np.where(aside, way * (np.cos(angle), np.sin(angle)), 0).T * boxes[:, 2:]
+        angle, way = random.uniform(0, 2 * np.pi, BATCH), random.uniform(0.8, 1.5, BATCH)
+        shift = (way * (np.cos(angle), np.sin(angle))).T
+        aside = (random.random(BATCH) < ELSEWHERE) & ~strange
+        boxes[:, :2] += np.where(aside[:, None], shift, 0) * boxes[:, 2:]
+        others = scenes.others[seen, random.integers(scenes.others.shape[1], size=BATCH)]
+        there = np.isfinite(others).all(axis=1)
+        there[there] &= iou(others[there], scenes.box[seen][there]) < WRONG
+        on_other = there & ~strange & ~aside & (random.random(BATCH) < OTHER)
+        boxes[on_other] = self._off(others[on_other])
         boxes[:, 2:] = boxes[:, 2:].clip(*SIDES_PX)
         overlap = np.where(strange, 0, iou(boxes, truth))
-        samples = [self._samples(looks, b) for looks, b in ((first, np.array([k.box for k in first])), (seen, boxes))]
+        right = self._off(scenes.box[seen], 0.5)
+        rivals = scenes.box[seen].copy()
+        rivals[:, :2] += (shift * 1.1) * rivals[:, 2:]
+        rivals[there] = self._off(others[there], 0.5)
+        names = scenes.name[picked]
         return Batch(
-            (samples[0], samples[1]),
-            torch.from_numpy(errors_of(boxes, truth)).float(),
+            (self._samples(first, scenes.box[first]), self._samples(looked, boxes)),
+            (
+                self._samples(first, scenes.box[first], INNER, 1.0),
+                self._samples(seen, right, INNER, 1.0),
+                self._samples(seen, rivals, INNER, 1.0),
+            ),
+            torch.from_numpy(names[:, None] == names),
+            torch.from_numpy(deltas(boxes, truth)).float(),
             torch.from_numpy(overlap).float(),
             boxes,
             truth,
+            own,
         )
 
-    def _of_sequence(self) -> tuple[Look, Look]:
-        """Frame 1, any but the last; and a later frame."""
-        looks = self._sequences[int(self.random.integers(len(self._sequences)))].looks
-        now = int(self.random.integers(1, len(looks)))
-        return looks[int(self.random.integers(now))], looks[now]
+    def _moving(self) -> NDArray[np.intp]:
+        """Scenes of GROUP sequences, of one kind where there are such."""
+        random = self.random
+        number = int(random.integers(len(self._by_name)))
+        kin = self._kin[str(self._scenes.kind[self._by_name[number][0]])]
+        pool = kin if len(kin) >= GROUP and random.random() < 0.8 else range(len(self._by_name))
+        numbers = random.choice(np.array(pool), GROUP, replace=len(pool) < GROUP)
+        return np.array([random.choice(self._by_name[n]) for n in numbers])
 
-    def _of_photograph(self) -> tuple[Look, Look]:
-        """The first view, and another."""
-        looks = self._photographs[int(self.random.integers(len(self._photographs)))].looks
-        return looks[0], looks[int(self.random.integers(1, len(looks)))]
+    def _standing(self) -> NDArray[np.intp]:
+        """Scenes of GROUP photographs of one kind."""
+        kind = str(self._scenes.kind[self.random.choice(self._still)])
+        pool = self._by_kind[kind]
+        return self.random.choice(pool, GROUP, replace=len(pool) < GROUP)
 
-    def _off(self, boxes: Boxes) -> Boxes:
+    def _views(self, picked: NDArray[np.intp], moving: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Frame 1 and a later one: of sequences any, of photographs the first view and any other."""
+        start, count = self._scenes.first[picked], self._scenes.views[picked]
+        now = self.random.integers(1, count)
+        first = np.where(moving, self.random.integers(0, np.maximum(now, 1)), 0)
+        return start + first, start + now
+
+    def _off(self, boxes: Boxes, share: float = 1.0) -> Boxes:
         """Boxes that are a little off."""
-        chance = self.random.normal(size=(len(boxes), 4))
+        chance = share * self.random.normal(size=(len(boxes), 4))
         chance[self.random.random(len(boxes)) < FARTHER] *= 2
         lw = (SIZE_OFF * chance[:, 2] + ASPECT_OFF / 2 * chance[:, 3]).clip(-1, 1)
         lh = (SIZE_OFF * chance[:, 2] - ASPECT_OFF / 2 * chance[:, 3]).clip(-1, 1)
         return moved(boxes, np.column_stack([PLACE_OFF * chance[:, :2], lw, lh]))
 
-    def _samples(self, looks: Sequence[Look], boxes: Boxes) -> Tensor:
-        """As `Refiner` samples them: (n, BINS BINS, channels)."""
-        steps = torch.from_numpy(bin_centres(BINS, CONTEXT)).float()
-        x, y, w, h = torch.from_numpy(boxes).float().T
-        across, down = (x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]
+    def _samples(self, views: NDArray[np.intp], boxes: Boxes, bins: int = BINS, context: float = CONTEXT) -> Tensor:
+        """As `Refiner` samples them: (n, bins bins, channels)."""
+        steps = bin_centres(bins, context)
+        x, y, w, h = boxes.T
+        px = np.stack([(x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]])
+        rows = torch.from_numpy(views)
         parts = []
-        for number, grid in enumerate(self._grids):
-            maps = torch.from_numpy(np.stack([look[number] for look in looks])).float().permute(0, 3, 1, 2)
-            unit = [((px - grid.offset_px) / grid.stride) / (grid.cells - 1) * 2 - 1 for px in (across, down)]
-            where = torch.stack([unit[0][:, None].expand(-1, BINS, -1), unit[1][..., None].expand(-1, -1, BINS)], 3)
-            parts.append(functional.grid_sample(maps, where, padding_mode="border", align_corners=True))
-        return torch.cat(parts, 1).flatten(2).transpose(1, 2)
+        for stored, grid in zip(self._scenes.maps, self._grids, strict=True):
+            maps = stored[rows].float().permute(0, 3, 1, 2)
+            places = torch.from_numpy((px - grid.offset_px) / grid.stride / (grid.cells - 1) * 2 - 1).float()
+            across, down = places[0][:, None].expand(-1, bins, -1), places[1][:, :, None].expand(-1, -1, bins)
+            where = torch.stack([across, down], 3)
+            taken = functional.grid_sample(maps, where, padding_mode="border", align_corners=True)
+            parts.append(taken.flatten(2).transpose(1, 2))
+        return torch.cat(parts, 2)
 
 
-def errors_of(boxes: Boxes, truth: Boxes) -> Boxes:
-    """(dx / w, dy / h, dlog w, dlog h) that bring boxes (n, 4) onto the true ones."""
-    sides = boxes[:, 2:]
-    way = truth[:, :2] + truth[:, 2:] / 2 - boxes[:, :2] - sides / 2
-    return np.concatenate([way / sides, np.log(truth[:, 2:] / sides)], axis=1)
-
-
-def moved(boxes: Boxes, errors: Boxes) -> Boxes:
-    """Boxes corrected by `errors`."""
-    sides = boxes[:, 2:] * np.exp(errors[:, 2:])
-    return np.concatenate([boxes[:, :2] + boxes[:, 2:] * (0.5 + errors[:, :2]) - sides / 2, sides], axis=1)
-
-
-def loss_of(said: Tensor, batch: Batch) -> Tensor:
-    """Of the corrections where the box was near, and of whether it was the target's where that is plain."""
+def loss_of(net: Net, batch: Batch) -> Tensor:
+    """Of the corrections where the box was near, of what is said of their errors, of whether it was the target's where
+    that is plain, and of telling targets apart."""
+    said = net(*batch.samples).float()
     near = (batch.overlap > NEAR).float()
-    distance = functional.smooth_l1_loss(
-        said[:, :4], batch.errors.clamp(-FARTHEST, FARTHEST), beta=0.1, reduction="none"
-    ).sum(1)
+    count = near.sum().clamp_min(1)
+    wanted = batch.errors.clamp(-FARTHEST, FARTHEST)
+    distance = functional.smooth_l1_loss(said[:, :4], wanted, beta=0.1, reduction="none").sum(1)
+    log_scale = said[:, 5:].clamp(-5, 1)
+    left = (said[:, :4] - wanted).abs().detach()
+    laplace = (left * (-log_scale).exp() + log_scale).sum(1)
     right = (batch.overlap > RIGHT).float()
     plain = ((batch.overlap > RIGHT) | (batch.overlap < WRONG)).float()
     doubt = functional.binary_cross_entropy_with_logits(said[:, 4], right, reduction="none")
-    return (distance * near).sum() / near.sum().clamp_min(1) + MATCH_WEIGHT * (doubt * plain).sum() / plain.sum()
+    return (
+        (distance * near).sum() / count
+        + SCALE_WEIGHT * (laplace * near).sum() / count
+        + MATCH_WEIGHT * (doubt * plain).sum() / plain.sum()
+        + IDENTITY_WEIGHT * identity_loss(*(net.identify(inner).float() for inner in batch.inner), batch.same)
+    )
+
+
+def identity_loss(first: Tensor, now: Tensor, rivals: Tensor, same: Tensor) -> Tensor:
+    """Cross-entropy of finding each target of frame 1 among all targets and rivals of now (InfoNCE, van den Oord et al.
+    2018); another view of the same object is neither."""
+    logits = first @ torch.cat([now, rivals]).T / TEMPERATURE
+    own = torch.eye(len(first), dtype=torch.bool)
+    unsaid = torch.cat([same & ~own, same & ~own], 1)
+    return functional.cross_entropy(logits.masked_fill(unsaid, -1e4), torch.arange(len(first)))
 
 
 def judge(net: Net, sampler: Sampler) -> str:
-    """How well boxes are refined: mean IoU before and after, error of log aspect, AUROC of the match."""
+    """How well boxes are refined: mean IoU before and after, error of log aspect, AUROC of the match and of identity,
+    error rate where both errors are equal (EER)."""
     net.eval()
     sampler.random = np.random.default_rng(3)  # the same batches each time
     with torch.no_grad():
-        pairs = [(batch := sampler(BATCH), net(*batch.samples).numpy()) for _ in range(REPORTED)]
+        batches = [sampler() for _ in range(REPORTED)]
+        answers = [net(*b.samples).numpy() for b in batches]
+        vectors = [[net.identify(inner) for inner in b.inner] for b in batches]
     net.train()
-    own = np.arange(BATCH) < round(SEQUENCES_SHARE * BATCH)
     texts = []
-    for name, chosen in (("sequences", own), ("photographs", ~own)):
-        said = np.concatenate([s[chosen] for _, s in pairs]).astype(np.float64)
-        boxes, truth = (np.concatenate([getattr(b, n)[chosen] for b, _ in pairs]) for n in ("boxes", "truth"))
-        overlap = np.concatenate([b.overlap.numpy()[chosen] for b, _ in pairs])
+    for name in ("sequences", "photographs"):
+        chosen = [b.sequences if name == "sequences" else ~b.sequences for b in batches]
+        said = np.concatenate([s[c] for s, c in zip(answers, chosen, strict=True)]).astype(np.float64)
+        boxes, truth = (
+            np.concatenate([getattr(b, n)[c] for b, c in zip(batches, chosen, strict=True)]) for n in ("boxes", "truth")
+        )
+        overlap = np.concatenate([b.overlap.numpy()[c] for b, c in zip(batches, chosen, strict=True)])
         near = overlap > NEAR
         after = iou(moved(boxes, said[:, :4].clip(-FARTHEST, FARTHEST)), truth)[near].mean()
-        aspect = errors_of(boxes, truth)[near] @ np.array([0, 0, 1, -1])
-        left = aspect - said[near, :4] @ np.array([0, 0, 1, -1])
+        off = deltas(boxes, truth)[near]
+        left = abs(off - said[near, :4])
+        sure = np.corrcoef(left.ravel(), np.exp(said[near, 5:]).ravel())[0, 1]
         area = area_under_roc(said[overlap > RIGHT, 4], said[overlap < WRONG, 4])
+        own, rival = (
+            np.concatenate([(v[0] * v[k]).sum(1).numpy()[c] for v, c in zip(vectors, chosen, strict=True)])
+            for k in (1, 2)
+        )
         texts.append(
-            f"{name}: IoU {overlap[near].mean():.3f} -> {after:.3f}, aspect off by {abs(aspect).mean():.3f} -> "
-            f"{abs(left).mean():.3f}, match AUROC {area:.3f}"
+            f"{name}: IoU {overlap[near].mean():.3f} -> {after:.3f}, left {left.mean(axis=0).round(3).tolist()}, "
+            f"corr. with scale {sure:.2f}, match AUROC {area:.3f} EER {equal_error(said[overlap > RIGHT, 4], said[overlap < WRONG, 4]):.3f}, identity EER {equal_error(own, rival):.3f}"
         )
     return "; ".join(texts)
 
 
-def read_checkpoint(path: Path, training: dict[str, Any]) -> dict[str, Any] | None:
-    """What an interrupted training of this kind has left; None where there was none. Raises ModelError for a file that
-    is broken, or of a training with other steps, seed or sequences kept back."""
-    if not path.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        same = {name: state[name] for name in training} == training
-    except Exception as error:  # torch raises many kinds here
-        reason = f"it holds no {error}" if isinstance(error, KeyError) else first_line(error)
-        raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
-    if not same:
-        raise ModelError(f"{path} is of another training; delete it to begin anew")
-    return state
+def equal_error(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
+    """Error rate at the threshold where as many positives are missed as negatives are taken."""
+    thresholds = np.sort(np.concatenate([positive, negative]))
+    missed = np.searchsorted(np.sort(positive), thresholds) / len(positive)
+    taken = 1 - np.searchsorted(np.sort(negative), thresholds) / len(negative)
+    k = int(abs(missed - taken).argmin())
+    return float((missed[k] + taken[k]) / 2)
 
 
 def train(
-    sampler: Sampler, unseen: Sampler, training: dict[str, Any], state: dict[str, Any] | None, checkpoint: Path
+    sampler: Sampler,
+    unseen: Sampler,
+    training: dict[str, Any],
+    state: dict[str, Any] | None,
+    checkpoint: Path,
+    begun: RefinementNetwork | None = None,
 ) -> Net:
-    """Train for training["steps"], on from `state` where there is one."""
+    """Train for training["steps"], on from `state` where there is one; from the weights of `begun` where that is."""
     steps, seed = training["steps"], training["seed"]
     torch.manual_seed(seed)
     net = Net()
-    optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    rate = RATE
+    if begun is not None:
+        net.take(begun)
+        rate = RATE_ON
+    optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = 0
     if state is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        done = state["done"]
+
+        def restore() -> None:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+
+        restoring(checkpoint, restore)
+        done = int(state["done"])
         sampler.random = np.random.default_rng([seed, done])
     mean = 0.0
-    for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, disable=None):
-        batch = sampler(BATCH)
-        loss = loss_of(net(*batch.samples), batch)
+    for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, mininterval=20):
+        batch = sampler()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(net, batch)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), LARGEST_GRADIENT)
@@ -375,8 +462,8 @@ def train(
         if step % REPORT == 0 or step == steps:
             tqdm.write(f"step {step}: loss {mean:.3f}; {judge(net, unseen)}")
             mean = 0.0
-            state = {name: part.state_dict() for name, part in parts.items()}
-            write_whole(checkpoint, partial(torch.save, state | training | {"done": step}))
+            now = {name: part.state_dict() for name, part in parts.items()}
+            write_checkpoint(checkpoint, training, now | {"done": step})
     return net.eval()
 
 
@@ -384,39 +471,35 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="name of the catalogue, or path of a model file")
     parser.add_argument("--models-dir", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of pictures")
-    parser.add_argument("--head", type=Path, required=True, help="the .npz file of scripts/fit_head.py; is rewritten")
-    parser.add_argument("--hold-out", action="store_true", help="do not train on every other sequence")
+    parser.add_argument("--scenes", type=Path, required=True, help="folder of scripts/render_scenes.py")
+    parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
+    parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
+    parser.add_argument("--begun", type=Path, help="go on from the network of this file")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
-    parser.add_argument("--workers", type=positive_int, default=2, help="threads that render (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        check_output(args.head, ".npz")
-        path = find_model(args.model, args.models_dir)
-        load = partial(load_backbone, path, purposes=PURPOSES, side=ClosedFormConfig().input_side)
-        info = load().info
+        check_output(args.head, ".safetensors")
+        side = ClosedFormConfig().input_side
+        options = EngineOptions(taps=PURPOSES, height=side, width=side)
+        backbone = load_backbone(find_model(args.model, args.models_dir).path, options)
+        info = backbone.info
         head = load_head(args.head, info)
-        grids = [Grid.over(info.input_side, tap.stride, tap.receptive_offset_px) for tap in reversed(info.taps)] + [
-            colour_grid(info.input_side)
-        ]
-        photos = [as_photo(read_image(p)) for p in pictures(args.photos)]
-        tasks = read_tasks(args.data)
-        kept_back = held_out(tasks) if args.hold_out else frozenset()
-        training = {"steps": args.steps, "seed": args.seed, "kept_back": sorted(kept_back)}
-        checkpoint = args.head.with_name(args.head.name + ".checkpoint")
+        training = {"steps": args.steps, "seed": args.seed, "kept_back": args.without, "fingerprint": info.fingerprint}
+        checkpoint = checkpoint_path(args.head)
         state = read_checkpoint(checkpoint, training)
-        todo = jobs(tasks, photos, info.input_side, args.seed, args.workers)
-        scenes = look_at(todo, load, head, args.workers)
-        sequences = [s for s in scenes if s.sequence != PHOTOGRAPH]
-        photographs = [s for s in scenes if s.sequence == PHOTOGRAPH]
-        np.random.default_rng(args.seed).shuffle(photographs)
-        learned = [s for s in sequences if s.sequence not in kept_back]
-        judged = [s for s in sequences if s.sequence in kept_back] or sequences
-        sampler = Sampler(learned, photographs[UNSEEN_SCENES:], grids, args.seed)
-        unseen = Sampler(judged, photographs[:UNSEEN_SCENES], grids, args.seed)
-        net = train(sampler, unseen, training, state, checkpoint)
+        scenes = Scenes(args.scenes, backbone, head)
+        still = scenes.sequence == ""
+        photographs = {name: number for number, name in enumerate(np.unique(scenes.name[still]).tolist())}
+        kept = np.array([photographs.get(str(name), 1) % UNSEEN_NAMES == 0 for name in scenes.name]) & still
+        beginnings = tuple(filter(None, args.without.split(",")))
+        back = np.array([str(name).startswith(beginnings) if beginnings else False for name in scenes.sequence])
+        own_scenes = ~(still | np.char.startswith(scenes.name.astype(str), "masks "))
+        judged = kept | ((back & own_scenes) if back.any() else own_scenes)
+        grids = grids_of(backbone)
+        sampler = Sampler(scenes, ~kept & ~back, grids, args.seed)
+        begun = load_head(args.begun, info).refinement if args.begun else None
+        net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
         save_head(args.head, info, replace(head, refinement=net.export()))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:
@@ -426,4 +509,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     sys.exit(main())

@@ -3,8 +3,8 @@
     python scripts/train_weight_network.py --model mobilenetv3-small --data TRAIN_DIR --models-dir models --output FILE
 
 `--recipe paper` is the paper's: dense, Eq. 16, consecutive frames, batch 1. `--cross-validate 5` trains on four fifths
-of the sequences, tracks the last fifth, in turn, and prints a row of docs/weight-network.md; related sequences (names
-that differ in their digits) stay on one side. Features are extracted once, to --cache; an interrupted training goes on
+of the sequences and tracks the last fifth, for each fifth, and prints a row of docs/trials.md; related sequences (names
+that differ in their digits) stay in one fifth. Features are extracted once, to --cache. An interrupted training resumes
 from `<output>.checkpoint`.
 """
 
@@ -23,16 +23,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import check_output, spread, write_whole
+from common import spread
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
+from training import check_output, checkpoint_path, one_line_errors, read_checkpoint, restoring, write_checkpoint
 from weight_objectives import OBJECTIVES, Batch, ObjectiveSettings
 from weight_pairs import KINDS, Pairs, load_pairs
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import Backbone
-from edge_tracker.backbones.catalogue import find_model, load_backbone
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.companion import Owner
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import Curves, mean_curves
@@ -158,6 +161,7 @@ def train(
     held: Sequence[Pairs],
     seed: int,
     checkpoint: Path | None = None,
+    fingerprint: str = "",
 ) -> tuple[Net, list[tuple[float, float]]]:
     """Train on `learned`, stop by `held`. Returns the best network and (training, validation) loss of each epoch."""
     torch.manual_seed(seed)
@@ -168,14 +172,19 @@ def train(
     steps = recipe.steps or sampler.total // recipe.batch
     curve: list[tuple[float, float]] = []
     best = {name: value.clone() for name, value in net.state_dict().items()}
-    if checkpoint is not None and checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        if state["recipe"] != repr(recipe) or state["seed"] != seed:
-            raise EdgeTrackerError(f"{checkpoint} is of another recipe or seed; delete it to begin anew")
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        best, curve = state["best"], [tuple(row) for row in state["curve"]]
-        chance.set_state(state["chance"])
+    training = {"recipe": repr(recipe), "seed": seed, "fingerprint": fingerprint}
+    state = read_checkpoint(checkpoint, training) if checkpoint is not None else None
+    if state is not None and checkpoint is not None:
+
+        def restore() -> None:
+            net.load_state_dict(state["best"])  # what is kept must fit, too
+            net.load_state_dict(state["net"])
+            optimiser.load_state_dict(state["optimiser"])
+            curve.extend((float(learned), float(unseen)) for learned, unseen in state["curve"])
+            chance.set_state(state["chance"])
+
+        restoring(checkpoint, restore)
+        best = state["best"]
         sampler.generator = np.random.default_rng([seed, len(curve)])
     for epoch in range(len(curve), recipe.epochs):
         lowest = min((row[1] for row in curve), default=float("inf"))
@@ -195,9 +204,9 @@ def train(
         if curve[-1][1] < lowest:
             best = {name: value.clone() for name, value in net.state_dict().items()}
         if checkpoint is not None:
-            state = {"recipe": repr(recipe), "seed": seed, "net": net.state_dict(), "best": best, "curve": curve}
-            state |= {"optimiser": optimiser.state_dict(), "chance": chance.get_state()}
-            write_whole(checkpoint, partial(torch.save, state))
+            now = {"net": net.state_dict(), "best": best, "curve": curve}
+            now |= {"optimiser": optimiser.state_dict(), "chance": chance.get_state()}
+            write_checkpoint(checkpoint, training, now)
     net.load_state_dict(best)
     return net.eval(), curve
 
@@ -243,8 +252,8 @@ def cross_validate(
     for number, fold in enumerate(folds([task.name for task in tasks], args.cross_validate)):
         file = args.output.with_name(f"{args.output.name}.fold{number}")
         learned, held = part(tasks, pairs, fold, args.sequences)
-        net, _ = train(recipe, layers, learned, held, args.seed, file.with_name(file.name + ".checkpoint"))
-        save_weight_network(file, net.export(), backbone.info.model)
+        net, _ = train(recipe, layers, learned, held, args.seed, checkpoint_path(file), backbone.info.fingerprint)
+        save_weight_network(file, net.export(), Owner(backbone.info.model, backbone.info.fingerprint))
         unseen = [tasks[i] for i in fold]
         for alpha in args.alphas or [recipe.settings.alpha]:
             for seed in range(args.seeds):
@@ -336,7 +345,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def run(args: argparse.Namespace) -> None:
     recipe = recipe_of(args)
     check_output(args.output, ".safetensors")
-    backbone = load_backbone(find_model(args.model, args.models_dir))
+    backbone = load_backbone(find_model(args.model, args.models_dir).path)
     layers = selection_layers(backbone.info)
     tasks = read_tasks(args.data)
     if len(tasks) < 2 or (args.cross_validate or 2) < 2 or (args.cross_validate or 2) > len(tasks):
@@ -346,12 +355,12 @@ def run(args: argparse.Namespace) -> None:
         cross_validate(recipe, args, backbone, tasks, pairs)
         return
     learned, held = part(tasks, pairs, [], args.sequences)
-    checkpoint = args.output.with_name(args.output.name + ".checkpoint")
-    net, curve = train(recipe, layers, learned, held, args.seed, checkpoint)
+    checkpoint = checkpoint_path(args.output)
+    net, curve = train(recipe, layers, learned, held, args.seed, checkpoint, backbone.info.fingerprint)
     network = net.export()
     if args.own_alpha is not None:
         network = dataclasses.replace(network, alpha=args.own_alpha)
-    save_weight_network(args.output, network, backbone.info.model)
+    save_weight_network(args.output, network, Owner(backbone.info.model, backbone.info.fingerprint))
     checkpoint.unlink(missing_ok=True)
     print("| epoch | training loss | validation loss |\n|---|---|---|")
     for number, losses in enumerate(curve, 1):
@@ -359,13 +368,10 @@ def run(args: argparse.Namespace) -> None:
     print(f"\n{args.output}: {args.output.stat().st_size} bytes, from {len(learned)} sequences, stopped by {len(held)}")
 
 
+@one_line_errors("train_weight_network")
 def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
-    try:
-        run(parse(argv))
-    except EdgeTrackerError as error:
-        print(f"train_weight_network: {error}", file=sys.stderr)
-        return 2
+    run(parse(argv))
     return 0
 
 

@@ -14,13 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from tqdm import tqdm
 
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, iou
-from edge_tracker.evaluation.datasets import Task
+from edge_tracker.errors import DatasetError, first_line
+from edge_tracker.evaluation.task import Task
+from edge_tracker.files import write_bytes
 from edge_tracker.fmst.config import FmstConfig
-from edge_tracker.fmst.tracker import FmstTracker, Group
+from edge_tracker.fmst.tracker import FmstTracker
 from edge_tracker.roi import window_around
 from edge_tracker.video.images import read_image
 
@@ -50,8 +54,8 @@ class Recorder(FmstTracker):
 
     seen: list[tuple[NDArray[np.float32], NDArray[np.float32]]]  # features, averaged scores, of the last update
 
-    def _predict(self, groups: list[Group]) -> NDArray[np.float32]:
-        self.seen = [(groups[0].features, self._averages[0])]
+    def _predict(self, groups: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        self.seen = [(groups[0], self._averages[0])]
         return super()._predict(groups)
 
     def pairs(
@@ -89,30 +93,31 @@ class Recorder(FmstTracker):
 
     def _pair(self, previous: Box, truth: NDArray[np.float64]) -> tuple[NDArray[np.float32], ...]:
         features, scores = self.seen[0]
-        window, info = window_around(previous, self.config.roi_scale), self.backbone.info
-        boxes = window.to_grid(
-            np.array([previous, truth]), features.shape[0], info.input_side, info.taps[0].grid_offset_px
-        )
+        window = window_around(previous, self.config.roi_scale)
+        boxes = window.to_grid(np.array([previous, truth]), features.shape[0])
         return features, *boxes.astype(np.float32), scores, self._first[0]
 
 
 def load_pairs(
     folder: Path, backbone: Backbone, tasks: Sequence[Task], kind: str, rollouts: int, seed: int
 ) -> list[Pairs]:
-    """The pairs of every task, from `folder` where they have been made before; an interrupted run goes on."""
+    """The pairs of every task, from `folder` where they have been made before; an interrupted run resumes."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for task in tqdm(tasks, desc="pairs", unit=" sequences", disable=None):
-        path = folder / f"{task.name}.{_key(backbone, task, kind, rollouts, seed)}.npz"
+        path = folder / f"{task.name}.{_key(backbone, task, kind, rollouts, seed)}.safetensors"
         if not path.is_file():
             pairs = _make(backbone, task, kind, rollouts, seed)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.savez(file, **vars(pairs))
-            partial.replace(path)
-        with np.load(path, allow_pickle=False) as data:
-            found.append(Pairs(**data))
+            write_bytes(path, save({name: np.ascontiguousarray(values) for name, values in vars(pairs).items()}))
+        found.append(_read(path))
     return found
+
+
+def _read(path: Path) -> Pairs:
+    try:
+        return Pairs(**load_file(path))
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise DatasetError(f"cannot read the cached pairs {path}: {first_line(error)}; delete the file") from error
 
 
 def _make(backbone: Backbone, task: Task, kind: str, rollouts: int, seed: int) -> Pairs:
@@ -126,8 +131,8 @@ def _make(backbone: Backbone, task: Task, kind: str, rollouts: int, seed: int) -
             starts = np.flatnonzero([_usable(box) for box in task.boxes[: len(images) // 2 + 1]])
             start = 0 if number % 2 == 0 else int(generator.choice(starts))
             rows += Recorder(backbone, FmstConfig(seed=seed + number)).pairs(images, task.boxes, start, generator)
-    channels = backbone.info.taps[0].channels
-    side = backbone.info.input_side // backbone.info.taps[0].stride
+    tap = backbone.info.tap("selection")
+    channels, side = tap.channels, backbone.info.input_side // tap.stride
     shapes = ((side, side, channels), (4,), (4,), (channels,), (channels,))
     types = (np.float16, np.float32, np.float32, np.float32, np.float32)
     columns = [
@@ -138,7 +143,8 @@ def _make(backbone: Backbone, task: Task, kind: str, rollouts: int, seed: int) -
 
 
 def _key(backbone: Backbone, task: Task, kind: str, rollouts: int, seed: int) -> str:
-    """Changes with anything the pairs of a task depend on, but the pixels and this code."""
+    """Changes with anything the pairs of a task depend on, the backbone's weights (its fingerprint) too, but the pixels
+    and this code."""
     stated = (backbone.info.to_metadata(), repr(FmstConfig()), kind, rollouts, seed, len(task.frames))
     return hashlib.sha256(repr(stated).encode() + task.boxes.tobytes()).hexdigest()[:12]
 

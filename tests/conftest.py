@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import Box
-from edge_tracker.video.synthetic import SyntheticClip
+from edge_tracker.methods import prepare
+from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 from tests.footage import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +39,12 @@ class Clip:
 @pytest.fixture(scope="session")
 def clip() -> Clip:
     return Clip()
+
+
+@pytest.fixture(scope="session")
+def whole_clip() -> Clip:
+    """With all that happens: a panel hides the target, then it leaves and comes back."""
+    return Clip(WHOLE)
 
 
 @pytest.fixture(scope="session")
@@ -129,14 +138,25 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def _measured(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What "auto" remembers of a machine on which `accurate` is fast enough: how busy this one is must not decide."""
+    cache = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGE_TRACKER_MODELS", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        prepare("auto")
+    known = json.loads((cache / "edge-tracker" / "auto.json").read_text())
+    return json.dumps({key: ("accurate", when) for key, (_, when) in known.items()})
+
+
 @pytest.fixture(autouse=True)
-def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What the user has downloaded must not decide what a test sees."""
+def _a_cache_of_its_own(
+    _measured: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What the user has downloaded, or measured, must not decide what a test sees."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "edge-tracker").mkdir()
+    (cache / "edge-tracker" / "auto.json").write_text(_measured)
     monkeypatch.delenv("EDGE_TRACKER_MODELS", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(autouse=True)
-def _a_machine_of_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How busy this one is must not decide what "auto" takes."""
-    monkeypatch.setattr("edge_tracker.methods.update_ms", lambda _: 10.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing.reduction
+import pickle
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
-from edge_tracker import Cv2Tracker, EdgeTrackerError, Tracker, TrackState
+from edge_tracker import EdgeTrackerError, Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import BoxError, ConfigError, ImageError, ModelError
 from tests.conftest import Clip
@@ -136,13 +142,29 @@ def test_odd_frame_sizes_are_survived(size: tuple[int, int]) -> None:
     assert np.isfinite(track.box).all()
 
 
-def test_the_adapter_has_the_shape_of_cv2(clip: Clip) -> None:
-    tracker = Cv2Tracker()
-    tracker.init(clip.images[0], tuple(round(v) for v in clip.first_box))
-    ok, box = tracker.update(clip.images[1])
-    assert ok is True
-    assert all(isinstance(v, int) for v in box)
-    assert 0 < tracker.getTrackingScore() <= 1
-    ok, _ = tracker.update(np.zeros_like(clip.images[0]))
-    assert ok is False
-    assert tracker.getTrackingScore() == 0
+@pytest.mark.parametrize(
+    ("copy", "says"),
+    [
+        (pickle.dumps, "make it in the worker process"),
+        (lambda tracker: multiprocessing.reduction.ForkingPickler.dumps(tracker), "make it in the worker process"),
+        (copy.copy, "make it in the worker process"),
+        (copy.deepcopy, "several targets with methods.prepare"),
+    ],
+    ids=["pickle", "multiprocessing", "copy", "deepcopy"],
+)
+def test_a_tracker_that_is_copied_says_what_to_do_instead(
+    copy: Callable[[Tracker], object], says: str, clip: Clip
+) -> None:
+    tracker = Tracker("fast", "edge-small")
+    tracker.init(clip.images[0], clip.first_box)
+    with pytest.raises(TypeError, match=says):
+        copy(tracker)
+    assert tracker.update(clip.images[1]).state is TrackState.TRACKED  # it goes on
+
+
+def test_what_it_says_to_do_instead_works(clip: Clip) -> None:
+    """What makes a tracker can be pickled."""
+    make = pickle.loads(pickle.dumps(partial(Tracker, "fast", "edge-small", seed=3)))
+    tracker = make()
+    tracker.init(clip.images[0], clip.first_box)
+    assert tracker.update(clip.images[1]).state is TrackState.TRACKED

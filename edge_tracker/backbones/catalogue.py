@@ -1,71 +1,29 @@
-"""The models this package knows by name, where they are found, and how a file is loaded into an engine."""
+"""The models this package knows by name, and where their files are found."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import json
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edge_tracker.backbones.base import INPUT_SIDE, PRECISIONS, Backbone
+from edge_tracker.backbones.base import PRECISIONS, BackboneInfo
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.companion import read_owner
+from edge_tracker.backbones.engines import ENGINES, SUFFIXES, check_engine, runners
 from edge_tracker.backbones.host import cpu
-from edge_tracker.errors import ConfigError, ModelError, OutputError
+from edge_tracker.errors import ModelError
+from edge_tracker.settings import unknown
 
-
-@dataclass(frozen=True)
-class Engine:
-    """What runs models: the files it takes, its own kind first, and where its adapter is."""
-
-    suffixes: tuple[str, ...]
-    packages: tuple[str, ...]  # any of these does
-    module: str
-    adapter: str
-    extra: str | None  # of this package, that installs it
-
-    @property
-    def installed(self) -> bool:
-        return any(importlib.util.find_spec(package) is not None for package in self.packages)
-
-
-ENGINES: dict[str, Engine] = {  # the first that is installed and takes a file runs it, unless another is asked for
-    "onnxruntime": Engine(
-        (".onnx",), ("onnxruntime",), "edge_tracker.backbones.onnxruntime_engine", "OnnxRuntimeBackbone", None
-    ),
-    "openvino": Engine(
-        (".xml", ".onnx"), ("openvino",), "edge_tracker.backbones.openvino_engine", "OpenVinoBackbone", "openvino"
-    ),
-    "litert": Engine(
-        (".tflite",),
-        ("ai_edge_litert", "tflite_runtime"),
-        "edge_tracker.backbones.litert_engine",
-        "LiteRtBackbone",
-        "litert",
-    ),
-}
-SUFFIXES = tuple(dict.fromkeys(suffix for engine in ENGINES.values() for suffix in engine.suffixes))
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
 PACKAGED = Path(__file__).resolve().parents[1] / "models"
 
-# What lies beside a model's files, called `MODEL<ending>`: what it is and what makes it. Each states whose it is.
-HEAD, WEIGHT_NETWORK = ".head.npz", ".weights.safetensors"
+# What lies beside a model's files, called `MODEL<ending>`: what it states to be, and what makes it.
+HEAD, WEIGHT_NETWORK, FSNET = ".head.safetensors", ".weights.safetensors", ".fsnet.safetensors"
 COMPANIONS = {
     HEAD: ("head", "scripts/fit_head.py"),
     WEIGHT_NETWORK: ("weight network", "scripts/train_weight_network.py"),
+    FSNET: ("pre-trained classifier", "scripts/train_fsnet.py"),
 }
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Official weights of a model: where they are and how to know them. torchvision's file names end in the first
-    8 hex digits of the file's SHA-256."""
-
-    url: str
-    sha256_prefix: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +35,7 @@ class CatalogueEntry:
     licence: str
     source: str
     accuracy: str
-    weights: Weights | None = None
+    how_to_get: str = "reinstall edge-tracker, which has it"
 
     @property
     def file(self) -> str:
@@ -85,7 +43,7 @@ class CatalogueEntry:
         return f"{self.name}.onnx"
 
 
-_TORCHVISION = "https://download.pytorch.org/models/"
+_DOWNLOAD = "in a checkout: python converters/downloads.py"
 CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
     CatalogueEntry(
         "edge-small",
@@ -104,178 +62,88 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "BSD-3-Clause",
         "torchvision, IMAGENET1K_V1",
         "precision 78.0 %, success 50.0 %",
-        Weights(_TORCHVISION + "mobilenet_v3_small-047dcff4.pth", "047dcff4"),
+        f"{_DOWNLOAD} mobilenetv3-small",
     ),
     CatalogueEntry(
         "mobilenetv3-large",
         "BSD-3-Clause",
         "torchvision, IMAGENET1K_V1",
         "not measured: no weights at hand",
-        Weights(_TORCHVISION + "mobilenet_v3_large-8738ca79.pth", "8738ca79"),
+        f"{_DOWNLOAD} mobilenetv3-large",
     ),
     CatalogueEntry(
         "mobilenetv3-large-minimalistic",
         "Apache-2.0",
-        "Google, v3-large-minimalistic_224_1.0 (convert its .npz with converters/to_onnx.py)",
+        "Google, v3-large-minimalistic_224_1.0",
         "precision 88.4 %, success 56.3 %",
+        "in a checkout: python converters/to_onnx.py --model mobilenetv3-large-minimalistic --weights its.npz",
     ),
     CatalogueEntry(
         "vgg16",
         "BSD-3-Clause",
         "torchvision, IMAGENET1K_V1",
         "not measured: no weights at hand",
-        Weights(_TORCHVISION + "vgg16-397923af.pth", "397923af"),
+        f"{_DOWNLOAD} vgg16",
+    ),
+    CatalogueEntry(
+        "vgg-m",
+        "its authors' (CC BY by their page)",
+        "MatConvNet, imagenet-vgg-m.mat; for --tracker fsnet",
+        "not measured: no weights at hand",
+        "in a checkout: python converters/to_onnx.py --model vgg-m --weights imagenet-vgg-m.mat",
+    ),
+    CatalogueEntry(
+        "edge-vgg-m",
+        "Apache-2.0",
+        "ours: VGG-M's conv1 to conv3, to be trained by scripts/train_vgg_m.py; for --tracker fsnet",
+        "not measured: not trained yet",
+        "in a checkout: python scripts/train_vgg_m.py, then converters/to_onnx.py --model edge-vgg-m",
     ),
 )
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How fast a model file was where it was converted. Times are medians of one run, one thread."""
+class Model:
+    """A model file that was found, and where what belongs to it is looked for."""
 
-    engine: str
-    cpu: str
-    p50_ms: float
-    fp32_p50_ms: float  # the same model in full precision, in the same engine
-    packaged_p50_ms: float  # the packaged model in ONNX Runtime: what makes engines comparable
+    path: Path
+    card: ModelCard | None  # None: it has none
+    folders: tuple[Path, ...]  # the search path, and its own folder
 
-    @property
-    def pays(self) -> bool:
-        """Whether this file is faster than full precision, by more than the measurement's noise."""
-        return self.p50_ms < 0.95 * self.fp32_p50_ms
+    def files(self, model: str, ending: str) -> list[Path]:
+        """All files called `model` + `ending`, whether they belong to this model file or to another of that name."""
+        return [path for folder in self.folders if (path := folder / f"{model}{ending}").is_file()]
 
+    def companion(self, info: BackboneInfo, ending: str) -> Path:
+        """The file that belongs to this model, which states `info`: its head (HEAD) or weight network (WEIGHT_NETWORK).
 
-@dataclass(frozen=True)
-class Training:
-    """How a model was trained to see as a teacher does: what scripts/train_backbone.py writes beside the weights."""
-
-    teacher: str  # name, file and SHA-256 of its weights
-    data: str
-    command: str
-    crops: int
-    hours: float
-    correlation: Mapping[str, float]  # with the teacher on unseen pictures, by tapped block: median over channels
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Training:
-        """From JSON. Raises KeyError, ValueError, TypeError or AttributeError for what is none."""
-        teacher, data, command = (str(fields[name]) for name in ("teacher", "data", "command"))
-        correlation = {str(block): float(value) for block, value in fields["correlation"].items()}
-        return cls(teacher, data, command, int(fields["crops"]), float(fields["hours"]), correlation)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How well a tracker tracks with a model: OPE, %, mean and deviation over seeds; scripts/model_card.py."""
-
-    tracker: str
-    data: str
-    seeds: int
-    precision: float
-    precision_deviation: float
-    success: float
-    success_deviation: float
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Accuracy:
-        """From JSON. Raises KeyError, ValueError or TypeError for what is none."""
-        names = ("precision", "precision_deviation", "success", "success_deviation")
-        values = (float(fields[name]) for name in names)
-        return cls(str(fields["tracker"]), str(fields["data"]), int(fields["seeds"]), *values)
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a converter writes beside a model file, `<file>.json`: enough to tell whether it is the file it was.
-
-    `training` and `accuracy` are put there by scripts/model_card.py.
-    """
-
-    model: str
-    bytes: int
-    sha256: str
-    licence: str
-    source: str
-    weights: str  # what it was converted from: file name and SHA-256
-    precision: str = "fp32"
-    failed_gates: tuple[str, ...] = ()  # what it was written in spite of, with --force
-    measured: Measured | None = None
-    training: Training | None = None
-    accuracy: tuple[Accuracy, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        path: Path,
-        entry: CatalogueEntry,
-        weights: str,
-        precision: str = "fp32",
-        failed_gates: tuple[str, ...] = (),
-        measured: Measured | None = None,
-    ) -> ModelCard:
-        size, digest = size_of_model(path), sha256_of(*files_of(path))
-        return cls(entry.name, size, digest, entry.licence, entry.source, weights, precision, failed_gates, measured)
-
-    def describes(self, path: Path) -> bool:
-        """True if the file at `path` is the one this card was written for."""
-        return (size_of_model(path), sha256_of(*files_of(path))) == (self.bytes, self.sha256)
-
-    @classmethod
-    def read(cls, model_path: Path) -> ModelCard | None:
-        """The card of a model file, None where there is none. Raises ModelError for one that cannot be read."""
-        path = card_path(model_path)
-        if not path.is_file():
-            return None
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            fields["failed_gates"] = tuple(fields.get("failed_gates", ()))
-            if fields.get("measured") is not None:
-                fields["measured"] = Measured(**fields["measured"])
-            if fields.get("training") is not None:
-                fields["training"] = Training.of(fields["training"])
-            fields["accuracy"] = tuple(Accuracy.of(row) for row in fields.get("accuracy", ()))
-            return cls(**fields)
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ModelError(f"the model card {path} cannot be read: {error}") from error
-
-    def write(self, model_path: Path) -> None:
-        """Write the card of the model file at `model_path`. Raises OutputError."""
-        fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
-        try:
-            card_path(model_path).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot write {card_path(model_path)}: {error.strerror or error}") from error
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files a model consists of: OpenVINO keeps the weights of `NAME.xml` in `NAME.bin`."""
-    weights = path.with_suffix(".bin")
-    return [path, weights] if path.suffix == ".xml" and weights.is_file() else [path]
-
-
-def size_of_model(path: Path) -> int:
-    """Bytes of all its files."""
-    return sum(file.stat().st_size for file in files_of(path))
-
-
-def sha256_of(*paths: Path) -> str:
-    """SHA-256 of a file, or of several as if they were one, in hex digits."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def card_path(model_path: Path) -> Path:
-    return model_path.with_name(model_path.name + ".json")
+        The first of its name whose fingerprint is the model's. Raises ModelError that says what there is instead, and
+        what to do.
+        """
+        what, script = COMPANIONS[ending]
+        strangers = []
+        for path in self.files(info.model, ending):
+            owner = read_owner(path, what)
+            if owner.fingerprint == info.fingerprint:
+                return path
+            strangers.append(f"{path} belongs to a {owner.model} of other weights ({owner.fingerprint[:12]})")
+        if strangers:
+            raise ModelError(
+                f"{self.path} ({info.fingerprint[:12]}) has no {what}: {'; '.join(strangers)}. Make one with {script}"
+            )
+        have = [entry.name for entry in CATALOGUE if self.files(entry.name, ending)]
+        raise ModelError(
+            f"model '{info.model}' has no {what} for this tracker; there is one for: {', '.join(have) or 'none'}. "
+            f"Make one with {script} and put it into a folder of models, or choose --tracker fmst"
+        )
 
 
 def entry_of(name: str) -> CatalogueEntry:
-    """The entry called `name`. Raises ModelError that lists the names."""
+    """The entry called `name`. Raises ModelError that names the nearest."""
     for entry in CATALOGUE:
         if entry.name == name:
             return entry
-    raise ModelError(f"no model is called '{name}'; known: {', '.join(e.name for e in CATALOGUE)}")
+    raise ModelError(unknown(name, [entry.name for entry in CATALOGUE]).replace("setting", "model"))
 
 
 def user_cache() -> Path | None:
@@ -304,27 +172,46 @@ def variants(name: str, models_dir: str | Path | None = None) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto") -> Path | None:
+def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto") -> Model | None:
     """The best file of the model called `name` that `engine` can run, of the first folder that holds any, or None.
 
     Best is what was measured to be fastest on this kind of processor, if it beats full precision; then full precision,
-    in the order of ENGINES. Files written in spite of failed gates come last. Raises ModelError for a broken card.
+    in the order of ENGINES. Files that failed a gate come last. Raises ModelError for a broken card.
     """
     usable = [path for path in variants(name, models_dir) if runners(path, engine)]
     nearest = [path for path in usable if path.parent == usable[0].parent]
-    return min(nearest, key=lambda path: _rank(path, engine), default=None)
+    models = [Model(path, ModelCard.read(path), _folders(path, models_dir)) for path in nearest]
+    return min(models, key=lambda model: _rank(model, engine), default=None)
 
 
-def runners(path: Path, engine: str = "auto") -> list[str]:
-    """The installed engines that take this file, of those asked for; the one whose own kind it is first."""
-    names = ENGINES if engine == "auto" else (engine,)
-    found = [name for name in names if ENGINES[name].installed and path.suffix in ENGINES[name].suffixes]
-    return sorted(found, key=lambda name: ENGINES[name].suffixes.index(path.suffix))
+def find_model(model: str | Path, models_dir: str | Path | None = None, engine: str = "auto") -> Model:
+    """Resolve a name, a path or "auto" to a model file that `engine` runs. Raises ModelError that says where was
+    looked, ConfigError for an unknown engine."""
+    check_engine(engine)
+    if models_dir is not None and not Path(models_dir).is_dir():
+        raise ModelError(f"no folder {models_dir} (--models-dir)")
+    if isinstance(model, Path) or os.sep in model or model.endswith(SUFFIXES):
+        path = Path(model)
+        if not path.is_file():
+            raise ModelError(f"no model file at {model}")
+        return Model(path, ModelCard.read(path), _folders(path, models_dir))
+    names = [entry.name for entry in CATALOGUE] if model == "auto" else [entry_of(model).name]
+    for name in names:
+        if found := locate(name, models_dir, engine):
+            return found
+    looked = ", ".join(str(folder) for folder in search_path(models_dir))
+    what = "no model" if model == "auto" else f"model '{model}' is not"
+    kind = "" if engine == "auto" else f" for {engine} ({', '.join(ENGINES[engine].suffixes)})"
+    raise ModelError(f"{what} in {looked}{kind}; to get it: {entry_of(names[0]).how_to_get}")
 
 
-def _rank(path: Path, engine: str) -> tuple[float, ...]:
+def _folders(path: Path, models_dir: str | Path | None) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys([*search_path(models_dir), path.parent]))
+
+
+def _rank(model: Model, engine: str) -> tuple[float, ...]:
     """The lower the better."""
-    card = ModelCard.read(path)
+    path, card = model.path, model.card
     if card and card.failed_gates:
         return (3,)
     runner = runners(path, engine)[0]
@@ -336,90 +223,3 @@ def _rank(path: Path, engine: str) -> tuple[float, ...]:
     if measured and measured.pays and measured.cpu == cpu()[0] and measured.engine in runners(path, engine):
         return (0, measured.p50_ms / measured.packaged_p50_ms)
     return (2,)
-
-
-def find_model(model: str | Path, models_dir: str | Path | None = None, engine: str = "auto") -> Path:
-    """Resolve a name, a path or "auto" to a model file that `engine` runs. Raises ModelError that says where was
-    looked, ConfigError for an unknown engine."""
-    check_engine(engine)
-    if models_dir is not None and not Path(models_dir).is_dir():
-        raise ModelError(f"no folder {models_dir} (--models-dir)")
-    if isinstance(model, Path) or os.sep in model or model.endswith(SUFFIXES):
-        if not Path(model).is_file():
-            raise ModelError(f"no model file at {model}")
-        return Path(model)
-    names = [entry.name for entry in CATALOGUE] if model == "auto" else [entry_of(model).name]
-    for name in names:
-        path = locate(name, models_dir, engine)
-        if path is not None:
-            return path
-    looked = ", ".join(str(folder) for folder in search_path(models_dir))
-    what = "no model" if model == "auto" else f"model '{model}' is not"
-    kind = "" if engine == "auto" else f" for {engine} ({', '.join(ENGINES[engine].suffixes)})"
-    raise ModelError(f"{what} in {looked}{kind}; get one with: edge-track models pull {names[0]}")
-
-
-def check_engine(engine: str) -> None:
-    """Raise ConfigError for an unknown engine, ModelError for one that is not installed."""
-    if engine == "auto":
-        return
-    if engine not in ENGINES:
-        raise ConfigError(f"engine is auto or one of {', '.join(ENGINES)}, not {engine!r}")
-    if not ENGINES[engine].installed:
-        raise ModelError(f"{engine} is not installed: {_install(ENGINES[engine])}")
-
-
-def _install(engine: Engine) -> str:
-    return f"pip install 'edge-tracker[{engine.extra}]'" if engine.extra else f"pip install {engine.packages[0]}"
-
-
-def find_companion(model: str, ending: str, models_dir: str | Path | None = None) -> Path:
-    """The file that belongs to the model called `model`: its head (HEAD) or its weight network (WEIGHT_NETWORK).
-
-    Raises ModelError that says which models have one, and what to do.
-    """
-    folders = search_path(models_dir)
-    for folder in folders:
-        if (path := folder / f"{model}{ending}").is_file():
-            return path
-    what, script = COMPANIONS[ending]
-    have = [e.name for e in CATALOGUE if any((folder / f"{e.name}{ending}").is_file() for folder in folders)]
-    raise ModelError(
-        f"model '{model}' has no {what} for this tracker; there is one for: {', '.join(have) or 'none'}. Make one with "
-        f"{script} and put it into a folder of models, or choose --tracker fmst"
-    )
-
-
-def companions(model: str, models_dir: str | Path | None = None) -> list[Path]:
-    """All files of the model called `model` beside the model itself: heads, weight networks."""
-    folders = search_path(models_dir)
-    return [path for f in folders for ending in COMPANIONS if (path := f / f"{model}{ending}").is_file()]
-
-
-def engines_found() -> list[str]:
-    """The engines that can be imported here."""
-    return [name for name, engine in ENGINES.items() if engine.installed]
-
-
-def load_backbone(
-    path: Path,
-    engine: str = "auto",
-    threads: int = 1,
-    purposes: Collection[str] = ("selection",),
-    side: int = INPUT_SIDE,
-) -> Backbone:
-    """Load a model file into an engine, to give the taps of `purposes` (`base.PURPOSES`) of crops of `side` pixels.
-
-    Raises ConfigError for an unknown engine, ModelError for a bad file, one without such taps, or one that no installed
-    engine runs.
-    """
-    check_engine(engine)
-    found = runners(path, engine)
-    if not found:
-        takers = [e for name, e in ENGINES.items() if path.suffix in e.suffixes and engine in ("auto", name)]
-        hint = _install(takers[0]) if takers else f"models are {', '.join(SUFFIXES)} files"
-        raise ModelError(f"{path} needs another engine than {engine}: {hint}")
-    chosen = ENGINES[found[0]]
-    adapter = getattr(importlib.import_module(chosen.module), chosen.adapter)
-    backbone: Backbone = adapter(path, threads, purposes, side)
-    return backbone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ try:
 except ImportError:  # the runtime's former name, which old Raspberry Pi images have
     from tflite_runtime.interpreter import Interpreter
 
-from edge_tracker.backbones.base import INPUT_SIDE, METADATA_KEY, BackboneInfo, Tap
+from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, EngineOptions, Tap
 from edge_tracker.errors import ModelError
 from edge_tracker.recognise import mistaken, why_no_model
 
+LARGEST_METADATA = 1 << 20  # bytes
 METADATA_FILE = f"{METADATA_KEY}.json"  # inside the .tflite file, which is a ZIP archive too
 
 
@@ -34,28 +35,24 @@ class _Layer:
 
 
 class LiteRtBackbone:
-    """A `.tflite` file made by converters/, run on the CPU. Gives the taps of `purposes` of crops of `side` pixels.
-
-    Every layer is an output of its own, so that each has its own scale. Raises ModelError where the file cannot be
-    used.
+    """A `.tflite` file made by converters/, run on the CPU. Every layer is an output of its own, so that each has its
+    own scale. Raises ModelError where the file cannot be used.
     """
 
-    def __init__(
-        self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",), side: int = INPUT_SIDE
-    ) -> None:
-        info = BackboneInfo.from_metadata(read_metadata(path), path).at(side, path)
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        height, width = options.height, options.width
+        info = BackboneInfo.from_metadata(read_metadata(path), path).at(height, width, path)
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter = Interpreter(model_path=str(path), num_threads=options.threads)
             if len(inputs := self._interpreter.get_input_details()) == 1:
-                self._interpreter.resize_tensor_input(inputs[0]["index"], [1, side, side, 3])
+                self._interpreter.resize_tensor_input(inputs[0]["index"], [1, height, width, 3])
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            reason = why_no_model(path, error)
-            raise ModelError(f"LiteRT cannot load {path}: {reason}") from error
-        self.info = info.only(purposes, path)
+            raise ModelError(f"LiteRT cannot load {path}: {why_no_model(path, error)}") from error
         self._input, self._signed = _input_of(self._interpreter, info, path)
         outputs = {details["name"]: details for details in self._interpreter.get_output_details()}
         _check_layers(info, outputs, path)
+        self.info = info.only(options.taps, path)
         self._layers = [_layers_of(tap, outputs) for tap in self.info.taps]
 
     def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -66,8 +63,8 @@ class LiteRtBackbone:
         return [self._gather(tap, layers) for tap, layers in zip(self.info.taps, self._layers, strict=True)]
 
     def _gather(self, tap: Tap, layers: list[_Layer]) -> NDArray[np.float32]:
-        side = self.info.input_side // tap.stride
-        features = np.empty((side, side, tap.channels), np.float32)
+        height, width = self.info.height // tap.stride, self.info.width // tap.stride
+        features = np.empty((height, width, tap.channels), np.float32)
         for layer in layers:
             values = self._interpreter.get_tensor(layer.tensor)[0]
             part = features[..., layer.channels]
@@ -87,36 +84,44 @@ def layer_outputs(tap: Tap) -> list[str]:
 def read_metadata(path: Path) -> dict[str, str]:
     """What a `.tflite` file states: as TFLite's own metadata does, it lies in a ZIP archive behind the model."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {METADATA_KEY: archive.read(METADATA_FILE).decode()}
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
-        if reason := mistaken(path):
-            raise ModelError(f"LiteRT cannot load {path}: {reason}") from None
-        return {}
+        with zipfile.ZipFile(path) as archive, archive.open(METADATA_FILE) as file:
+            stated = file.read(LARGEST_METADATA + 1)  # not more than that is ever inflated
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, RuntimeError, NotImplementedError):
+        if reason := mistaken(path):
+            raise ModelError(f"LiteRT cannot load {path}: {reason}") from None
+        return {}  # no archive, or a broken, encrypted or strangely packed one
+    if len(stated) > LARGEST_METADATA:
+        raise ModelError(f"{path} states more than {LARGEST_METADATA} bytes about itself")
+    try:
+        return {METADATA_KEY: stated.decode()}
+    except UnicodeDecodeError:
+        return {}
 
 
 def _input_of(interpreter: Interpreter, info: BackboneInfo, path: Path) -> tuple[int, bool]:
     """The index of the crop's tensor, and whether it takes the crop as int8."""
-    side = info.input_side
-    (details, *more) = interpreter.get_input_details()
+    expected = [1, info.height, info.width, 3]
+    inputs = interpreter.get_input_details()
+    if len(inputs) != 1:
+        raise ModelError(f"{path} takes {len(inputs)} inputs, not one uint8 crop {expected}")
+    details = inputs[0]
     dtype, shape = details["dtype"], details["shape"].tolist()
     signed = dtype == np.int8 and tuple(details["quantization"]) == (1.0, -128)
-    if more or shape != [1, side, side, 3] or not (dtype == np.uint8 or signed):
-        raise ModelError(f"{path} takes {shape} {np.dtype(dtype)}, not one uint8 crop [1, {side}, {side}, 3]")
+    if shape != expected or not (dtype == np.uint8 or signed):
+        raise ModelError(f"{path} takes {shape} {np.dtype(dtype)}, not one uint8 crop {expected}")
     return int(details["index"]), signed
 
 
 def _check_layers(info: BackboneInfo, outputs: dict[str, dict[str, Any]], path: Path) -> None:
     for tap in info.taps:
-        side = info.input_side // tap.stride
         for name, layer in zip(layer_outputs(tap), tap.layers, strict=True):
             if name not in outputs:
                 raise ModelError(f"{path} has outputs {sorted(outputs)}, but states a layer '{name}'")
             shape, dtype = outputs[name]["shape"].tolist(), outputs[name]["dtype"]
-            if shape != [1, side, side, layer.channels] or dtype not in (np.int8, np.float32):
-                expected = [1, side, side, layer.channels]
+            expected = [1, info.height // tap.stride, info.width // tap.stride, layer.channels]
+            if shape != expected or dtype not in (np.int8, np.float32):
                 raise ModelError(f"{path}: '{name}' is {shape} {np.dtype(dtype)}, expected {expected} int8 or float32")
 
 

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import INPUT_SIDE, METADATA_KEY, BackboneInfo, check_outputs
+from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, EngineOptions, check_outputs
 from edge_tracker.backbones.ov import openvino
 from edge_tracker.errors import ModelError
 from edge_tracker.recognise import mistaken
 
 
 class OpenVinoBackbone:
-    """A `.xml` or `.onnx` file made by converters/, run on the CPU. Gives the taps of `purposes` of crops of `side`
-    pixels.
+    """A `.xml` or `.onnx` file made by converters/, run on the CPU. Raises ModelError where the file cannot be used."""
 
-    Raises ModelError where the file cannot be used.
-    """
-
-    def __init__(
-        self, path: Path, threads: int = 1, purposes: Collection[str] = ("selection",), side: int = INPUT_SIDE
-    ) -> None:
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        height, width = options.height, options.width
         core = openvino.Core()
         try:
             model = core.read_model(path)
-            info = BackboneInfo.from_metadata(_metadata(model), path).at(side, path)
+            info = BackboneInfo.from_metadata(_metadata(model), path).at(height, width, path)
             if len(model.inputs) == 1:
-                model.reshape({0: [1, side, side, 3]})
+                model.reshape({0: [1, height, width, 3]})
             inputs = [(list(i.shape), i.element_type.to_string()) for i in model.inputs]
-            if inputs != [([1, side, side, 3], "u8")]:
-                raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {side}, {side}, 3]")
+            if inputs != [([1, height, width, 3], "u8")]:
+                raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {height}, {width}, 3]")
             check_outputs(info, {o.any_name: list(o.shape) for o in model.outputs}, path)
-            self.info = info.only(purposes, path)
+            self.info = info.only(options.taps, path)
             # A tap not asked for is cut off, and costs nothing.
             wanted = [next(o for o in model.outputs if tap.name in o.names).node for tap in self.info.taps]
             model = openvino.Model(wanted, model.get_parameters())
             settings = {
-                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_NUM_THREADS": options.threads,
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": "f32",  # else a CPU that has bf16 uses it, unasked
             }

@@ -16,13 +16,13 @@ SLOW_MS = 30.0  # backbones above this are timed on a few crops
 def time_backbones(backbones: Sequence[Backbone], crops: int = 50) -> list[tuple[float, float]]:
     """Median and 95th percentile of the milliseconds of one crop, per backbone.
 
-    They take turns, so that the machine's moods reach all alike: compare times of one call only.
+    They alternate, so that a change of the machine's load affects all alike: compare times of one call only.
     """
     times_ms: list[list[float]] = [[] for _ in backbones]
     for _ in range(ROUNDS):
         for backbone, taken in zip(backbones, times_ms, strict=True):
-            side = backbone.info.input_side
-            crop = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+            shape = (backbone.info.height, backbone.info.width, 3)
+            crop = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
             for _ in range(2):  # its code and weights back into the caches
                 start = time.perf_counter()
                 backbone(crop)

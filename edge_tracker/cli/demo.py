@@ -56,17 +56,17 @@ def run_command(args: argparse.Namespace) -> int:
         x, y, w, h = clip.boxes[0].tolist()
         summary = run(source, tracker, (x, y, w, h), outputs, on_frame=on_frame)
     if not args.quiet:
-        print(told(clip, tracks, summary.fps, tracker.backbone.info.model, args.out), file=sys.stderr)
+        print(summary_text(clip, tracks, summary.fps, tracker.backbone.info.model, args.out), file=sys.stderr)
     return 0
 
 
-def told(clip: SyntheticClip, tracks: list[Track], fps: float, model: str, folder: Path) -> str:
+def summary_text(clip: SyntheticClip, tracks: list[Track], fps: float, model: str, folder: Path) -> str:
     """The summary of a run, some lines."""
     overlap = iou(np.array([track.box for track in tracks]), clip.boxes)
     lost = np.array([track.state is TrackState.LOST for track in tracks])
     seen, away = clip.visible >= 0.5, clip.visible == 0
     return (
-        f"mean IoU {overlap[seen].mean():.2f} over the {seen.sum()} frames in which the target is to be seen\n"
+        f"mean IoU {overlap[seen].mean():.2f} over the {seen.sum()} frames in which the target is visible\n"
         f"{fps:.0f} updates/s with model {model}\n"
         f"lost in {lost.sum()} frames: {lost[away].sum()} of the {away.sum()} without the target, "
         f"{lost[seen].sum()} of those with it\n"

@@ -1,4 +1,4 @@
-"""Parse the command line and hand over to a command. Errors become one line and exit code 2."""
+"""Parse the command line and run the command. Errors become one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import os
 import re
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from edge_tracker import __version__
-from edge_tracker.cli import config, demo, doctor, evaluate, models, serve, track
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.cli import batch, bench, config, demo, doctor, evaluate, models, serve, settings, track
 from edge_tracker.errors import EdgeTrackerError
 
 DESCRIPTION = """\
@@ -33,13 +35,26 @@ class OneLineErrors(argparse.ArgumentParser):
         self.exit(2, f"edge-track: {message} (see {self.prog} --help)\n")
 
 
+class Version(argparse.Action):
+    """Prints the version, and by their fingerprints the models that came with it: what a bug report needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        lines = [f"edge-track {__version__}"]
+        for path in sorted(PACKAGED.glob("*.onnx.json")):
+            card = ModelCard.read(path.with_suffix(""))
+            if card is not None and card.precision in ("fp32", "fp16"):
+                lines.append(f"  {card.model} {card.fingerprint[:12]}")
+        print("\n".join(lines))
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineErrors(
         prog="edge-track", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=f"edge-track {__version__}")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the packaged models")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (track, serve, config, demo, evaluate, models, doctor):
+    for command in (track, serve, config, demo, batch, evaluate, bench, models, settings, doctor):
         command.add_parser(commands)
     return parser
 

@@ -6,8 +6,10 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from edge_tracker.backbones.catalogue import ENGINES
-from edge_tracker.methods import MOST_THREADS, TRACKERS
+from edge_tracker.backbones.base import MOST_THREADS
+from edge_tracker.backbones.engines import ENGINES
+from edge_tracker.jobs import DaskCluster, Executor, Here, Processes, packed
+from edge_tracker.methods import TRACKERS
 from edge_tracker.tracker import Tracker
 
 
@@ -36,6 +38,9 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
     group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
+    group.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: %(default)s)"
+    )
     group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
     group.add_argument(
@@ -48,6 +53,21 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weight-network", type=Path, metavar="FILE", help="weight network of fmst-net")
 
 
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say where many tasks are done. Read them back with `place_of_work`."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="tasks at a time (disturbs fps)")
+    group.add_argument("--cluster", metavar="tcp://HOST:PORT", help="on the workers of this Dask scheduler instead")
+
+
+def place_of_work(args: argparse.Namespace, make: partial[Tracker]) -> tuple[partial[Tracker], Executor]:
+    """The tracker as it is made there, and what carries the work there. Raises UsageError or ModelError."""
+    if args.cluster is None:
+        return make, Here() if args.jobs == 1 else Processes(args.jobs)
+    make, shipment = packed(make)
+    return make, DaskCluster(args.cluster, shipment)
+
+
 def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
     """What makes the tracker the user asked for; picklable."""
     return partial(
@@ -56,6 +76,7 @@ def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
         args.model,
         engine=args.engine,
         threads=args.threads,
+        device=args.device,
         models_dir=args.models_dir,
         settings=args.set,
         seed=args.seed,

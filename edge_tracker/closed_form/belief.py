@@ -1,7 +1,9 @@
 """What is believed: numbers in, state out. No images, no boxes.
 
-While following, every frame brings the probability that the box is right, the height of the response peak and the
-refiner's match. While LOST, it brings the probability of the best place that was looked at.
+While following, every frame brings the probability that the box is right, fitted on footage with known absences. The
+belief that the box is on the target is that of a hidden Markov model with two states (the forward algorithm, Rabiner
+1989, III.A): between frames the box may leave the target or come upon it again, and a frame's probability is taken as
+a likelihood ratio. While LOST, every frame brings the probability of the best place that was looked at.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.track import TrackState
 
 STEADY = 0.8  # confidence below which the refiner is asked in every frame
+LIKELY = 0.5  # probability from which a place is followed while LOST
+LEAST = 1e-5  # no belief comes nearer to 0 or 1 than this: it could not be moved any more
 
 
 class Belief:
@@ -23,8 +27,7 @@ class Belief:
         """Frame 1, in which the box is given."""
         self.confidence = 1.0  # probability that the box is right, averaged over a few frames
         self.state = TrackState.TRACKED
-        self._height = 1.0  # of the response peak, averaged likewise
-        self._low = 0  # frames of low confidence, less those of a better one
+        self._belief = 1.0 - LEAST
 
     @property
     def steady(self) -> bool:
@@ -47,42 +50,37 @@ class Belief:
 
     def trusts(self, probability: float) -> bool:
         """One frame's probability is enough to remember its box as the last good one."""
-        return self.state is TrackState.TRACKED and probability >= self._settings.uncertain_below
+        return not self.doubtful and probability >= self._settings.uncertain_below
 
     def likely(self, probability: float) -> bool:
         """While LOST: a place of this probability is followed."""
-        return probability > self._settings.lost_below
+        return probability > LIKELY
 
     def answers(self, height: float) -> bool:
         """While LOST: the last box is still followed at a response peak of this height."""
         return height >= self._settings.trail_height
 
-    def follow(self, probability: float, height: float, match: float) -> TrackState:
-        """Take in a frame while following.
-
-        probability: that the box is right, 0 to 1. height: of the response peak. match: the refiner's, -1 to 1, 0 where
-        there is none.
-        """
+    def follow(self, probability: float) -> TrackState:
+        """Take in a frame while following. probability: that the box is right, 0 to 1."""
         s = self._settings
         self._average(probability)
-        self._height += s.rate * (height - self._height)
-        # A target that has turned looks unlike frame 1, but the filter, which has turned with it, still answers, or the
-        # refiner, which has learned what turns, still knows it where the filter answers a little.
-        known = match > s.known_above and self._height >= s.lost_height / 2
-        answered = self._height >= s.lost_height and not self.denied(match)
-        low = self.confidence < s.lost_below and not known and not answered
-        self._low = max(0, self._low + (1 if low else -1))
-        if not self.doubtful:
-            self.state = TrackState.TRACKED
+        before = self._belief * (1 - s.leaving) + (1 - self._belief) * s.returning
+        on, off = before * probability, (1 - before) * (1 - probability)
+        self._belief = min(max(on / (on + off), LEAST), 1 - LEAST)
+        if self._belief < s.lost_below:
+            self.state = TrackState.LOST
         else:
-            self.state = TrackState.UNCERTAIN if self._low < s.lost_after else TrackState.LOST
+            self.state = TrackState.TRACKED if self.confidence >= s.tracked_above else TrackState.UNCERTAIN
         return self.state
 
     def seek(self, probability: float) -> TrackState:
-        """Take in a frame while LOST: `probability` of the best place looked at. TRACKED once it is found again."""
+        """Take in a frame while LOST: `probability` of the best place looked at. It ends once that was believed
+        for a while."""
         self._average(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
-            self._height, self._low, self.state = 1.0, 0, TrackState.TRACKED
+            self._belief = 1.0 - LEAST
+            tracked = self.confidence >= self._settings.tracked_above
+            self.state = TrackState.TRACKED if tracked else TrackState.UNCERTAIN
         return self.state
 
     def _average(self, probability: float) -> None:

@@ -54,10 +54,12 @@ class FineSettings:
 class BoxSettings:
     """How the box is corrected: by the refiner where the head has one, else by a regressor learned in frame 1."""
 
-    refiner_gain: Annotated[Gain, "share of the refiner's correction that is applied: position, size, aspect"] = (
-        0.8,
-        0.14,
-        0.35,
+    refiner_trust: Annotated[
+        Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"
+    ] = (
+        0.1,
+        0.032,
+        0.1,
     )
     refine_every: Annotated[int, Between(1, 10_000), "frames between two refinements while the target is believed"] = 2
     regressor_ridge: Annotated[float, Above(0), "regularisation of the regressor"] = 1.0
@@ -85,31 +87,43 @@ class ScaleSettings:
 
 
 @dataclass(frozen=True)
+class IdentitySettings:
+    """What the target looks like, and what is seen beside it (`likeness`)."""
+
+    surely: Annotated[float, Share, "confidence from which looks are collected"] = 0.7
+    own_every: Annotated[int, Between(1, 10_000), "frames between two looks of the target"] = 4
+    others_every: Annotated[int, Between(1, 10_000), "frames between two collections of what is beside it"] = 3
+    other_height: Annotated[float, Share, "response peak from which something beside the target is collected"] = 0.12
+    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 8
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class BeliefSettings:
     """When a box is believed, doubted, given up and believed again (`belief`)."""
 
     rate: Annotated[float, Share, "weight of the newest frame in confidence and mean peak height"] = 0.7
-    uncertain_below: Annotated[float, Share, "confidence below which the state is UNCERTAIN"] = 0.6
-    lost_below: Annotated[float, Share, "confidence below which LOST is possible"] = 0.5
-    lost_height: Annotated[float, Share, "mean peak height below which a low confidence may become LOST"] = 0.5
-    known_above: Annotated[
-        float, Between(-1, 1), "refiner's match above which LOST is not said, if the peak is above lost_height / 2"
-    ] = 0.35
+    tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.8
+    uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
+    leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.03
+    returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (
+        0.02
+    )
+    lost_below: Annotated[float, Between(1e-4, 0.5), "belief that the box is on the target below which it is LOST"] = (
+        0.02
+    )
     denied_below: Annotated[
-        float, Between(-1, 1), "refiner's match below which a high peak does not prevent LOST"
+        float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
     ] = -0.1
-    lost_after: Annotated[int, Between(1, 10_000), "frames of low confidence, less better ones, until LOST"] = 5
     trail_height: Annotated[float, Share, "while LOST, peak height down to which the last box is still followed"] = 0.15
     found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
-    new_view_below: Annotated[float, Share, "likeness below which a believed box is stored as a new view"] = 0.7
-    new_view_height: Annotated[float, Share, "peak height above which new views are stored"] = 0.4
 
     def __post_init__(self) -> None:
         check(self)
-        if self.lost_below > self.uncertain_below:
-            raise ConfigError(f"lost_below is at most uncertain_below, not {self.lost_below:g}")
-        if self.denied_below > self.known_above:
-            raise ConfigError(f"denied_below is at most known_above, not {self.denied_below:g}")
+        if self.tracked_above < self.uncertain_below:
+            raise ConfigError(f"tracked_above is at least uncertain_below, not {self.tracked_above:g}")
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,7 @@ class ClosedFormConfig:
     fine: FineSettings | None = field(default_factory=FineSettings)  # None: the coarse tap alone, no refiner
     box: BoxSettings = field(default_factory=BoxSettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
     belief: BeliefSettings = field(default_factory=BeliefSettings)
     seed: Annotated[int, Between(0, 2**63 - 1), "random seed"] = 0
 
@@ -139,6 +154,5 @@ FAST = ClosedFormConfig(
     place=PlaceSettings(gate_low=0.05, gate_high=0.3),  # the response lacks what the fine tap adds
     fine=None,
     scale=ScaleSettings(levels=11, every=2),
-    # One frame more than accurate until LOST: there is no refiner to veto it.
-    belief=BeliefSettings(lost_after=6, trail_height=0.3),
+    belief=BeliefSettings(trail_height=0.3),  # there is no refiner to say when what is followed is the target again
 )

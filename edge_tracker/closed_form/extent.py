@@ -14,11 +14,13 @@ from edge_tracker.boxes import Box, moved_by
 from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.optics import Optics, View
+from edge_tracker.closed_form.likeness import Describe
+from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import over_frames
 from edge_tracker.closed_form.refinement_network import COARSE, FINE, SURE
 from edge_tracker.closed_form.refiner import Refiner
 from edge_tracker.closed_form.scale import ScaleFilter
+from edge_tracker.closed_form.view import View
 from edge_tracker.images import size_of
 
 REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # views of frame 1 for the refiner, for the regressor
@@ -54,6 +56,11 @@ class Extent:
         self._scale: ScaleFilter | None = None
 
     @property
+    def describe(self) -> Describe | None:
+        """The refinement network's description of boxes, where there is one that was trained for it."""
+        return self._refiner.identify if self._refiner is not None and self._refiner.identifies else None
+
+    @property
     def views(self) -> int:
         """How many slightly shifted views of frame 1 are wanted."""
         return REFINED_VIEWS if self._refiner is not None else REGRESSED_VIEWS
@@ -77,10 +84,10 @@ class Extent:
         """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be."""
         gains = self._config.box
         if self._refiner is not None:
-            errors, match = self._refiner.predict(view, box)
+            errors, match, scales = self._refiner.predict(view, box)
             place, shape = (min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED)
             errors = errors * np.array([place, place, shape, shape], np.float32)
-            return Corrected(_corrected(box, errors, LARGEST_REFINEMENT, gains.refiner_gain), match)
+            return Corrected(_corrected(box, errors, LARGEST_REFINEMENT, _gain(scales, gains.refiner_trust)), match)
         assert self._regressor is not None
         errors = self._regressor.predict(view.coarse, self._grid.box(box))
         return Corrected(_corrected(box, errors, LARGEST_CORRECTION, gains.regressor_gain), 0.0)
@@ -99,6 +106,15 @@ class Extent:
         if factor is not None and self._scale is not None:
             settings = self._config.scale
             self._scale.learn(factor, over_frames(settings.rate * gate, settings.every))
+
+
+def _gain(scales: NDArray[np.float32], trust: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Shares of a correction (position, size, aspect) that are applied: as a Kalman filter would where what is true
+    changes by `trust` in a frame, and what is said of it is off by `scales` (4,)."""
+    dx, dy, lw, lh = scales.tolist()
+    shape = math.hypot(lw, lh)
+    place, size, aspect = (t * t / (t * t + s * s) for t, s in zip(trust, (max(dx, dy), shape / 2, shape), strict=True))
+    return place, size, aspect
 
 
 def _corrected(box: Box, errors: NDArray[np.float32], largest: float, gain: tuple[float, float, float]) -> Box:
@@ -121,8 +137,8 @@ def _grey(image: NDArray[np.uint8], box: Box) -> tuple[NDArray[np.uint8], Box]:
     x, y = x - left, y - top
     step = min(w, h) / LARGEST_GREY_PX
     if step >= 2:
-        size = round(part.shape[1] / step), round(part.shape[0] / step)
+        size = max(1, round(part.shape[1] / step)), max(1, round(part.shape[0] / step))
         kx, ky = size[0] / part.shape[1], size[1] / part.shape[0]
-        part = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
         x, y, w, h = x * kx, y * ky, w * kx, h * ky
     return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), np.uint8), (x, y, w, h)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre, turned
-from edge_tracker.closed_form.optics import Optics, View
+from edge_tracker.closed_form.optics import Optics
+from edge_tracker.closed_form.view import View
 from edge_tracker.roi import Window, affine
 
 SHIFT, ZOOM, BLUR_PX = 0.28, 1.08, 1.5  # of the ROI's side; factor; of every fourth view

@@ -6,20 +6,23 @@ and calibrated on top of it lies in the same file, for it is worth nothing with 
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import BackboneInfo, Tap
+from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, write_companion
 from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
+from edge_tracker.settings import shown
 
-REFINEMENT = "refinement."  # before the names of its tensors
+WHAT = "head"
+LARGEST_BYTES = 16 << 20  # thirty times the largest we have
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,37 @@ def fit_projection(mean: NDArray[np.float64], covariance: NDArray[np.float64], c
 class Head:
     """What is fitted offline for a backbone."""
 
-    projections: tuple[Projection, ...]  # of its taps, in their order
-    presence: NDArray[np.float64]  # (2, WEIGHTS): `presence.Presence`'s weights with the fine tap, and without it
+    projections: Mapping[str, Projection]  # by the name of the tap
+    presence: NDArray[np.float64]  # (2, 2, WEIGHTS): `likeness.Presence`'s weights with the fine tap, and without it;
+    # while following, and while seeking
     refinement: RefinementNetwork | None = None  # where one was trained (scripts/train_refiner.py)
 
 
+class Part(Protocol):
+    """What a head may hold beside projections and presence: made from its tensors, which it keeps."""
+
+    @property
+    def tensors(self) -> Mapping[str, NDArray[Any]]: ...
+
+
+# Optional groups of tensors, each a field of Head of the same name: what makes the part of them (ValueError for names
+# or shapes that are not its own), and the type they are stored in. float16 is read back as float32.
+PARTS: dict[str, tuple[Callable[[Mapping[str, NDArray[Any]]], Part], type[np.floating[Any]]]] = {
+    "refinement": (RefinementNetwork, np.float16),
+}
+GROUPS = ("projection", "presence", *PARTS)  # a tensor is called GROUP.NAME
+
+
 def save_head(path: Path, info: BackboneInfo, head: Head) -> None:
-    """Write the head of the backbone of `info`; float16, all or nothing."""
-    arrays: dict[str, Any] = {"model": np.array(info.model), "presence": head.presence}
-    for tap, projection in zip(info.taps, head.projections, strict=True):
-        arrays[f"{tap.name}.directions"] = projection.directions.astype(np.float16)
-        arrays[f"{tap.name}.offset"] = projection.offset
-    if head.refinement is not None:
-        for name, tensor in head.refinement.tensors.items():
-            arrays[REFINEMENT + name] = tensor.astype(np.float16)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
+    """Write the head of the backbone of `info`, whole or not at all. Raises OutputError."""
+    tensors: dict[str, NDArray[Any]] = {"presence.weights": head.presence}
+    for tap, projection in head.projections.items():
+        tensors[f"projection.{tap}.directions"] = projection.directions.astype(np.float16)
+        tensors[f"projection.{tap}.offset"] = projection.offset
+    for group, (_, stored) in PARTS.items():
+        if (part := getattr(head, group)) is not None:
+            tensors |= {f"{group}.{name}": np.asarray(tensor, stored) for name, tensor in part.tensors.items()}
+    write_companion(path, WHAT, Owner(info.model, info.fingerprint), tensors)
 
 
 def load_head(path: Path, info: BackboneInfo) -> Head:
@@ -89,35 +105,32 @@ def load_head(path: Path, info: BackboneInfo) -> Head:
 
     Raises ModelError for a file that is missing, broken, of another backbone, or that does not fit its taps.
     """
+    owner, tensors = read_companion(path, WHAT, Owner, LARGEST_BYTES)
+    check_belongs(owner, info, path, WHAT)
+    groups: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition(".")
+        if group not in GROUPS:
+            raise ModelError(f"the head {path} holds {shown(name)}, of which this version knows nothing")
+        groups.setdefault(group, {})[rest] = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+    presence = groups.get("presence", {}).get("weights")
+    if presence is None or presence.shape != (2, 2, WEIGHTS):
+        raise ModelError(f"the head {path} has no usable calibration of presence")
+    projections = {tap.name: _projection(groups.get("projection", {}), tap, path) for tap in info.taps}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            model = str(arrays["model"])
-            if model != info.model:
-                raise ModelError(f"the head {path} belongs to the model '{model}', not to '{info.model}'")
-            presence = arrays["presence"].astype(np.float64)
-            if presence.shape != (2, WEIGHTS) or not np.isfinite(presence).all():
-                raise ModelError(f"the head {path} has no usable calibration of presence")
-            projections = tuple(_read_projection(arrays, tap, path) for tap in info.taps)
-            return Head(projections, presence, _read_refinement(arrays))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"cannot read the head {path}: {error}") from error
+        parts: dict[str, Any] = {group: make(groups[group]) for group, (make, _) in PARTS.items() if group in groups}
+    except ValueError as error:
+        raise ModelError(f"the head {path} does not fit this version: {first_line(error)}") from error
+    return Head(projections, presence.astype(np.float64), **parts)
 
 
-def _read_refinement(arrays: np.lib.npyio.NpzFile) -> RefinementNetwork | None:
-    names = [name for name in arrays.files if name.startswith(REFINEMENT)]
-    if not names:
-        return None
-    return RefinementNetwork({name.removeprefix(REFINEMENT): arrays[name].astype(np.float32) for name in names})
-
-
-def _read_projection(arrays: np.lib.npyio.NpzFile, tap: Tap, path: Path) -> Projection:
-    directions = arrays[f"{tap.name}.directions"].astype(np.float32)
-    offset = arrays[f"{tap.name}.offset"].astype(np.float32)
+def _projection(tensors: Mapping[str, NDArray[Any]], tap: Tap, path: Path) -> Projection:
+    directions, offset = tensors.get(f"{tap.name}.directions"), tensors.get(f"{tap.name}.offset")
+    if directions is None or offset is None:
+        raise ModelError(f"the head {path} has no projection for the tap '{tap.name}'")
     if directions.ndim != 2 or directions.shape[0] != tap.channels or offset.shape != directions.shape[1:]:
         raise ModelError(
             f"the head {path} has directions {directions.shape} and offset {offset.shape} for the tap '{tap.name}' "
             f"of {tap.channels} channels"
         )
-    if not (np.isfinite(directions).all() and np.isfinite(offset).all()):
-        raise ModelError(f"the head {path} holds NaN or infinite values")
-    return Projection(directions, offset)
+    return Projection(directions.astype(np.float32), offset.astype(np.float32))

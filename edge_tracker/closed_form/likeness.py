@@ -1,14 +1,15 @@
 """Is it still the target? What one frame shows, turned into the probability that the box is right.
 
 The height of the response peak alone is fooled by whatever the filter has learned meanwhile, so what is under the box
-is compared with frame 1 too, by features, by colours and by the refinement network. The weights of the four are fitted
+is compared with known views of the target, by colours and by the refinement network too; and, while the target is
+sought, with what was seen *beside* it when it was surely there: that cannot be it. The weights of all these are fitted
 on footage with known absences (scripts/calibrate.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +17,16 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 from edge_tracker.closed_form.colour import Colours
+from edge_tracker.closed_form.gallery import Gallery
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
 from edge_tracker.roi import sample
 
-MOST_VIEWS = 16
-PARTS = 3  # the box is described in so many parts along each side
+OWN, OTHERS = 24, 32  # descriptions of the target, of which the first stays, and of what was beside it
+PARTS = 3  # the box is described in so many parts along each side, where there is no refiner
+MOST_MARGIN = 1.0  # more says no more
+
+Describe = Callable[[View, Sequence[Box]], NDArray[np.float32]]  # boxes (crop pixels) -> unit vectors (m, D)
 
 
 class Evidence(NamedTuple):
@@ -31,55 +36,62 @@ class Evidence(NamedTuple):
     likeness: float  # cosine to the most similar known view of the target: [-1, 1]
     colour: float  # `Colours.likeness`: (-5, 1)
     match: float  # what the refinement network says, see `Correction.match`: [-1, 1]; 0 where there is none
+    margin: float  # likeness less that to what was seen beside the target: [-2, MOST_MARGIN]; counts while seeking
 
 
 WEIGHTS = len(Evidence._fields) + 1  # one for each, and the constant
 
 
 class Presence:
-    """Compares with the target of frame 1, by the coarse features in PARTS x PARTS parts of its box and by colours.
+    """Compares with the target. Boxes are in crop pixels."""
 
-    Boxes are in crop pixels.
-    """
-
-    def __init__(self, view: View, box: Box, grid: Grid, weights: NDArray[np.float64]) -> None:
-        """`box` in `view` is the target in frame 1. grid: of the coarse tap. weights (WEIGHTS,): of the evidence, and
-        the constant."""
-        self._grid = grid
-        self._mean = view.coarse.reshape(-1, view.coarse.shape[-1]).mean(axis=0)
-        self._weights = [float(w) for w in weights]
+    def __init__(self, view: View, box: Box, describe: Describe, weights: NDArray[np.float64]) -> None:
+        """`box` in `view` is the target in frame 1. weights (2, WEIGHTS): of the evidence, and the constant, while
+        following and while seeking."""
+        self._describe = describe
+        self._weights = weights.tolist()
         self.colours = Colours(view.patch, box)
-        first = self._describe(view, [box])[0]
-        self._views = np.zeros((MOST_VIEWS, len(first)), np.float32)  # of the target; that of frame 1 stays
-        self._views[0] = first
-        self._count = 1
+        first = describe(view, [box])[0]
+        self._own, self._others = Gallery(OWN, len(first)), Gallery(OTHERS, len(first))
+        self._own.add(first, stays=True)
 
     def likeness(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
         """Cosine between what is under each box and the most similar known view of the target: (m,), -1 to 1."""
-        best: NDArray[np.float32] = (self._describe(view, boxes) @ self._views[: self._count].T).max(axis=1)
-        return best
+        return self._own.likeness(self._describe(view, boxes))
 
     def evidence(self, view: View, box: Box, height: float, match: float) -> Evidence:
         """What speaks for a box at a response peak of this height and with this match of the refiner."""
-        likeness = float(self.likeness(view, [box])[0])
-        return Evidence(height, likeness, self.colours.likeness(view.patch, box), match)
+        described = self._describe(view, [box])
+        likeness = float(self._own.likeness(described)[0])
+        margin = min(likeness - float(self._others.likeness(described)[0]), MOST_MARGIN)
+        return Evidence(height, likeness, self.colours.likeness(view.patch, box), match, margin)
 
     def remember(self, view: View, box: Box) -> None:
-        """Keep what is under `box` as another view of the target; the oldest but frame 1 makes room."""
-        if self._count < MOST_VIEWS:
-            self._count += 1
-        else:
-            self._views[1:-1] = self._views[2:]
-        self._views[self._count - 1] = self._describe(view, [box])[0]
+        """What is under `box` is another view of the target."""
+        self._own.add(self._describe(view, [box])[0])
 
-    def probability(self, evidence: Evidence) -> float:
+    def beside(self, view: View, boxes: Sequence[Box]) -> None:
+        """What is under these boxes was seen together with the target, and is not it."""
+        for described in self._describe(view, boxes):
+            self._others.add(described)
+
+    def probability(self, evidence: Evidence, seeking: bool = False) -> float:
         """That the box is right (logistic regression)."""
-        *weights, score = self._weights
+        *weights, score = self._weights[int(seeking)]
         score += sum(w * e for w, e in zip(weights, evidence, strict=True))
         return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
-    def _describe(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
-        """Unit vectors: (m, PARTS PARTS D)."""
+
+class CoarseParts:
+    """Describes boxes by the coarse features in PARTS x PARTS parts of them, less frame 1's mean."""
+
+    def __init__(self, view: View, grid: Grid) -> None:
+        """`view` is frame 1's; grid: of the coarse tap."""
+        self._grid = grid
+        self._mean = view.coarse.reshape(-1, view.coarse.shape[-1]).mean(axis=0)
+
+    def __call__(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
+        """Unit vectors (m, PARTS PARTS D)."""
         samples = sample(view.coarse, np.array([self._grid.box(box) for box in boxes]), PARTS, 1.0)
         parts = (samples.reshape(len(boxes), -1, len(self._mean)) - self._mean).reshape(len(boxes), -1)
         parts /= np.maximum(np.sqrt(np.einsum("md,md->m", parts, parts)), np.float32(1e-12))[:, None]

@@ -23,14 +23,18 @@ class Optics:
         self.backbone = backbone
         self.side = config.input_side
         self._roi_scale = config.roi_scale
-        taps = backbone.info.taps
-        self._coarse = head.projections[0].first(config.place.channels)
-        self.coarse_grid = self._grid(taps[0])
+        info = backbone.info
+        coarse = info.tap("selection")
+        self._coarse_place = info.place_of("selection")  # among what the backbone gives
+        self._coarse = head.projections[coarse.name].first(config.place.channels)
+        self.coarse_grid = self._grid(coarse)
         self._fine: Projection | None = None
         self.fine_grid: Grid | None = None
         if config.fine is not None:
-            self._fine = head.projections[1].first(config.fine.channels)
-            self.fine_grid = self._grid(taps[1])
+            fine = info.tap("localisation")
+            self._fine_place = info.place_of("localisation")
+            self._fine = head.projections[fine.name].first(config.fine.channels)
+            self.fine_grid = self._grid(fine)
         # A filter sees as far to all sides only from the middle of the coarse grid.
         self.middle_px = self.coarse_grid.offset_px + self.coarse_grid.stride * (self.coarse_grid.cells - 1) / 2
 
@@ -47,7 +51,8 @@ class Optics:
     def see(self, window: Window, patch: NDArray[np.uint8]) -> View:
         """The features of a crop."""
         taps = self.backbone(patch)
-        return View(window, patch, self._coarse(taps[0]), self._fine(taps[1]) if self._fine is not None else None)
+        fine = None if self._fine is None else self._fine(taps[self._fine_place])
+        return View(window, patch, self._coarse(taps[self._coarse_place]), fine)
 
     def _grid(self, tap: Tap) -> Grid:
         return Grid.over(self.side, tap.stride, tap.receptive_offset_px)

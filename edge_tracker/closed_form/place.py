@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from edge_tracker.boxes import Box, centre
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.correlation import CorrelationFilter
-from edge_tracker.closed_form.optics import Optics, View
+from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.response_map import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
+from edge_tracker.closed_form.view import View
 
 FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
 
@@ -28,7 +29,7 @@ class Found(NamedTuple):
 
     def box(self, size: tuple[float, float]) -> Box:
         """A box of this size (w, h) at the peak, crop pixels."""
-        return self.peak.x_px - size[0] / 2, self.peak.y_px - size[1] / 2, *size
+        return self.peak.box(size)
 
 
 class Place:

@@ -115,6 +115,13 @@ class Search:
         x, y = self._resemblance(image)
         return x - w / 2, y - h / 2, w, h
 
+    def elsewhere(self, image: NDArray[np.uint8]) -> Box:
+        """A box of the size of `home` where the image resembles the target most, away from it."""
+        _, _, w, h = self._home
+        self._looked_at.extend([centre(self._home)] * REMEMBERED)
+        x, y = self._resemblance(image)
+        return x - w / 2, y - h / 2, w, h
+
     def _resemblance(self, image: NDArray[np.uint8]) -> tuple[float, float]:
         """The centre of what looks most like the target and has not been looked at just before.
 

@@ -14,6 +14,8 @@ BINS, CONTEXT = 12, 2.0  # samples along each side, over so many times the box
 COARSE, FINE = 32, 48  # channels of the taps
 COLOUR_PX = 4  # of the crop, of which a cell's colour is the mean
 EMBEDDING, KEY, VALUE = 48, 32, 16
+# Of what tells targets apart: dimensions; samples along each side of the box itself; parts that they are pooled into.
+IDENTITY, INNER, PARTS = 64, 6, 3
 SURE = 8.0  # log odds are clipped to +-8
 EDGE = 12.0  # how sharply a box ends
 
@@ -41,8 +43,9 @@ SHAPES = {
     "convolve.0": (9 * _MATCHED, 48),
     "convolve.1": (9 * 48, 64),
     "head.0": (64 * (BINS // 2) ** 2, 64),
-    "head.1": (64, 5),
+    "head.1": (64, 9),  # four errors, the log odds, four log scales of what is left of the errors
 }
+IDENTITY_SHAPES = {"identity": (PARTS * PARTS * EMBEDDING, IDENTITY)}  # of a network that was trained for it too
 
 
 class RefinementNetwork:
@@ -51,7 +54,8 @@ class RefinementNetwork:
     def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Raises ValueError for a tensor that is missing, of another shape, or not finite."""
         expected: dict[str, tuple[int, ...]] = {"sharpness": ()}
-        for name, (inputs, outputs) in SHAPES.items():
+        self.identifies = any(name.startswith("identity") for name in tensors)
+        for name, (inputs, outputs) in (SHAPES | (IDENTITY_SHAPES if self.identifies else {})).items():
             expected |= {f"{name}.weight": (inputs, outputs), f"{name}.bias": (outputs,)}
         if tensors.keys() != expected.keys():
             raise ValueError(f"has the tensors {', '.join(sorted(tensors))}")
@@ -80,6 +84,15 @@ class RefinementNetwork:
         """What frame 1 says where a sample matches it: (n, VALUE + 1)."""
         read = self.linear("value", np.concatenate([embedded, MASKS], axis=1))
         return np.concatenate([read, MASKS[:, :1]], axis=1)
+
+    def identity(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """INNER x INNER embedded samples of each of m boxes (m, INNER INNER, EMBEDDING) -> unit vectors (m, IDENTITY),
+        near one another where they show the same target."""
+        each = INNER // PARTS
+        pooled = embedded.reshape(-1, PARTS, each, PARTS, each, EMBEDDING).mean(axis=(2, 4))
+        vectors = self.linear("identity", pooled.reshape(len(pooled), -1))
+        vectors /= np.sqrt(np.einsum("mi,mi->m", vectors, vectors))[:, None] + np.float32(1e-12)
+        return vectors
 
     def convolve(self, name: str, maps: NDArray[np.float32], step: int) -> NDArray[np.float32]:
         """3 x 3, zero-padded, rectified: (n, n, C) -> (n / step, n / step, D)."""

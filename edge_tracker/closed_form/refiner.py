@@ -3,7 +3,7 @@
 The samples in and around the box are matched with those of frame 1 by attention (as in space-time memory networks, Oh
 et al. 2019): what lay inside the target's box there, and where, is read from the matches, and two convolutions make a
 correction of the box of it (what is asked of them is that of Alpha-Refine, Yan et al. 2021). The same network judges
-whether the target is under the box at all. Trained by scripts/train_refiner.py; NumPy alone here.
+whether the target is under the box at all. Trained by scripts/train_refiner.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edge_tracker.closed_form.refinement_network import (
     BINS,
     COLOUR_PX,
     CONTEXT,
+    INNER,
     KEY,
     PLACES,
     SURE,
@@ -37,6 +38,7 @@ class Correction(NamedTuple):
 
     errors: NDArray[np.float32]  # (dx / w, dy / h, dlog w, dlog h) that bring it onto the target
     match: float  # log odds that it lies on the target, in units of SURE: [-1, 1]
+    scales: NDArray[np.float32]  # (4,) how far off the errors are likely to be (scale of a Laplace distribution)
 
 
 class Refiner:
@@ -48,10 +50,15 @@ class Refiner:
         self._values = np.zeros((BINS * BINS, VALUE + 1), np.float32)
         self._bias = np.zeros(4, np.float32)
 
+    @property
+    def identifies(self) -> bool:
+        """Whether `identify` says anything."""
+        return self._network.identifies
+
     def start(self, views: Sequence[tuple[View, Box]]) -> None:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
         views, if any, is what this network always says of this target: it is taken off from then on."""
-        embedded = self._network.embed(self._samples(*views[0]))
+        embedded = self._network.embed(self._samples(views[0][0], [views[0][1]])[0])
         self._keys, self._values = self._network.keys(embedded), self._network.values(embedded)
         self._bias[:] = 0
         if len(views) > 1:
@@ -60,7 +67,7 @@ class Refiner:
     def predict(self, view: View, box: Box) -> Correction:
         """How to bring `box` (crop pixels) onto the target."""
         network = self._network
-        embedded = network.embed(self._samples(view, box))
+        embedded = network.embed(self._samples(view, [box])[0])
         likeness = network.keys(embedded) @ self._keys.T
         best = likeness.max(axis=1, keepdims=True)
         likeness -= best
@@ -70,17 +77,27 @@ class Refiner:
         maps = np.concatenate([embedded, shares @ self._values, best, PLACES], axis=1).reshape(BINS, BINS, -1)
         maps = network.convolve("convolve.1", network.convolve("convolve.0", maps, 1), 2)
         said = network.linear("head.1", rectified(network.linear("head.0", maps.reshape(1, -1))))[0]
-        return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0))
+        return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0), np.exp(said[5:]))
 
-    def _samples(self, view: View, box: Box) -> NDArray[np.float32]:
-        """(BINS BINS, channels)."""
+    def identify(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
+        """What is under each box (crop pixels) as a unit vector: (m, IDENTITY), to be compared by dot product."""
+        samples = self._samples(view, boxes, INNER, 1.0)
+        embedded = self._network.embed(samples.reshape(-1, samples.shape[-1]))
+        return self._network.identity(embedded.reshape(len(boxes), INNER * INNER, -1))
+
+    def _samples(
+        self, view: View, boxes: Sequence[Box], bins: int = BINS, context: float = CONTEXT
+    ) -> NDArray[np.float32]:
+        """(m, bins bins, channels)."""
         if view.fine is None:
             raise ValueError("a view without fine features cannot be refined")
         coloured = colours(view.patch), colour_grid(len(view.patch))
         maps = (view.fine, self._fine), (view.coarse, self._coarse), coloured
-        boxes = [np.array([grid.box(box)]) for _, grid in maps]
-        samples = [sample(m, b, BINS, CONTEXT).reshape(BINS * BINS, -1) for (m, _), b in zip(maps, boxes, strict=True)]
-        return np.concatenate(samples, axis=1)
+        parts = [
+            sample(m, np.array([grid.box(box) for box in boxes]), bins, context).reshape(len(boxes), bins * bins, -1)
+            for m, grid in maps
+        ]
+        return np.concatenate(parts, axis=2)
 
 
 def colours(patch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from edge_tracker.grid import bin_centres, peak_of_parabola
 
 CELL_PX = 4
 ORIENTATIONS = 9
+LONGEST_PX = 32_766  # rows that OpenCV can remap; all levels lie above one another
 CLIP = 0.4  # of a normalised cell; a single strong edge must not decide alone
 
 
@@ -74,11 +75,12 @@ class ScaleFilter:
     ):
         """size: (w, h) of the target in frame 1, whose shape the template takes."""
         shrink = math.sqrt(area_px / (size[0] * size[1]))
+        most = (LONGEST_PX // levels - 2) // CELL_PX  # of a target a thousand times as long as wide
         exponents = np.arange(levels) - (levels - 1) / 2
         # Where the pixels of the template lie, and one beyond each end: (levels, pixels), in sides of the box.
         self._across, self._down = (
             step ** exponents[:, None] * bin_centres(n + 2, (n + 2) / n)
-            for n in (max(2, round(side * shrink / CELL_PX)) * CELL_PX for side in size)
+            for n in (min(max(2, round(side * shrink / CELL_PX)), most) * CELL_PX for side in size)
         )
         self._step, self._anchor, self._ridge = step, anchor, ridge
         self._hann = np.hanning(levels + 2)[1:-1].astype(np.float32)[:, None]

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled, scaled
 from edge_tracker.closed_form.belief import Belief
+from edge_tracker.closed_form.camera import LEAST_JERK, Camera
 from edge_tracker.closed_form.colour import region
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.extent import Extent
 from edge_tracker.closed_form.first_frame import box_views, changed_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.likeness import Presence
+from edge_tracker.closed_form.likeness import CoarseParts, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
-from edge_tracker.closed_form.response_map import height_at
+from edge_tracker.closed_form.response_map import height_at, other_peaks
 from edge_tracker.closed_form.view import View
 from edge_tracker.images import size_of
 from edge_tracker.roi import is_plain
@@ -31,10 +32,8 @@ SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become s
 # alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
 BESIDE, COMPARED = 0.7, 2
 LIKELY, LIKELIER = 0.3, 0.15
+APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
-# While LOST, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
-# believed less, but not never: the light may have changed.
-OWN_COLOURS, DOUBT = 0.2, 0.65
 
 
 class Candidate(NamedTuple):
@@ -73,12 +72,16 @@ class ClosedFormTracker:
         self._extent = Extent(optics, self._head, self._config, random)
         views = [(view, on_crop), *box_views(optics, image, box, self._extent.views, random)]
         self._extent.start(views, image, box)
-        self._presence = Presence(view, on_crop, optics.coarse_grid, self._weights)
+        describe = self._extent.describe or CoarseParts(view, optics.coarse_grid)
+        self._presence = Presence(view, on_crop, describe, self._weights)
+        self._camera = Camera()
+        self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
         self._frame += 1
+        self._jerk(image)
         if self._redetection is not None:
             return self._seek(image, self._redetection)
         view = self._see(image, self.box)
@@ -95,7 +98,47 @@ class ClosedFormTracker:
         if gate > 0:
             self._place.learn(view, found.spectrum, on_crop, gate, self._frame)
             self._extent.learn(view, on_crop, factor, gate, self._frame)
-        return self._judge(image, view, candidate._replace(box=on_crop))
+        track = self._judge(image, view, candidate._replace(box=on_crop))
+        if track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely:
+            self._keep_apart(image, view, found, on_crop)
+        return track
+
+    def _jerk(self, image: NDArray[np.uint8]) -> None:
+        """Follow a jerk of the camera."""
+        dx, dy = self._camera.jerk(image)
+        x, y, w, h = self.box
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
+            self.box = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
+
+    def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
+        """Collect how the target looks, and what is seen beside it: `box` (crop pixels) is surely the target."""
+        settings, frame = self._config.identity, self._frame
+        if frame % settings.own_every == 0:
+            self._presence.remember(view, box)
+        if frame % settings.others_every == 0:
+            peaks = other_peaks(found.response, settings.other_height, box, APART, MOST_BESIDE)
+            boxes = [peak.box(box[2:]) for peak in peaks]
+            boxes = [other for other in boxes if _in_frame(view.on_image(other), size_of(image))]
+            if boxes:
+                self._presence.beside(view, boxes)
+        if frame % settings.look_out_every == 0:
+            self._look_out(image)
+
+    def _look_out(self, image: NDArray[np.uint8]) -> None:
+        """Look at what is most like the target elsewhere in the frame: it is not the target."""
+        pixels = region(*self._look, 1.0, 1)
+        roi_px = self._optics.window(self.box).side
+        search = Search(self.box, roi_px, size_of(image), pixels, self._presence.colours.histogram)
+        place = search.elsewhere(image)
+        view = self._see(image, place)
+        if view is None:
+            return
+        found = self._place.find(view)
+        box = found.box(view.on_crop(place)[2:])
+        (ax, ay), (bx, by) = centre(view.on_image(box)), centre(self.box)
+        apart = max(abs(ax - bx) / self.box[2], abs(ay - by) / self.box[3]) > APART
+        if apart and found.peak.height > self._config.identity.other_height:
+            self._presence.beside(view, [box])
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
         """Go on in images kx times as wide and ky times as high."""
@@ -149,8 +192,8 @@ class ClosedFormTracker:
         probability = self._presence.probability(evidence)
         self._match = candidate.match
         if belief.believed:
-            self._remember(view, candidate, evidence.likeness)
-        state = belief.follow(probability, candidate.height, candidate.match)
+            self._remember(view, candidate)
+        state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self.box
         if state is TrackState.LOST:
@@ -161,13 +204,11 @@ class ClosedFormTracker:
             self._redetection = Redetection(self._good, self.box, search)
         return Track(self.box, belief.confidence, state)
 
-    def _remember(self, view: View, candidate: Candidate, likeness: float) -> None:
+    def _remember(self, view: View, candidate: Candidate) -> None:
         """Keep how the target looks now."""
         self._look = view.patch, candidate.box
         if self._frame % COLOUR_EVERY == 0 and candidate.height > self._config.place.gate_high:
             self._presence.colours.learn(view.patch, candidate.box, over_frames(COLOUR_RATE, COLOUR_EVERY))
-        if likeness < self._config.belief.new_view_below and candidate.height > self._config.belief.new_view_height:
-            self._presence.remember(view, candidate.box)
 
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
         """While LOST: look in two places, learn nothing."""
@@ -187,7 +228,11 @@ class ClosedFormTracker:
         corrected = self._extent.correct(view, found.box(view.on_crop(place)[2:]))
         box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
         evidence = self._presence.evidence(view, view.on_crop(box), found.peak.height, corrected.match)
-        probability = self._presence.probability(evidence)
-        if evidence.colour < OWN_COLOURS:
-            probability *= DOUBT
+        probability = self._presence.probability(evidence, seeking=True)
         return Sighting(box, probability, found.peak.height, corrected.match)
+
+
+def _in_frame(box: Box, size: tuple[int, int]) -> bool:
+    """Whether the centre of a box lies in a frame of this size (width, height)."""
+    x, y = centre(box)
+    return 0 <= x < size[0] and 0 <= y < size[1]

@@ -1,1 +1,1 @@
-"""Evaluation: sequences in OTB's layout, one-pass evaluation, metrics, plots."""
+"""Evaluation: sequences in OTB's layout, protocols, metrics, plots, and other trackers to compare with."""

@@ -1,8 +1,8 @@
 """Clips in which the target is away for a while, cut from footage whose boxes are known.
 
-Each takes the frames of one sequence and edits them, so that the truth is exact: which share of the target's box is to
-be seen in every frame. Knows nothing of trackers. Nothing is stored: frames are rendered when asked for, and the same
-seed and footage give the same pixels.
+Each clip edits the frames of one sequence, so that the visible share of the target's box is known exactly in every
+frame. This module knows nothing of trackers. It stores nothing: frames are rendered when asked for, and the same seed
+and footage give the same pixels.
 
 Kinds of clips:
     occlusion  a rectangle cut from another sequence slides over the target, hides it and moves on
@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tracker.boxes import visible_share
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.task import Task
 from edge_tracker.images import size_of
@@ -32,16 +33,18 @@ from edge_tracker.images import size_of
 RENDERED = ("occlusion", "exit", "cut", "black", "frozen")
 KINDS = (*RENDERED, "natural")
 
-BEFORE, AWAY = (20, 30), (15, 30)  # frames, drawn evenly: until the target begins to go, and with nothing of it
-AFTER = 30  # frames once it is back
-OCCLUDER = 1.6  # sides of the occluder over the target's
-DRIFT = 0.25  # way of the occluder to either side of the target's centre while it hides it, in sides of the target
-SLIDE = (4, 8)  # frames in which an occluder comes over the target
-PAN_SPEED = 0.2  # of the camera, longer sides of the target per frame
-PAN = (6, 20)  # frames in which the target leaves by a pan, at least and at most
-BEYOND = 0.25  # how far beyond the frame's edge a pan leaves the target, in its longer sides
-SHORTEST_STRETCH = 10  # visible frames in a row that a sequence must have
-SMALLEST_SIDE_PX = 8.0  # of a target, square root of its area: no box of fewer pixels says much
+# Pairs are ranges from which a number is drawn evenly.
+BEFORE = (20, 30)  # frames before the target begins to disappear: enough for a tracker to settle
+AWAY = (15, 30)  # frames in which nothing of the target is visible: half a second to a second of usual footage
+AFTER = 30  # frames after the target has come back: twice what the protocol allows for finding it
+OCCLUDER = 1.6  # occluder's sides / target's sides: it hides the target though it drifts and the box is not exact
+DRIFT = 0.25  # how far the occluder drifts to either side of the target's centre while it hides it; target's sides
+SLIDE = (4, 8)  # frames in which the occluder slides over the target
+PAN_SPEED = 0.2  # speed of the camera; target's longer sides per frame
+PAN = (6, 20)  # least and most frames in which a pan moves the target out of view
+BEYOND = 0.25  # distance beyond the frame's edge at which a pan leaves the target; target's longer sides
+SHORTEST_STRETCH = 10  # visible frames in a row that a sequence must have; shorter ones show hardly any motion
+SMALLEST_SIDE_PX = 8.0  # square root of the target's area; the IoU of smaller boxes depends on rounding
 
 
 class Edit(Protocol):
@@ -55,8 +58,8 @@ class Clip:
     """A sequence played in another order, with edited frames. Has the shape of `ope.Footage`.
 
     order: the source's frame behind each frame of the clip, (n,).
-    boxes: the target's whole box in the clip's pixels, (n, 4), NaN where nothing of it is to be seen.
-    visible: share of that box that is to be seen, (n,).
+    boxes: the target's whole box in the clip's pixels, (n, 4), NaN where nothing of it is visible.
+    visible: visible share of that box, (n,).
     """
 
     name: str
@@ -83,12 +86,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class Occluder:
-    """Pastes a piece of a frame of `texture` at a place of its own in each frame."""
+    """Pastes a piece of a frame of `texture`, at another place in each frame."""
 
     texture: Task
     frame: int
-    corner: tuple[float, float]  # of the piece, in shares of what room the texture's frame leaves
-    places: NDArray[np.intp]  # (n, 4): left, top, right, bottom, whole pixels, all of one size
+    corner: tuple[float, float]  # top left corner of the piece in the texture's frame, 0 to 1 of the free room
+    places: NDArray[np.intp]  # (n, 4): left, top, right, bottom; whole pixels; all of the same size
 
     def __call__(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         left, top, right, bottom = (int(v) for v in self.places[index])
@@ -119,7 +122,7 @@ class Pan:
 
     scene: Task
     frame: int
-    shifts: NDArray[np.intp]  # (n,) of the view, pixels; above 0 to the right, where the scene then is
+    shifts: NDArray[np.intp]  # (n,) shift of the view, pixels; positive: to the right, and the scene lies right
 
     def __call__(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         shift = int(self.shifts[index])
@@ -134,7 +137,7 @@ class Pan:
 
 @dataclass(frozen=True)
 class Cut:
-    """Shows another sequence from frame `first` on, up to but not with `last`; None shows black."""
+    """Shows another sequence from frame `first` up to the frame before `last`; black without a `scene`."""
 
     first: int
     last: int
@@ -150,11 +153,11 @@ class Cut:
 
 
 def absence_clips(tasks: Sequence[Task], pool: Sequence[Task], seed: int = 0) -> list[Clip]:
-    """One clip of each rendered kind from every task, and the natural ones of those with hidden rows.
+    """One clip of each rendered kind from every task, and a natural clip of each task with hidden rows.
 
-    Occluders, neighbouring scenes and cuts come from `pool`; a task's own sequence in it is not used. A task is left
-    out whose target is smaller than SMALLEST_SIDE_PX or never visible for SHORTEST_STRETCH frames in a row. What a
-    clip shows depends on the seed, its task and the pool alone. Raises DatasetError if no clip comes of it.
+    Occluders, neighbouring scenes and cuts come from other sequences of `pool`. A task gives no rendered clip if its
+    target is smaller than SMALLEST_SIDE_PX, or is never visible for SHORTEST_STRETCH frames in a row. A clip depends on
+    the seed, its task and the pool alone. Raises DatasetError if there is no clip at all.
     """
     clips = []
     for task in tasks:
@@ -204,7 +207,7 @@ def _render(kind: str, task: Task, stretch: NDArray[np.intp], others: list[Task]
         slide = int(random.integers(SLIDE[0], SLIDE[1] + 1))
         order = to_and_fro(before + slide + away + slide + AFTER, stretch)
         boxes = task.boxes[order]
-        # From the side where it comes least into the target's way before and after.
+        # Of the four directions, the one that hides least of the target before and after the absence.
         ways = [_crossing(boxes, before, slide, away, along, sign) for along in (0, 1) for sign in (-1, 1)]
         places = max(ways, key=lambda places: visible_share(boxes, size, places).sum())
         corner = (float(random.random()), float(random.random()))
@@ -220,19 +223,19 @@ def _crossing(
 ) -> NDArray[np.intp]:
     """Places (n, 4) of an occluder that crosses the target's path along x (0) or y (1).
 
-    It touches the target after `before` frames, hides it `slide` frames later, for `away` frames, and goes on.
+    It touches the target after `before` frames, hides it `slide` frames later, for `away` frames, and moves on.
     """
     n = len(boxes)
     largest = boxes[before : n - AFTER, 2:].max(axis=0)
     size = np.ceil(OCCLUDER * largest)
     touching = (OCCLUDER + 1) / 2  # distance of the centres, in sides of the target
     speed = (touching - DRIFT) / slide
-    first, last = before + slide, before + slide + away - 1  # the frames with nothing to be seen
+    first, last = before + slide, before + slide + away - 1  # the first and last frame with nothing visible
     frame = np.arange(n)
     offset = np.interp(frame, [first, last], [-DRIFT, DRIFT])
     offset -= speed * np.maximum(first - frame, 0)
     offset += speed * np.maximum(frame - last, 0)
-    # Steady while it hides the target, in the open on a way of its own: from where the target was, straight on.
+    # It moves with the target while the two touch; before and after that, in a straight line.
     centres = (boxes[:, :2] + boxes[:, 2:] / 2)[np.clip(frame, first - slide, last + slide)]
     centres[:, along] += sign * offset * largest[along]
     corners = np.floor(centres - size / 2).astype(np.intp)
@@ -242,11 +245,11 @@ def _crossing(
 def _pan(
     boxes: NDArray[np.float64], stretch: NDArray[np.intp], width: int, before: int, away: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Order of frames, and shift of the view in each: to the side that the target is out of view soonest, and back."""
+    """Order of frames, and shift of the view in each: to the nearer side until the target is out of view, and back."""
     longest = before + PAN[1] + away + PAN[1]
     during = boxes[to_and_fro(longest, stretch)[before:]]
     side = np.median(during[:, 2:].max(axis=1))
-    to_right = math.ceil((during[:, 0] + during[:, 2]).max() + BEYOND * side)  # how far to go to leave it behind
+    to_right = math.ceil((during[:, 0] + during[:, 2]).max() + BEYOND * side)  # pixels until the target is out of view
     to_left = math.ceil(width - during[:, 0].min() + BEYOND * side)
     distance = min(to_right, to_left, width)
     ramp = int(np.clip(round(distance / (PAN_SPEED * side)), *PAN))
@@ -257,37 +260,11 @@ def _pan(
 
 
 def to_and_fro(frames: int, stretch: NDArray[np.intp]) -> NDArray[np.intp]:
-    """`frames` steps through `stretch`, forward, backward at its end, and so on: motion goes on as long as needed."""
+    """`frames` steps through `stretch`, forwards, then backwards, and so on: the motion lasts as long as needed."""
     if len(stretch) == 1:
         return np.repeat(stretch, frames)
     steps = np.arange(frames) % (2 * len(stretch) - 2)
     return stretch[np.minimum(steps, 2 * len(stretch) - 2 - steps)]
-
-
-def visible_share(
-    boxes: NDArray[np.float64],
-    frame_size: tuple[int, int],
-    occluders: NDArray[np.intp] | None = None,
-    shifts: NDArray[np.intp] | None = None,
-) -> NDArray[np.float64]:
-    """Share of each box (n, 4) inside a frame of `frame_size` (width, height) and outside its occluder, [0, 1].
-
-    occluders: (n, 4) left, top, right, bottom.
-    shifts: (n,) of the view to the right; boxes are in the view's pixels, where the frame lies so much further left.
-    """
-    ends = np.array(frame_size, dtype=np.float64)
-    left_top = np.maximum(boxes[:, :2], 0)
-    right_bottom = np.minimum(boxes[:, :2] + boxes[:, 2:], ends)
-    if shifts is not None:
-        left_top[:, 0] = np.maximum(left_top[:, 0], -shifts)
-        right_bottom[:, 0] = np.minimum(right_bottom[:, 0], ends[0] - shifts)
-    shown = np.clip(right_bottom - left_top, 0, None).prod(axis=1)
-    if occluders is not None:
-        common = np.minimum(right_bottom, occluders[:, 2:]) - np.maximum(left_top, occluders[:, :2])
-        shown = shown - np.clip(common, 0, None).prod(axis=1)
-    share = shown / boxes[:, 2:].prod(axis=1)
-    share[share < 1e-9] = 0.0  # rounding of the two areas
-    return share
 
 
 def _longest_visible(task: Task) -> NDArray[np.intp]:

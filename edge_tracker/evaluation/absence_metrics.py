@@ -1,13 +1,13 @@
-"""The loss protocol: does a tracker know when its target is gone, and does it find it again?
+"""The absence protocol ("loss"): does a tracker notice when its target is gone, and does it find it again?
 
-Takes what a tracker said on footage with known absences (`absences.py`) and judges it. A target counts as *present*
-with at least half of its box to be seen, as *absent* with nothing of it; frames between the two count for neither.
-A box is *right* with an IoU above 0.5.
+Scores a tracker's results on footage with known absences (`absence_clips.py`). The target is *present* if at least half
+of its box is visible, and *absent* if nothing of it is; frames between the two count for neither. A box is *right* if
+its IoU is above 0.5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,37 +17,38 @@ from edge_tracker.boxes import iou
 from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.track import TrackState
 
-PRESENT = 0.5  # share of the box to be seen, at least
-RIGHT = 0.5  # IoU, above
-WELL_SEEN = 0.9  # share of the box, at the frame that tells whether a tracker had the target before it went
-NOTICED_WITHIN = 10  # frames
-FOUND_WITHIN = 15  # frames
-BINS = 10  # of the reliability diagram
+PRESENT = 0.5  # least visible share of the box of a present target
+RIGHT = 0.5  # IoU that a right box exceeds
+WELL_VISIBLE = 0.9  # visible share of the box in the frame that decides whether a tracker held the target
+NOTICED_WITHIN = 10  # frames, the goal for saying LOST: a third of a second of usual footage
+FOUND_WITHIN = 15  # frames, the goal for finding the target again: half a second
+BINS = 10  # bins of confidence in the reliability diagram and the calibration error
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One absence, and what became of it. Frames count from 0: LOST at the first absent frame is after 0 frames."""
+    """One absence, and what the tracker did. Frames count from 0: LOST in the first absent frame is after 0 frames."""
 
     clip: str
     kind: str
     first: int  # the first absent frame
     length: int  # absent frames in a row
-    held: bool  # the tracker had the target, and said so, when it was last well seen
-    noticed_after: float  # absent frames until LOST was said; inf: never while it was away
-    found_after: float  # frames from the first present one until the box was right and not LOST; inf: not before
-    # the clip's end or the next absence; NaN: the clip leaves no FOUND_WITHIN frames to find it
+    held: bool  # when the target was last well visible, the box was right and the state was not LOST
+    noticed_after: float  # absent frames until the state was LOST; inf: it was never LOST during the absence
+    # Frames from the first present one until the box was right and the state not LOST. inf: this did not happen before
+    # the clip's end or the next absence. NaN: fewer than FOUND_WITHIN frames were left.
+    found_after: float
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What was said and what was true, frame by frame, without the first frame of each clip, which was given."""
+    """What the tracker said and what was true, frame by frame, without the first frame of each clip, which is given."""
 
     confidence: NDArray[np.float64]
     lost: NDArray[np.bool_]
     present: NDArray[np.bool_]
     absent: NDArray[np.bool_]
-    right: NDArray[np.bool_]  # present, and the box right
+    right: NDArray[np.bool_]  # the target is present and the box right
     settling: NDArray[np.bool_]  # within FOUND_WITHIN frames after the target came back
 
     @classmethod
@@ -78,7 +79,7 @@ def episodes(result: TaskResult) -> list[Episode]:
     found = []
     for number, (first, end) in enumerate(absences):
         before = first - 1
-        while before > 0 and visible[before] < WELL_SEEN:
+        while before > 0 and visible[before] < WELL_VISIBLE:
             before -= 1
         back = _next(visible >= PRESENT, end)
         until = absences[number + 1][0] if number + 1 < len(absences) else len(visible)
@@ -113,7 +114,7 @@ def _next(flags: NDArray[np.bool_], start: int, end: int | None = None) -> int:
 
 
 def area_under_roc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Probability that a positive has a higher value than a negative; ties count half. NaN where one has none."""
+    """Probability that a positive has a higher value than a negative; ties count half. NaN if either is empty."""
     if len(positive) == 0 or len(negative) == 0:
         return float("nan")
     ordered = np.sort(negative)
@@ -131,12 +132,12 @@ def roc(
 
 
 def judged(frames: Frames) -> NDArray[np.bool_]:
-    """Frames that confidence is judged on: all but those where the target is neither present nor absent."""
+    """The frames on which confidence is scored: those in which the target is present or absent."""
     return frames.present | frames.absent
 
 
 def reliability(frames: Frames) -> list[dict[str, float]]:
-    """Per bin of confidence: frames, mean confidence, share where the target was present and the box right."""
+    """Per bin of confidence: frames, mean confidence, share of frames with a right box."""
     kept = judged(frames)
     confidence, right = frames.confidence[kept], frames.right[kept]
     number = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
@@ -163,8 +164,8 @@ def calibration_error(rows: Sequence[dict[str, float]]) -> float:
 
 
 def lost_below(results: Sequence[TaskResult], threshold: float) -> list[TaskResult]:
-    """The same results with LOST said also wherever the confidence is under `threshold`: for trackers whose score
-    makes no states."""
+    """The same results, with LOST also wherever the confidence is below `threshold`: for trackers that give a score
+    but no state."""
     changed = []
     for result in results:
         states = [
@@ -178,15 +179,15 @@ def threshold_for(results: Sequence[TaskResult], false_lost: float = 0.01) -> fl
     """The highest confidence threshold that calls at most a share `false_lost` of the frames with a right box LOST."""
     frames = Frames.all_of(results)
     ordered = np.sort(frames.confidence[frames.right])
-    # What is under ordered[k] is at most k frames.
+    # At most k frames are below ordered[k].
     return float(ordered[int(false_lost * len(ordered))]) if len(ordered) else 0.0
 
 
 def lost_by_score(results: Sequence[TaskResult]) -> tuple[list[TaskResult], tuple[float, float]]:
-    """The same results with LOST said also under a threshold of confidence, and the two thresholds used.
+    """The same results, with LOST also below a threshold of confidence, and the two thresholds used.
 
-    Sequences are dealt into two halves; each is judged with the threshold chosen on the other (`threshold_for`), so
-    that none is judged with one fitted to itself.
+    The sequences are split into two halves. Each half is scored with the threshold chosen on the other
+    (`threshold_for`), so that no sequence is scored with a threshold fitted to it.
     """
     names = sorted({_sequence(result) for result in results})
     halves = [[r for r in results if names.index(_sequence(r)) % 2 == half] for half in (0, 1)]
@@ -201,8 +202,8 @@ def _sequence(result: TaskResult) -> str:
 
 
 def summarise_loss(results: Sequence[TaskResult]) -> dict[str, object]:
-    """The content of summary.json: all clips together, and by kind. Shares 0..1, delays in frames, None for what
-    cannot be told (a delay that is infinite, a share of nothing)."""
+    """The content of summary.json: all clips together, and by kind. Shares 0..1, delays in frames, None for an infinite
+    delay and for a share of no frames."""
     found = [episode for result in results for episode in episodes(result)]
     kinds = sorted({kind_of(result) for result in results})
     return {
@@ -233,13 +234,13 @@ def summarise_loss(results: Sequence[TaskResult]) -> dict[str, object]:
 
 
 def kind_of(result: TaskResult) -> str:
-    """Which kind of clip a result is of; a plain task is natural."""
+    """The kind of clip a result is of; an unedited sequence is "natural"."""
     return getattr(result.task, "kind", "natural")
 
 
 def _figures(frames: Frames, found: Sequence[Episode]) -> dict[str, object]:
     held = [episode for episode in found if episode.held]
-    # A shorter absence gives no chance to notice it in time.
+    # A shorter absence is over before the goal's last frame.
     noticed = np.array([e.noticed_after for e in held if e.length > NOTICED_WITHIN])
     back = np.array([e.found_after for e in held if not np.isnan(e.found_after)])
     said_present = ~frames.lost
@@ -247,7 +248,7 @@ def _figures(frames: Frames, found: Sequence[Episode]) -> dict[str, object]:
     confidence, right = frames.confidence[kept], frames.right[kept]
     return {
         "absences": len(found),
-        "absences_held": len(held),  # the tracker had the target before: the delays are over these
+        "absences_held": len(held),  # the tracker held the target before: delays count these alone
         "lost_after": {
             "absences": len(noticed),
             "median": _quantile(noticed, 0.5),
@@ -277,52 +278,10 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
 
 
 def _quantile(values: NDArray[np.float64], q: float) -> float | None:
-    """The smallest value that a share q does not exceed; infinite ones count and, being the answer, give None."""
+    """The smallest value that at least a share q of the values do not exceed. Infinite values count; if one is the
+    quantile, the answer is None."""
     return _finite(float(np.quantile(values, q, method="inverted_cdf"))) if len(values) else None
 
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def loss_table(rows: Sequence[tuple[str, dict[str, object]]], first: str = "kind") -> list[list[str]]:
-    """Cells of the table of figures, header first: one row per name and its figures, percent and frames."""
-    columns: list[tuple[str, Callable[[dict[str, object]], str]]] = [
-        ("absences", lambda f: f"{f['absences_held']}/{f['absences']}"),
-        ("LOST after p50", lambda f: _frames(f, "lost_after", "median")),
-        ("p95", lambda f: _frames(f, "lost_after", "p95")),
-        (f"in {NOTICED_WITHIN} %", lambda f: _percent(_of(f, "lost_after")[f"within_{NOTICED_WITHIN}"])),
-        ("never %", lambda f: _percent(_of(f, "lost_after")["never"])),
-        ("false LOST %", lambda f: _percent(f["false_lost"], 2)),
-        (f"found in {FOUND_WITHIN} %", lambda f: _percent(_of(f, "found_after")[f"within_{FOUND_WITHIN}"])),
-        ("p50", lambda f: _frames(f, "found_after", "median")),
-        ("present P %", lambda f: _percent(f["present_precision"])),
-        ("R %", lambda f: _percent(f["present_recall"])),
-        ("AUROC", lambda f: _number(f["auroc"])),
-        ("ECE", lambda f: _number(f["calibration_error"])),
-    ]
-    return [[first, *(title for title, _ in columns)]] + [
-        [name, *(cell(figures) for _, cell in columns)] for name, figures in rows
-    ]
-
-
-def _of(figures: dict[str, object], name: str) -> dict[str, float | None]:
-    part = figures[name]
-    assert isinstance(part, dict)
-    return part
-
-
-def _frames(figures: dict[str, object], name: str, what: str) -> str:
-    part = _of(figures, name)
-    if part["absences"] == 0:
-        return "-"
-    value = part[what]
-    return "never" if value is None else f"{value:.0f}"
-
-
-def _percent(value: object, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}" if isinstance(value, float) else "-"
-
-
-def _number(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else "-"

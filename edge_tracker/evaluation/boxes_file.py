@@ -1,4 +1,4 @@
-"""Ground truth as text: one box per line, in the forms that data sets have it."""
+"""Ground truth as text: one box per line, in the formats of common data sets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edge_tracker.recognise import mistaken
 
 
 def read_boxes(path: Path, one_based: bool = True) -> NDArray[np.float64]:
-    """Read x, y, w, h per line, parted by commas, tabs, semicolons or blanks -> (n, 4), 0-based pixels.
+    """Read x, y, w, h per line, separated by commas, tabs, semicolons or spaces -> (n, 4), 0-based pixels.
 
-    Eight numbers are the corners of a polygon, of which the upright box around them is taken. Rows with NaN and boxes
-    without area become all NaN: there the target is absent. one_based: the first pixel of the file is number 1.
+    Eight numbers are the corners of a polygon; the upright box around it is taken. Rows with NaN and boxes without area
+    become all NaN: the target is absent. one_based: the first pixel has number 1 in the file.
 
     Raises DatasetError that names the line.
     """
@@ -59,7 +59,7 @@ def numbers_of(line: str, path: Path, number: int) -> list[float]:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether a file has no line but blank ones; False for one that cannot be read."""
+    """Whether a file is empty or has only blank lines; False if it cannot be read."""
     try:
         return not path.read_bytes().strip(b"\xef\xbb\xbf \t\r\n")
     except OSError:
@@ -67,5 +67,5 @@ def is_blank(path: Path) -> bool:
 
 
 def write_boxes(path: Path, boxes: NDArray[np.float64]) -> None:
-    """Write 0-based boxes (n, 4) the way OTB's ground truth is: 1-based, one `x,y,w,h` per line."""
+    """Write 0-based boxes (n, 4) in the format of OTB's ground truth: 1-based, one `x,y,w,h` per line."""
     np.savetxt(path, to_one_based(boxes), fmt="%.3f", delimiter=",")

@@ -1,6 +1,6 @@
-"""Sequences with ground truth, in the layouts that people have on their disks, told apart by what lies in the folder.
+"""Sequences with ground truth, in the layouts of common data sets, recognised by the files in the folder.
 
-`layouts` knows the layouts; this module reads the sequences asked for.
+`layouts` knows the layouts. This module reads the sequences that are asked for.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.layouts import LAYOUTS, Entry
 from edge_tracker.evaluation.task import Task
 
-__all__ = ["Task", "find_entries", "is_dataset", "read_tasks", "read_what_is_whole"]
+__all__ = ["Task", "find_entries", "is_dataset", "read_tasks", "read_whole_tasks"]
 
 
 def read_tasks(root: Path, names: Collection[str] | None = None) -> list[Task]:
-    """All tasks under `root`, by name; a sequence with several targets gives `Name.1`, `Name.2`, ...
+    """All tasks below `root`, sorted by name. A sequence with several targets gives `Name.1`, `Name.2`, ...
 
-    names: read these only (`Name` stands for all targets of the sequence). Raises DatasetError that names every
-    sequence that cannot be read.
+    names: only these tasks (`Name` means all targets of the sequence). Raises DatasetError that names every sequence
+    that cannot be read.
     """
-    tasks, faults = read_what_is_whole(root, names)
+    tasks, faults = read_whole_tasks(root, names)
     if faults:
-        raise DatasetError(told(faults))
+        raise DatasetError(in_one_line(faults))
     return tasks
 
 
-def read_what_is_whole(root: Path, names: Collection[str] | None = None) -> tuple[list[Task], list[str]]:
-    """As `read_tasks`, but what cannot be read is left out, and said in the second value.
+def read_whole_tasks(root: Path, names: Collection[str] | None = None) -> tuple[list[Task], list[str]]:
+    """As `read_tasks`, but sequences that cannot be read are left out; the second value says why, one text each.
 
-    Raises DatasetError where there is no sequence, an unknown name is asked for, or nothing can be read.
+    Raises DatasetError if there is no sequence, a name is unknown, or nothing can be read.
     """
     tasks: list[Task] = []
     faults: list[str] = []
@@ -40,17 +40,17 @@ def read_what_is_whole(root: Path, names: Collection[str] | None = None) -> tupl
         except EdgeTrackerError as error:
             faults.append(str(error))
     if not tasks:
-        raise DatasetError(told(faults) if faults else f"{root} has no target {', '.join(sorted(names or ()))}")
+        raise DatasetError(in_one_line(faults) if faults else f"{root} has no target {', '.join(sorted(names or ()))}")
     return sorted(tasks, key=lambda task: task.name), faults
 
 
-def told(faults: Collection[str]) -> str:
+def in_one_line(faults: Collection[str]) -> str:
     """All faults in one line."""
     return "; ".join(faults) if len(faults) < 2 else f"{len(faults)} sequences cannot be read: {'; '.join(faults)}"
 
 
 def find_entries(root: Path, names: Collection[str] | None = None) -> list[Entry]:
-    """What lies under `root`, not read yet. Raises DatasetError for none, and for `names` that are not there."""
+    """The sequences below `root`, not read yet. Raises DatasetError if there are none or one of `names` is unknown."""
     if not root.is_dir():
         raise DatasetError(f"no folder at {root}")
     for find in LAYOUTS:
@@ -74,7 +74,7 @@ def find_entries(root: Path, names: Collection[str] | None = None) -> list[Entry
 
 
 def is_dataset(root: Path) -> bool:
-    """Whether sequences in one of the layouts lie in the folder `root`."""
+    """Whether the folder `root` holds sequences in one of the layouts."""
     return root.is_dir() and any(find(root) for find in LAYOUTS)
 
 

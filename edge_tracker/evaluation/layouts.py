@@ -1,4 +1,4 @@
-"""How data sets lie on a disk. Each layout is a function from a folder to the sequences in it, none if it is another.
+"""Layouts of data sets on disk. Each is a function that returns the sequences in a folder, or none if it does not fit.
 
 A folder may be the data set, one of its parts (train, val, test), or a single sequence.
 """
@@ -22,20 +22,20 @@ from edge_tracker.evaluation.boxes_file import is_blank, numbered_lines, numbers
 from edge_tracker.evaluation.task import Task
 from edge_tracker.video.images import images_in, natural
 
-# Sequences of OTB that come with more images than boxes, and which images these belong to: first and last, from 1.
-# http://cvlab.hanyang.ac.kr/tracker_benchmark/datasets.html; the got10k toolkit cuts them so, too.
+# Sequences of OTB with more images than boxes: the first and last image that have a box, counted from 1.
+# http://cvlab.hanyang.ac.kr/tracker_benchmark/datasets.html; the got10k toolkit cuts them in the same way.
 OTB_PARTS = {"david": (300, 770), "football1": (1, 74), "freeman3": (1, 460), "freeman4": (1, 283), "diving": (1, 215)}
-# Of UAV123's sequences in parts, each begins at the last frame of the one before; these begin elsewhere (from 1).
+# A part of a UAV123 sequence begins at the last frame of the part before. These begin elsewhere; counted from 1.
 UAV123_STARTS = {"bird1_2": 775, "bird1_3": 1573, "uav1_3": 2473}
-PEDESTRIAN = 1  # class of the MOT challenge's rows
-PALETTE = 3  # colour type in byte 25 of a PNG
+PEDESTRIAN = 1  # class number in a row of the MOT challenge
+PALETTE = 3  # byte 25 of a PNG, the colour type: palette
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sequence that was found but not read yet; `many`: it may hold several targets, Name.1, Name.2, ..."""
+    """A sequence that was found but not read yet. many: it may have several targets, Name.1, Name.2, ..."""
 
     name: str
     read: Callable[[], list[Task]]
@@ -43,7 +43,7 @@ class Entry:
 
 
 def otb(root: Path) -> list[Entry]:
-    """`<Name>/img/*` and `<Name>/groundtruth_rect*.txt`, one file a target; 1-based."""
+    """`<Name>/img/*` and `<Name>/groundtruth_rect*.txt`, one file per target; 1-based."""
     entries = []
     for truth in _sorted([*root.glob("groundtruth_rect*.txt"), *root.glob("*/groundtruth_rect*.txt")]):
         name = _name(truth.parent) + truth.stem.removeprefix("groundtruth_rect")
@@ -131,7 +131,7 @@ def _vot(truth: Path) -> list[Task]:
 
 
 def mot(root: Path) -> list[Entry]:
-    """`[train/]<Name>/img1/*` and `<Name>/gt/gt.txt`: every pedestrian who is to be counted is a target; 1-based."""
+    """`[train/]<Name>/img1/*` and `<Name>/gt/gt.txt`: every pedestrian that counts is a target; 1-based."""
     truths = _truths(root, "gt/gt.txt", 2)
     return [Entry(_name(t.parents[1]), partial(_mot, t), many=True) for t in truths]
 
@@ -227,7 +227,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _flags(path: Path, count: int) -> NDArray[np.float64]:
-    """(count,) numbers of a file with one per line or all in one, zeros where there is none. Raises DatasetError."""
+    """(count,) numbers of a file, one per line or all in one line; zeros without a file. Raises DatasetError."""
     if not path.is_file():
         return np.zeros(count)
     values = [value for number, line in numbered_lines(path) for value in numbers_of(line, path, number)]
@@ -237,7 +237,7 @@ def _flags(path: Path, count: int) -> NDArray[np.float64]:
 
 
 def _from_first_sight(name: str, frames: list[Path], boxes: NDArray[np.float64], truth: Path) -> list[Task]:
-    """The task from the target's first frame to its last, none where it is in fewer than two."""
+    """The task from the target's first frame to its last; none if it is visible in fewer than two frames."""
     (seen,) = np.nonzero(np.isfinite(boxes).all(axis=1))
     if len(seen) < 2:
         return []

@@ -11,7 +11,7 @@ from edge_tracker.boxes import iou
 
 CENTRE_ERRORS_PX = np.arange(51)  # thresholds of the precision plot
 OVERLAPS = np.linspace(0, 1, 21)  # thresholds of the success plot
-PRECISION_AT_PX = 20
+PRECISION_AT_PX = 20  # centre error of the precision score, the threshold of the OTB papers
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Curves:
 
 
 def curves(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> Curves:
-    """Compare boxes (n, 4) with ground truth (n, 4); rows whose truth is NaN are left out."""
+    """Compare boxes (n, 4) with ground truth (n, 4). Rows whose ground truth is NaN do not count."""
     known = np.isfinite(truth).all(axis=1)
     predicted, truth = predicted[known], truth[known]
     difference = (predicted[:, :2] + predicted[:, 2:] / 2) - (truth[:, :2] + truth[:, 2:] / 2)
@@ -46,7 +46,7 @@ def curves(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> Curves
 
 
 def mean_curves(per_task: list[Curves]) -> Curves:
-    """Mean over tasks, each weighing the same."""
+    """Mean over tasks. Each task has the same weight, however long."""
     return Curves(
         precision=np.mean([c.precision for c in per_task], axis=0),
         success=np.mean([c.success for c in per_task], axis=0),

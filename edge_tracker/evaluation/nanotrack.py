@@ -1,7 +1,7 @@
-"""NanoTrack in ONNX Runtime: a peer for comparison. OpenCV's own takes v1 and v2, not v3, whose head has another grid.
+"""NanoTrack in ONNX Runtime, to compare with. OpenCV runs v1 and v2, but not v3, whose head has another grid.
 
-A Siamese tracker: the target of frame 1 is a template, features of both meet in a head that gives, at points of a grid
-over the search window, a score and the distances to the four sides of a box.
+A Siamese tracker: the target of frame 1 is the template. A head compares its features with those of the search window,
+and gives for each point of a grid over the window a score and the distances to the four sides of a box.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from edge_tracker.errors import ModelError
 from edge_tracker.images import size_of
 from edge_tracker.track import Track, TrackState
 
-TEMPLATE_SIDE, SEARCH_SIDE = 127, 255  # px of the crops
-CONTEXT = 0.5  # of width plus height, added to both
-STRIDE = 16  # px of the search crop between grid points
-PENALTY, WINDOW, SIZE_RATE = 0.138, 0.455, 0.348  # the settings it is published with
-SMALLEST_SIDE_PX = 10.0
+TEMPLATE_SIDE, SEARCH_SIDE = 127, 255  # sides of the two crops, pixels; fixed by the networks
+CONTEXT = 0.5  # share of width plus height that is added to each side of the template's window
+STRIDE = 16  # search crop's pixels between two points of the grid; fixed by the head
+PENALTY, WINDOW, SIZE_RATE = 0.138, 0.455, 0.348  # as published with the networks
+SMALLEST_SIDE_PX = 10.0  # of the box, pixels; as published
 
 
 class NanoTrack:
-    """Tracks with a backbone and a head in ONNX form, one thread. Its score, 0..1, is the confidence; it has no verdict
-    of its own, so its state is always TRACKED. Raises ModelError for files that are no such pair."""
+    """Tracks with a backbone and a head in ONNX form, on one thread. The confidence is its score, 0..1. It never says
+    that the target is lost, so the state is always TRACKED. Raises ModelError if the files are no such pair."""
 
     def __init__(self, backbone: Path, head: Path) -> None:
         try:
-            # The file fixes the input to the size of the search window; OpenCV alone takes the template's too.
+            # The file fixes the input to the size of the search window; OpenCV takes the template's too.
             self._template_net = cv2.dnn.readNetFromONNX(str(backbone))
             self._backbone, self._head = _session(backbone), _session(head)
-        except Exception as error:  # both engines raise types of their own
+        except Exception as error:  # each engine raises its own types
             raise ModelError(f"no NanoTrack in {backbone.parent}: {error}") from error
         self._inputs = [value.name for value in self._head.get_inputs()]
         self._input = self._backbone.get_inputs()[0].name
         shape = self._head.get_outputs()[0].shape
         if len(self._inputs) != 2 or len(shape) != 4 or shape[1] != 2:
-            raise ModelError(f"{head} is no head of NanoTrack: outputs {shape}")
+            raise ModelError(f"{head} is not a head of NanoTrack: its output has shape {shape}")
         cells = int(shape[-1])
         self._points = (np.arange(cells) - cells // 2) * float(STRIDE)  # of the grid, from the window's centre
         hann = np.hanning(cells)
@@ -91,7 +91,7 @@ class NanoTrack:
         return Track((x, y, w, h), float(scores[at]), TrackState.TRACKED)
 
     def _crop(self, image: NDArray[np.uint8], side: float, pixels: int) -> NDArray[np.uint8]:
-        """A square of `side` image px around the centre, as (pixels, pixels, 3); frame 1's mean colour beyond."""
+        """A square of `side` image pixels around the centre: (pixels, pixels, 3). Outside: frame 1's mean colour."""
         whole = max(round(side), 2)
         left, top = (int(v) for v in np.floor(self._centre - (whole - 1) / 2 + 0.5))
         width, height = size_of(image)
@@ -118,7 +118,7 @@ def _as_input(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _context_side(size: NDArray[np.float64]) -> float:
-    """Side of the template's window, image px: the target with context around it."""
+    """Side of the template's window, image pixels: the target with context around it."""
     w, h = size + CONTEXT * size.sum()
     return math.sqrt(w * h)
 
@@ -129,5 +129,5 @@ def _padded_size(width: NDArray[np.float64], height: NDArray[np.float64]) -> NDA
 
 
 def _change(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A ratio or its inverse, whichever is above 1."""
+    """The ratio or its inverse, whichever is above 1."""
     return np.maximum(ratio, 1 / ratio)

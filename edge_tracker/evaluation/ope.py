@@ -1,11 +1,9 @@
-"""One-pass evaluation (OPE): init on the first box of each task, track to its end, compare."""
+"""One-pass evaluation (OPE): start on the first box of each task, track to its end, compare with the ground truth."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,22 +15,24 @@ from numpy.typing import NDArray
 from edge_tracker.errors import BoxError, DatasetError, ImageError, SourceError
 from edge_tracker.evaluation.boxes_file import write_boxes
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
+from edge_tracker.files import write_text
 from edge_tracker.follow import Target, follow
+from edge_tracker.jobs.local import Executor, Here, Processes
 from edge_tracker.track import TrackState
 from edge_tracker.video.source import NOMINAL_FPS, Frame
 
-MakeTracker = Callable[[], Target]  # picklable, to reach other processes
+MakeTracker = Callable[[], Target]  # must be picklable: it is sent to other processes
 
 
 class Footage(Protocol):
-    """What can be tracked through: a `Task`, or a clip that is rendered from one. Picklable."""
+    """Frames with ground truth: a `Task`, or a clip rendered from one. Picklable."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """Ground truth (n, 4), 0-based pixels; NaN rows where nothing of the target is to be seen, never the first."""
+        """Ground truth (n, 4), 0-based pixels. A row is NaN if nothing of the target is visible; the first is not."""
 
     @property
     def init_box(self) -> NDArray[np.float64]:
@@ -49,8 +49,8 @@ class Footage(Protocol):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Boxes (n, 4) 0-based, the first being the one given, confidences (n,) and states (n,) of the tracker;
-    seconds of each update (n - 1,), decoding excluded."""
+    """What a tracker did on one task: boxes (n, 4), 0-based, the first as given; confidences (n,); states (n,); seconds
+    of each update (n - 1,), without decoding."""
 
     task: Footage
     boxes: NDArray[np.float64]
@@ -68,7 +68,7 @@ class TaskResult:
 
 
 def frames_per_second(update_s: NDArray[np.float64]) -> float:
-    """Updates per second of updating."""
+    """Updates per second, from the seconds of each update; 0 without any."""
     total = float(update_s.sum())
     return len(update_s) / total if total > 0 else 0.0
 
@@ -87,40 +87,30 @@ def run_task(make_tracker: MakeTracker, task: Footage) -> TaskResult:
 
 
 def run_tasks(
-    make_tracker: MakeTracker, tasks: Sequence[Footage], jobs: int = 1, faults: list[str] | None = None
+    make_tracker: MakeTracker,
+    tasks: Sequence[Footage],
+    jobs: int = 1,
+    executor: Executor | None = None,
+    faults: list[str] | None = None,
 ) -> Iterator[TaskResult]:
-    """Track all tasks, `jobs` at a time in processes of their own; results come as they are ready.
+    """Track all tasks. Results come in the order in which they are ready.
 
-    faults: takes what was wrong with tasks whose frames cannot be read, or whose box is none; else that is raised.
+    jobs: tasks at a time; above 1, each in its own process. executor: where the tasks run instead, such as a cluster.
+    faults: receives one text for each task whose frames cannot be read or whose box is invalid; without it, the error
+    is raised.
     """
-    if jobs == 1:
-        for task in tasks:
-            if (result := _result_of(partial(run_task, make_tracker, task), task, faults)) is not None:
-                yield result
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(run_task, make_tracker, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                if (result := _result_of(future.result, futures[future], faults)) is not None:
-                    yield result
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _result_of(run: Callable[[], TaskResult], task: Footage, faults: list[str] | None) -> TaskResult | None:
-    try:
-        return run()
-    except (SourceError, BoxError, ImageError) as error:
-        if faults is None:
-            raise
-        faults.append(f"task {task.name}: {error}")
-        return None
+    where = executor or (Here() if jobs == 1 else Processes(jobs))
+    for number, outcome in where.run(partial(run_task, make_tracker), tasks):
+        if not isinstance(outcome, Exception):
+            yield outcome
+        elif faults is not None and isinstance(outcome, SourceError | BoxError | ImageError):
+            faults.append(f"task {tasks[number].name}: {outcome}")
+        else:
+            raise outcome
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
-    """The content of summary.json: scores 0..1, means over tasks; fps over all frames."""
+    """The content of summary.json: scores 0..1 as means over tasks; fps over all frames."""
     overall = mean_curves([r.curves for r in results])
     return {
         "precision": overall.precision_score,
@@ -140,7 +130,7 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, object]:
 
 
 def write_task(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.txt`, boxes in the ground truth's own form."""
+    """Write `<folder>/<task>.txt`: boxes in the ground truth's format."""
     write_boxes(folder / f"{result.task.name}.txt", result.boxes)
 
 
@@ -148,10 +138,9 @@ FRAME_FIELDS = ("frame", "x", "y", "w", "h", "confidence", "state", "update_ms",
 
 
 def write_frames(folder: Path, result: TaskResult) -> None:
-    """Write `<folder>/<task>.csv`, all or nothing: a header, then what the tracker said of each frame, its time, and
-    what was to see.
+    """Write `<folder>/<task>.csv` completely or not at all. Columns: FRAME_FIELDS. Raises OutputError.
 
-    Boxes are 0-based here; `visible` is the share of the target's box that was to be seen. Read back by `read_frames`.
+    Boxes are 0-based; `visible` is the visible share of the target's box. `read_frames` reads it back.
     """
     lines = [",".join(FRAME_FIELDS)]
     rows = zip(
@@ -160,13 +149,12 @@ def write_frames(folder: Path, result: TaskResult) -> None:
     for number, (box, confidence, state, seconds, visible) in enumerate(rows):
         values = ",".join(repr(float(v)) for v in (*box, confidence))
         lines.append(f"{number},{values},{state.value},{1e3 * seconds:.4f},{visible:.4f}")
-    partial = folder / f"{result.task.name}.partial.csv"
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(folder / f"{result.task.name}.csv")
+    write_text(folder / f"{result.task.name}.csv", "\n".join(lines) + "\n")
 
 
 def read_frames(folder: Path, task: Footage) -> TaskResult | None:
-    """What `write_frames` wrote of this task, None where there is nothing. Raises DatasetError for another task's."""
+    """What `write_frames` wrote for this task, None if there is no file. Raises DatasetError if the file is damaged or
+    belongs to other footage."""
     path = folder / f"{task.name}.csv"
     if not path.is_file():
         return None
@@ -184,12 +172,10 @@ def read_frames(folder: Path, task: Footage) -> TaskResult | None:
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     if len(rows) != len(task) or not np.allclose(visible, task.visible, atol=1e-4):
-        raise DatasetError(f"{path} is of other footage than {task.name} is now: remove it")
+        raise DatasetError(f"{path} belongs to other footage than {task.name} now has: remove it")
     return result
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write `<folder>/summary.json`, all or nothing."""
-    partial = folder / "summary.partial.json"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    """Write `<folder>/summary.json` completely or not at all. Raises OutputError."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

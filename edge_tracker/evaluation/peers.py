@@ -1,4 +1,4 @@
-"""Trackers that users would pick instead, in the shape that evaluation takes. Needs their model files."""
+"""Other trackers to compare with, adapted to the interface that the evaluation needs. They need their model files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edge_tracker.evaluation.ope import MakeTracker
 from edge_tracker.track import Track, TrackState
 
 PEERS = ("NanoTrack v1", "NanoTrack v2", "NanoTrack v3", "ViT", "CSRT", "KCF")
-SCORED = frozenset(PEERS[:4])  # those with a score that changes from frame to frame
+SCORED = frozenset(PEERS[:4])  # those that give a score for every frame
 
 
 class Cv2Peer:
-    """One of OpenCV's trackers. `build` makes a fresh one; its verdict "not found", or an error, is taken as LOST."""
+    """One of OpenCV's trackers. `build` makes a fresh one. "Not found" and errors count as LOST."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
@@ -36,14 +36,14 @@ class Cv2Peer:
     def update(self, image: NDArray[np.uint8]) -> Track:
         try:
             found, box = self._tracker.update(image)
-        except cv2.error:  # some fail on a window that has left the frame
+        except cv2.error:  # some raise when their window has left the frame
             found, box = False, ()
-        if not found:  # it gives no box then: the last one stands, as every evaluation of it has it
+        if not found:  # then it gives no box: the last one counts, as is usual in evaluations
             self._track = Track(self._track.box, 0.0, TrackState.LOST)
             return self._track
         x, y, w, h = (float(v) for v in box)
         score = float(self._tracker.getTrackingScore()) if hasattr(self._tracker, "getTrackingScore") else -1.0
-        if score < 0:  # CSRT, KCF and MIL know none: they have found it, that is all
+        if score < 0:  # CSRT, KCF and MIL have no score, only "found"
             score = 1.0
         self._track = Track((x, y, w, h), score, TrackState.TRACKED)
         return self._track
@@ -66,8 +66,8 @@ def _by_name(name: str) -> Any:
 
 
 def find_peers(folder: Path | None) -> dict[str, MakeTracker]:
-    """Peers that can run here, by name: NanoTrack and ViT where `folder` holds their files; CSRT and KCF where
-    OpenCV was built with its contrib modules. NanoTrack v1 and v2 are OpenCV's, v3 runs in ONNX Runtime."""
+    """The trackers that can run here, by name: NanoTrack and ViT if `folder` holds their files, CSRT and KCF if OpenCV
+    was built with its contrib modules. NanoTrack v1 and v2 run in OpenCV, v3 in ONNX Runtime."""
     builds: dict[str, Callable[[], Any]] = {}
     if folder is not None:
         for version in ("v1", "v2"):

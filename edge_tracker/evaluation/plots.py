@@ -1,4 +1,4 @@
-"""Plots of the protocols' curves. Needs matplotlib (`pip install edge-tracker[eval]`)."""
+"""Plots of the protocols' curves, as PNG files. Needs matplotlib (`pip install 'edge-tracker[eval]'`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _axes(path: Path, beside: bool = False) -> Iterator[Axes]:
-    """Axes to draw on; the figure, with its legend in them or beside them, is written to `path` at the end."""
+    """Axes to draw on; the figure is written to `path` at the end. beside: the legend stands beside the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -37,7 +37,7 @@ def _axes(path: Path, beside: bool = False) -> Iterator[Axes]:
 
 
 def plot_curves(folder: Path, trackers: Mapping[str, Curves], protocol: str = "OPE") -> None:
-    """Write `precision.png` and `success.png` into `folder`, one line per tracker, best first in the legend."""
+    """Write `precision.png` and `success.png` into `folder`, one line per tracker, the best first in the legend."""
     for kind in ("precision", "success"):
         with _axes(folder / f"{kind}.png") as axes:
             ranked = sorted(trackers.items(), key=lambda item: -getattr(item[1], f"{kind}_score"))
@@ -67,9 +67,9 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
                 *absence_metrics.roc(confidence[right], confidence[~right]), label=f"{name} [{area:.3f}]", linewidth=2
             )
         axes.set(
-            xlabel="of all other frames, share with a higher confidence",
-            ylabel="of frames with a right box",
-            title="Confidence as a sign of a right box",
+            xlabel="false positive rate",
+            ylabel="true positive rate (positive: target present, box right)",
+            title="Confidence: ROC",
             xlim=(0, 1),
             ylim=(0, 1.02),
         )
@@ -81,9 +81,9 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
             said, was = ([row[what] for row in rows] for what in ("confidence", "right"))
             axes.plot(said, was, "o-", label=f"{name} [{error:.3f}]", linewidth=2)
         axes.set(
-            xlabel="confidence",
+            xlabel="mean confidence in the bin",
             ylabel="share of frames with a right box",
-            title="Reliability",
+            title="Confidence: reliability",
             xlim=(0, 1),
             ylim=(0, 1.02),
         )
@@ -101,16 +101,25 @@ def plot_loss(folder: Path, trackers: Mapping[str, Sequence[TaskResult]]) -> Non
                     after = np.arange(31)
                     share = (delays[:, None] <= after).mean(axis=0)
                     axes.plot(after, share, label=name, linewidth=2, drawstyle="steps-post")
-            axes.set(xlabel="after so many frames", ylabel="share", title=title, xlim=(0, 30), ylim=(0, 1.02))
+            axes.set(
+                xlabel=f"frames after the target {'went' if kind == 'noticed' else 'came back'}",
+                ylabel="share of absences",
+                title=title,
+                xlim=(0, 30),
+                ylim=(0, 1.02),
+            )
 
 
 def plot_accuracy_and_speed(path: Path, trackers: Mapping[str, tuple[float, float]]) -> None:
-    """Write a scatter of trackers by name: (updates per second, success in %)."""
+    """Write a scatter plot to `path`. trackers: name -> (updates per second, success in %)."""
     with _axes(path, beside=True) as axes:
         for rank, (name, (fps, success)) in enumerate(sorted(trackers.items(), key=lambda item: -item[1][1])):
             axes.plot(fps, success, "osD^vPX"[rank % 7], markersize=8, label=name)
         axes.set(
-            xscale="log", xlabel="updates per second, one thread", ylabel="success (AUC, %)", title="Accuracy and speed"
+            xscale="log",
+            xlabel="updates per second on one thread",
+            ylabel="success (AUC, %)",
+            title="Accuracy and speed",
         )
         low, high = axes.get_xlim()
         ticks = [tick for tick in (5, 10, 20, 50, 100, 200, 500, 1000, 2000) if low <= tick <= high]

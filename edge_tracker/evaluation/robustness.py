@@ -1,8 +1,8 @@
-"""SRE and TRE: what a tracker's accuracy owes to where and when it is started (Wu, Lim and Yang 2013, section 4).
+"""SRE and TRE: how much a tracker's accuracy depends on its first box and frame (Wu, Lim and Yang 2013, section 4).
 
-Spatial robustness evaluation (SRE) starts it on twelve perturbed boxes: shifted by 10 % of the target's size towards
-the four sides and the four corners, and scaled by 0.8, 0.9, 1.1 and 1.2. Temporal robustness evaluation (TRE) starts it
-on the true box of twenty frames from the first to near the last, each time to the sequence's end.
+Spatial robustness evaluation (SRE) starts the tracker on twelve perturbed boxes: shifted by 10 % of the target's size
+towards the four sides and the four corners, and scaled by 0.8, 0.9, 1.1 and 1.2. Temporal robustness evaluation (TRE)
+starts it on the true box in twenty frames from the first to near the last, and always runs to the sequence's end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.evaluation.task import Task
 from edge_tracker.images import size_of
 
-SHIFT = 0.1  # of width and height
+SHIFT = 0.1  # share of width and height; from the paper, as are the numbers below
 SHIFTS = {
     "left": (-1, 0),
     "right": (1, 0),
@@ -28,13 +28,13 @@ SHIFTS = {
     "downleft": (-1, 1),
     "downright": (1, 1),
 }
-SCALES = (0.8, 0.9, 1.1, 1.2)  # of width and height, about the centre
-SEGMENTS = 20
-SHORTEST_SEGMENT = 20  # frames
+SCALES = (0.8, 0.9, 1.1, 1.2)  # factors of width and height about the centre
+SEGMENTS = 20  # starts in a sequence
+SHORTEST_SEGMENT = 20  # frames from the last start to the end; ours: fewer say little
 
 
 def spatial_variants(task: Task) -> list[Task]:
-    """The task with each of the twelve perturbed boxes given instead of the true one, clipped to the frame."""
+    """The task with each of the twelve perturbed boxes as its first box, clipped to the frame."""
     x, y, w, h = task.boxes[0]
     boxes = {name: (x + SHIFT * w * dx, y + SHIFT * h * dy, w, h) for name, (dx, dy) in SHIFTS.items()}
     for scale in SCALES:
@@ -49,9 +49,9 @@ def spatial_variants(task: Task) -> list[Task]:
 
 
 def temporal_variants(task: Task) -> list[Task]:
-    """The task from each of SEGMENTS evenly spaced frames to its end; fewer from a sequence with fewer such frames.
+    """The task from each of SEGMENTS evenly spaced frames to its end; fewer if the sequence has fewer such frames.
 
-    A start needs a visible target and SHORTEST_SEGMENT frames to the end; the first frame is always one.
+    A start needs a visible target and SHORTEST_SEGMENT frames to the end. The first frame is always a start.
     """
     starts = np.flatnonzero(task.visible > 0)
     starts = starts[(starts <= len(task) - SHORTEST_SEGMENT) | (starts == 0)]
@@ -71,8 +71,8 @@ def summarise_robustness(
 ) -> tuple[dict[str, object], Curves, Curves]:
     """The content of summary.json, and the mean curves of OPE and of the protocol.
 
-    ope: one result per task; varied: by name of task, the results of its variants. A task's curves are the mean over
-    its variants, the overall ones the mean over tasks. The ratio is to the success of OPE.
+    ope: one result per task. varied: task name -> results of its variants. A task's curves are the mean over its
+    variants, the overall curves the mean over tasks. ratio: success of the protocol / success of OPE.
     """
     per_task = {name: mean_curves([result.curves for result in results]) for name, results in varied.items()}
     plain = mean_curves([result.curves for result in ope])

@@ -1,4 +1,4 @@
-"""A task: one target of one sequence, with its truth."""
+"""A task: one target of one sequence, with its ground truth."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edge_tracker.video.images import read_image
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; NaN rows mark an absent or hidden target.
+    """One target of one sequence. `boxes` (n, 4) are 0-based pixels; a NaN row marks an absent or hidden target.
 
-    given: what a tracker is given in the first frame instead of the true box.
+    given: the box that a tracker is given in the first frame instead of the true one.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""FMST, the first paper, a module per step: arrays in, arrays out. NumPy, but for the crop."""
+"""FMST, the tracker of the first paper, one module per step. Each step takes and returns NumPy arrays."""

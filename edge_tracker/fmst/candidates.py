@@ -1,4 +1,4 @@
-"""Candidate boxes: drawn around the last one, scored on the prediction map (FMST paper, 2.2.3, 2.2.4, Eq. 12)."""
+"""Candidate boxes, drawn around the last box and scored on the prediction map (FMST paper, 2.2.3, 2.2.4, Eq. 12)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre
 
-SMALLEST_FACTOR = 0.1  # a size factor drawn below it would make a box of no or negative size
+SMALLEST_FACTOR = 0.1  # lower limit of a drawn size factor: below 0 the box would have a negative size
 
 
 def draw_candidates(
@@ -18,9 +18,10 @@ def draw_candidates(
     sigma_wh: float,
     mean_size: float,
 ) -> NDArray[np.float64]:
-    """Eq. 7, 8, 9 and 12: `count` boxes (count, 4) around `box`, Gaussian in position and in size, aspect kept.
+    """Eq. 7, 8, 9 and 12: `count` boxes (count, 4) around `box`, Gaussian in position and size, with its aspect.
 
-    Position has deviation sigma_xy max(w, h) per axis; size is multiplied by N(mean_size, sigma_wh).
+    The standard deviation of the position is sigma_xy max(w, h) per axis. The size is multiplied by
+    N(mean_size, sigma_wh).
     """
     x, y, w, h = box
     draws = generator.standard_normal((count, 3))
@@ -34,13 +35,13 @@ def draw_candidates(
 def candidate_scores(values: NDArray[np.float32], candidates: NDArray[np.float64], b: float) -> NDArray[np.float64]:
     """Eq. 10: the integral of (map - b) over each candidate. `values` (H, W), `candidates` (n, 4) in cells -> (n,).
 
-    By integral image with bilinear look-up, which is the exact integral of a map constant in each cell, so a
-    candidate's score follows its edges within a cell. What lies beyond the map counts as nothing.
+    The integral image is read bilinearly. This is the exact integral of a map that is constant in each cell, so the
+    score changes with the candidate's edges inside a cell. Outside the map the integrand is 0.
     """
     height, width = values.shape
     integral = np.zeros((height + 1, width + 1))
     np.cumsum(np.cumsum(values - b, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
-    corners = candidates.T.copy()  # left, top, right, bottom; (4, n) keeps the long axis innermost
+    corners = candidates.T.copy()  # left, top, right, bottom; (4, n): the long axis is innermost
     corners[2:] += corners[:2]
     limits = np.array([[width], [height], [width], [height]])
     corners = np.minimum(np.maximum(corners, 0), limits)
@@ -61,8 +62,8 @@ def candidate_confidences(
 ) -> NDArray[np.float64]:
     """Eq. 11: conf_i = (1 - d_i / D)(score_i - min score). All (n,).
 
-    d_i is the distance of a candidate's centre from the previous one, D = `reach`, half the side of the ROI, in
-    the same unit. A centre beyond the reach gets 0, where the formula would turn its sign.
+    d_i is the distance of the candidate's centre from that of `previous`; D is `reach`, half the side of the ROI, in
+    the same unit. A candidate beyond the reach gets 0; the formula would give it a negative value.
     """
     offsets = candidates[:, :2] + candidates[:, 2:] / 2 - np.array(centre(previous))
     distance = np.sqrt((offsets * offsets).sum(axis=1))
@@ -70,10 +71,10 @@ def candidate_confidences(
 
 
 def best_candidate(confidences: NDArray[np.float64], candidates: NDArray[np.float64], averaged: int) -> Box:
-    """The mean of the `averaged` most confident candidates; 1 is the paper's choice, the best one alone.
+    """The mean of the `averaged` most confident candidates. The paper takes the best one: averaged = 1.
 
-    Among hundreds of draws the very best is partly best by chance, and the size, which feeds back into the next
-    frame's window, wanders with that chance.
+    The best of hundreds of draws is partly best by chance. The size feeds back into the next frame's window, so with
+    one candidate it drifts with that chance.
     """
     best = np.argpartition(-confidences, averaged - 1)[:averaged]
     x, y, w, h = (candidates[best].sum(axis=0) / averaged).tolist()

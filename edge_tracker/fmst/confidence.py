@@ -1,8 +1,7 @@
-"""How much the box still looks like the target of frame 1: the confidence of FMST. Ours, not the paper's.
+"""The confidence of FMST: how similar the box is to the target of frame 1. This is ours, not the paper's.
 
-The paper's conf (Eq. 11) ranks candidates of one frame, and its prediction map is scaled to [0, 1] in every frame,
-target or not; neither can tell that the target is gone. The mean feature of the box can: measured on training
-sequences, docs/results.md.
+The paper's conf (Eq. 11) ranks the candidates of one frame, and its prediction map is scaled to [0, 1] in every frame,
+with or without a target. Neither can tell that the target is gone. The mean feature of the box can (docs/results.md).
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 
 from edge_tracker.track import TrackState
 
-LIMIT = 3.0  # deviations; a few channels that are all but silent in frame 1 would else decide alone
-UNCERTAIN_BELOW, LOST_BELOW = 0.5, 0.3
+LIMIT = 3.0  # standard deviations; else a few channels that hardly vary in frame 1 would decide alone
+UNCERTAIN_BELOW, LOST_BELOW = 0.5, 0.3  # confidence; chosen on the training sequences of docs/weight-network.md
 
 
 class Appearance:
-    """The target as seen in frame 1: its mean feature, in units of the spread of each channel over that ROI."""
+    """The target in frame 1: its mean feature, each channel in units of its standard deviation over that ROI."""
 
     def __init__(self, features: NDArray[np.float32], coverage: NDArray[np.float32]) -> None:
         """`features` (H, W, C), `coverage` (H, W): the share of each cell that the box covers."""
@@ -29,7 +28,7 @@ class Appearance:
         self._target = self._describe(features, coverage)
 
     def similarity(self, features: NDArray[np.float32], coverage: NDArray[np.float32]) -> float:
-        """Cosine between the target of frame 1 and what `coverage` (H, W) marks in `features` (H, W, C): [-1, 1]."""
+        """Cosine between the target of frame 1 and the cells of `features` (H, W, C) in `coverage` (H, W): [-1, 1]."""
         return float(self._target @ self._describe(features, coverage))
 
     def _describe(self, features: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -40,7 +39,7 @@ class Appearance:
 
 
 def state_of(confidence: float) -> TrackState:
-    """The state that goes with a confidence."""
+    """The state for a confidence of 0 to 1."""
     if confidence < LOST_BELOW:
         return TrackState.LOST
     return TrackState.UNCERTAIN if confidence < UNCERTAIN_BELOW else TrackState.TRACKED

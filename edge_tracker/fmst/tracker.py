@@ -1,4 +1,4 @@
-"""Feature map selection tracking, FMST (first paper, Algorithm 1): no learning, on line or off."""
+"""FMST, feature map selection tracking (first paper, Algorithm 1). No network is trained on the target."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from edge_tracker.images import size_of
 from edge_tracker.roi import Window, crop, is_plain, window_around
 from edge_tracker.track import Track, TrackState
 
-PREDICTION_SIDE = 28  # cells of the summed prediction map; 56 scores the same
-SMALLEST_SIDE_PX = 10.0  # a target that began larger is not believed to become smaller than this
+PREDICTION_SIDE = 28  # cells along a side of the summed prediction map; 56 tracks no better
+SMALLEST_SIDE_PX = 10.0  # image pixels; a target that began larger does not become smaller: too few pixels to measure
 
 
 class Mark(NamedTuple):
-    """The present box on the grid of a group."""
+    """The current box on the grid of a group."""
 
     box: Box  # in cells
     grid: tuple[int, int]  # (H, W)
 
 
 class FmstTracker:
-    """Tracks one target with a frozen backbone. Images are uint8 (H, W, 3) BGR, boxes pixels (see `boxes`).
+    """Tracks one target with a frozen backbone. Images are uint8 (H, W, 3) BGR, boxes pixels. A `track.Method`.
 
-    The channels of a stride form a group (or those of a layer, `config.layers`); every group has one prediction
-    map per target-map type, and the maps are summed.
+    The channels of a stride form a group (with `config.layers` "sum", those of a layer). Every group has one prediction
+    map per type of target map, and the maps are summed. While LOST, the tracker continues to learn.
 
-    network: makes the channel weights (section 4) in the place of the rule of Eq. 5. Raises ConfigError where the
-    settings are not those such networks are trained for.
+    network: computes the channel weights (section 4) instead of the rule of Eq. 5. Raises ConfigError if such networks
+    are not trained for the settings.
     """
 
     def __init__(self, backbone: Backbone, config: FmstConfig, network: WeightNetwork | None = None) -> None:
@@ -52,8 +52,8 @@ class FmstTracker:
         self._alpha = config.alpha if config.alpha is not None else network.alpha if network is not None else 0.0
         self.box: Box = (0.0, 0.0, 1.0, 1.0)
         self._smallest_side_px = 1.0
-        self._averages: list[NDArray[np.float32]] = []  # mean scores, one (C,) per group and type
-        self._first: list[NDArray[np.float32]] = []  # the same in frame 1
+        self._averages: list[NDArray[np.float32]] = []  # averaged scores, (C,) per group and type
+        self._first: list[NDArray[np.float32]] = []  # the scores of frame 1
         self._appearances: list[Appearance] = []  # one per group
         self._generator = np.random.default_rng(config.seed)
 
@@ -72,11 +72,11 @@ class FmstTracker:
         """Find the target in the next image (Algorithm 1, lines 8-17)."""
         window = window_around(self.box, self.config.roi_scale)
         patch = crop(image, window, self.backbone.info.input_side)
-        if is_plain(patch):  # a black frame, a covered lens: keep all that is known
+        if is_plain(patch):  # a black frame, a covered lens: nothing to learn from
             return Track(self.box, 0.0, TrackState.LOST)
         groups = self._extract(patch)
         prediction = self._predict(groups)
-        if not prediction.any():  # no selected channel answers anywhere
+        if not prediction.any():  # no selected channel responds
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._locate(prediction, window)
         self.box = keep_in_frame(found, size_of(image), self._smallest_side_px)
@@ -89,11 +89,11 @@ class FmstTracker:
         return Track(self.box, confidence, state_of(confidence))
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
-        """Go on in images kx times as wide and ky times as high."""
+        """Expect images kx times as wide and ky times as high from now on."""
         self.box = rescaled(self.box, kx, ky, image_size)
 
     def _extract(self, patch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """The feature maps of the cropped window, grouped."""
+        """The feature maps of a crop, (H, W, C) per group."""
         groups = []
         for tap, features in zip(self.backbone.info.taps, self.backbone(patch), strict=True):
             if self.config.layers == "concat":
@@ -104,7 +104,7 @@ class FmstTracker:
         return groups
 
     def _scores(self, groups: list[NDArray[np.float32]], marks: list[Mark]) -> list[NDArray[np.float32]]:
-        """Scores of every channel for the present box: (C,) per group and type, groups outermost."""
+        """Scores of all channels for the current box: (C,) per group and type; the types of a group are adjacent."""
         scores = []
         for group, mark in zip(groups, marks, strict=True):
             for kind in self.config.maps:
@@ -112,7 +112,7 @@ class FmstTracker:
         return scores
 
     def _predict(self, groups: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The summed prediction map, (PREDICTION_SIDE, PREDICTION_SIDE) in [0, 1], plainly over the crop."""
+        """The summed prediction map, (PREDICTION_SIDE, PREDICTION_SIDE) in [0, 1]; its cells divide the crop evenly."""
         maps = []
         averages = iter(zip(self._averages, self._first, strict=True))
         for features in groups:
@@ -134,7 +134,7 @@ class FmstTracker:
         return top_fraction(average, self.config.fraction), top_fraction(-average, self.config.fraction)
 
     def _locate(self, prediction: NDArray[np.float32], window: Window) -> Box:
-        """Draw candidates around the last box and take the best (sections 2.2.3 and 2.2.4)."""
+        """Draw candidates around the last box and choose (sections 2.2.3 and 2.2.4): image pixels."""
         c = self.config
         candidates = draw_candidates(self.box, self._generator, c.candidates, c.sigma_xy, c.sigma_wh, c.mean_size)
         on_grid = window.to_grid(candidates, PREDICTION_SIDE)
@@ -143,7 +143,7 @@ class FmstTracker:
         return best_candidate(confidences, candidates, c.averaged)
 
     def _confidence(self, groups: list[NDArray[np.float32]], marks: list[Mark]) -> float:
-        """How much the present box looks like the target of frame 1, [0, 1]."""
+        """Similarity of the current box to the target of frame 1, mean over groups: [0, 1]."""
         similarities = [
             appearance.similarity(group, coverage(mark.box, mark.grid))
             for appearance, group, mark in zip(self._appearances, groups, marks, strict=True)

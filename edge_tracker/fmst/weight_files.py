@@ -1,94 +1,77 @@
-"""Files of weight networks: safetensors, read with suspicion and bound to the backbone they were trained on."""
+"""Files of weight networks: safetensors, bound to the backbone they were trained on."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo
-from edge_tracker.errors import ModelError, OutputError, first_line
+from edge_tracker.backbones.base import LARGEST_CHANNELS, BackboneInfo
+from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, stated_metadata, write_companion
+from edge_tracker.errors import ModelError, first_line
 from edge_tracker.fmst.weight_network import WeightNetwork
+from edge_tracker.settings import Between
 
-LARGEST_BYTES = 64 << 20  # a dense network of 1,824 channels with 2,000 hidden units is half of that
+WHAT = "weight network"
+LARGEST_BYTES = 64 << 20  # twice a dense network of 1,824 channels with 2,000 hidden units
+
+
+@dataclass(frozen=True)
+class Stated(Owner):
+    """What the file of a weight network states beside its backbone; see `WeightNetwork`."""
+
+    layers: tuple[Annotated[int, Between(1, LARGEST_CHANNELS)], ...]
+    form: Literal["dense", "shared"]
+    base: Literal["none", "top"]
+    fraction: Annotated[float, Between(0, 1, above=True)]
+    alpha: Annotated[float, Between(0, 10)]
 
 
 def load_weight_network(path: Path, backbone: BackboneInfo) -> WeightNetwork:
-    """The network at `path` for `backbone`. Raises ModelError as `read_weight_network` does, and where it was trained
-    on another backbone."""
-    network, model = read_weight_network(path)
-    if (model, network.layers) != (backbone.model, selection_layers(backbone)):
+    """The network at `path` for `backbone`. Raises ModelError as `read_weight_network` does, and if the network was
+    trained on another backbone."""
+    network, owner = read_weight_network(path)
+    check_belongs(owner, backbone, path, WHAT)
+    if network.layers != selection_layers(backbone):
         raise ModelError(
-            f"{path} was trained on {model} with layers of {'+'.join(map(str, network.layers))} channels, not on "
-            f"{backbone.model} with {'+'.join(map(str, selection_layers(backbone)))}"
+            f"the weight network {path} is for layers of {'+'.join(map(str, network.layers))} channels, not of "
+            f"{'+'.join(map(str, selection_layers(backbone)))}"
         )
     return network
 
 
-def read_weight_network(path: Path) -> tuple[WeightNetwork, str]:
-    """Read a network and the name of the backbone it was trained on. Raises ModelError: no such file, not safetensors,
-    too large, shapes that do not fit.
-
-    Tensors are stored as float16 or float32; the metadata states form, base, fraction, alpha, the backbone and its
-    layers.
-    """
+def read_weight_network(path: Path) -> tuple[WeightNetwork, Owner]:
+    """Read a network and the backbone it belongs to. Raises ModelError if there is no such file, or if it is not
+    safetensors, too large, or has shapes that do not fit."""
+    stated, tensors = read_companion(path, WHAT, Stated, LARGEST_BYTES)
+    arrays = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise ModelError(f"{path} has {path.stat().st_size} bytes, more than any weight network")
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        reason = first_line(error)
-        raise ModelError(f"cannot read the weight network {path}: {reason}") from error
-    try:
-        stated = json.loads(metadata[METADATA_KEY])
-        model, layers = str(stated["model"]), tuple(int(channels) for channels in stated["layers"])
-        form, base = str(stated["form"]), str(stated["base"])
-        fraction, alpha = float(stated["fraction"]), float(stated["alpha"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} does not state what weight network it is: {error!r}") from error
-    for name, tensor in stored.items():
-        if tensor.dtype not in (np.float16, np.float32):
-            raise ModelError(f"{path}: {name} is {tensor.dtype}, not float16 or float32")
-    try:
-        tensors = {name: tensor.astype(np.float32) for name, tensor in stored.items()}
-        return WeightNetwork(form, base, fraction, alpha, layers, tensors), model
+        network = WeightNetwork(stated.form, stated.base, stated.fraction, stated.alpha, stated.layers, arrays)
     except ValueError as error:
-        raise ModelError(f"{path} is no weight network: {error}") from error
+        raise ModelError(f"{path} is no weight network: {first_line(error)}") from error
+    return network, Owner(stated.model, stated.fingerprint)
 
 
-def save_weight_network(path: Path, network: WeightNetwork, model: str) -> None:
-    """Write a network trained on the backbone called `model`: float16, all or nothing. Raises OutputError."""
+def save_weight_network(path: Path, network: WeightNetwork, owner: Owner) -> None:
+    """Write a network trained on the backbone `owner`: float16, completely or not at all. Raises OutputError."""
     tensors = {name: tensor.astype(np.float16) for name, tensor in network.tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(save(tensors, weight_network_metadata(network, model)))
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    write_companion(path, WHAT, _stated(network, owner), tensors)
 
 
-def weight_network_metadata(network: WeightNetwork, model: str) -> dict[str, str]:
-    """The metadata of the file of a network trained on the backbone called `model`."""
-    stated = {
-        "model": model,
-        "layers": network.layers,
-        "form": network.form,
-        "base": network.base,
-        "fraction": network.fraction,
-        "alpha": network.alpha,
-    }
-    return {METADATA_KEY: json.dumps(stated)}
+def weight_network_metadata(network: WeightNetwork, owner: Owner) -> dict[str, str]:
+    """The metadata of the file of a network trained on the backbone `owner`."""
+    return stated_metadata(WHAT, _stated(network, owner))
+
+
+def _stated(network: WeightNetwork, owner: Owner) -> Stated:
+    form: Any = network.form
+    base: Any = network.base
+    return Stated(owner.model, owner.fingerprint, network.layers, form, base, network.fraction, network.alpha)
 
 
 def selection_layers(backbone: BackboneInfo) -> tuple[int, ...]:
-    """Channels of each layer FMST selects from. Raises ModelError where they lie in more than one tap: the scores of
-    two strides are no one vector."""
-    taps = [tap for tap in backbone.taps if tap.purpose == "selection"]
-    if len(taps) != 1:
-        raise ModelError(f"{backbone.model} has {len(taps)} taps for selection; a weight network needs one")
-    return tuple(layer.channels for layer in taps[0].layers)
+    """Number of channels of each layer that FMST selects from. Raises ModelError if the backbone has none or
+    several such taps."""
+    return tuple(layer.channels for layer in backbone.tap("selection").layers)

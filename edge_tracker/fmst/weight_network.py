@@ -1,7 +1,7 @@
 """The weight-vector network (FMST paper, section 4): from channel scores to channel weights, in NumPy.
 
-It knows arrays only; where networks are kept and which backbone each belongs to is `backbones/weight_networks.py`.
-Training, and the same forward in torch, is scripts/train_weight_network.py.
+This module knows arrays only. `weight_files.py` knows the files, and which backbone each network belongs to.
+scripts/train_weight_network.py has the training and the same computation in torch.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from edge_tracker.fmst.channel_weights import top_fraction
 FORMS = ("dense", "shared")
 PARTS = {"dense": ("positive", "negative"), "shared": ("shared",)}  # the networks of each form
 BASES = ("none", "top")
-SCORE_LIMIT = 6.0  # of the shared form's scores, in units of the score that is just selected
-HIGHEST_WEIGHT = 6.0  # ReLU6
+SCORE_LIMIT = 6.0  # limit of the shared form's scores to both sides; in units of the lowest selected score
+HIGHEST_WEIGHT = 6.0  # of a channel: the weights end in ReLU6 (section 4)
 
 
 @dataclass(frozen=True)
 class WeightNetwork:
-    """Makes the weights w_p of the positive map and w_n of the negative one from averaged scores.
+    """Computes the weights w_p of the positive map and w_n of the negative one from averaged scores.
 
-    form "dense", the paper's: scores (C,) -> hidden -> weights (C,), one network for w_p and one for w_n, which sees
-    the scores of the negated target map, -s. Scores are divided by their root mean square: they grow with the map
-    and with the backbone's scale.
-    form "shared": one small network for all channels, which sees a channel at a time: its score, whether the rule
-    of Eq. 5 selects it, its score in frame 1, and a one-hot of its layer. Scores are in units of the lowest
-    selected one. Two outputs, for w_p and w_n.
-    base "top": the output is added to the weights of Eq. 5 before ReLU6, so that a network of zeros is that rule.
+    form "dense", the paper's: scores (C,) -> hidden layer -> weights (C,). One network gives w_p; another gives w_n
+    from the scores of the negated target map, -s. Scores are divided by their root mean square, because they grow with
+    the map and with the backbone's scale.
+    form "shared": one small network for all channels. It sees one channel at a time: its score, whether the rule of
+    Eq. 5 selects it, its score in frame 1, and its layer as a one-hot vector. Scores are in units of the lowest
+    selected one. Its two outputs are for w_p and w_n.
+    base "top": the output is added to the weights of Eq. 5 before ReLU6; a network of zeros is then that rule.
 
-    Every array of `tensors` is (inputs, outputs) or (outputs,), float32: "<part>.<layer>.weight" and ".bias", the part
-    being "positive" or "negative" (dense) or "shared"; hidden layers end in ReLU.
+    tensors: "<part>.<layer>.weight" (inputs, outputs) and "<part>.<layer>.bias" (outputs,), float32. A part is
+    "positive" or "negative" (dense), or "shared". Hidden layers end in ReLU.
     """
 
     form: str
     base: str
-    fraction: float  # of Eq. 5
-    alpha: float  # of Eq. 13, chosen with the network
-    layers: tuple[int, ...]  # channels of each tapped layer
+    fraction: float  # share of the channels that Eq. 5 selects
+    alpha: float  # weight of the negative map (Eq. 13), chosen with the network
+    layers: tuple[int, ...]  # number of channels of each tapped layer
     tensors: Mapping[str, NDArray[np.float32]]
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the tensors do not fit the form and the layers, or hold what is not finite."""
+        """Raises ValueError if the tensors do not fit the form and the layers, or are not finite."""
         if self.form not in FORMS or self.base not in BASES:
             raise ValueError(f"form {self.form!r} with base {self.base!r} is unknown")
         if not (0 < self.fraction <= 1 and 0 <= self.alpha <= 10) or not self.layers or min(self.layers) < 1:
@@ -89,7 +89,7 @@ class WeightNetwork:
         return relu6(positive), relu6(negative)
 
     def inputs(self, scores: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network is given: dense (2, C), scaled scores and 1 where Eq. 5 selects; shared (3 + layers, C)."""
+        """The network's inputs: dense (2, C), the scaled scores and 1 where Eq. 5 selects; shared (3 + layers, C)."""
         selected = top_fraction(scores, self.fraction)
         if self.form == "dense":
             return np.stack([scores / max(float(np.sqrt(scores @ scores / len(scores))), 1e-12), selected])
@@ -101,27 +101,27 @@ class WeightNetwork:
 
     @cached_property
     def _template(self) -> NDArray[np.float32]:
-        """Inputs of the shared form with nothing filled in but which layer a channel is of: (3 + layers, C)."""
+        """Inputs of the shared form in which only the one-hot vectors of the layers are filled in: (3 + layers, C)."""
         one_hot = np.repeat(np.eye(len(self.layers), dtype=np.float32), self.layers, axis=1)
         return np.concatenate([np.zeros((3, self.channels), np.float32), one_hot])
 
     @cached_property
     def _columns(self) -> dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]]:
-        """Each network as it is applied to columns: weights (outputs, inputs), biases (outputs, 1)."""
+        """Each network in the form that is applied to columns: weights (outputs, inputs), biases (outputs, 1)."""
         return {
             part: [(np.ascontiguousarray(weight.T), bias[:, None]) for weight, bias in self.stack(part)]
             for part in PARTS[self.form]
         }
 
     def stack(self, part: str) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Weights (inputs, outputs) and biases of one network, first layer first."""
+        """Weights (inputs, outputs) and biases (outputs,) of one network, the first layer first."""
         stack: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         while (name := f"{part}.{len(stack)}") + ".weight" in self.tensors and name + ".bias" in self.tensors:
             stack.append((self.tensors[name + ".weight"], self.tensors[name + ".bias"]))
         return stack
 
     def _forward(self, part: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """values (inputs, n) -> (outputs, n); a vector counts as one column."""
+        """values (inputs, n) -> (outputs, n). A vector is one column."""
         columns = values.reshape(len(values), -1)
         for number, (weight, bias) in enumerate(self._columns[part]):
             columns = weight @ (np.maximum(columns, 0, out=columns) if number else columns)

@@ -46,6 +46,8 @@ class Pictures:
         self._name = name
         self._reformatter = VideoReformatter()  # keeps its tables from frame to frame
         self._stretch = Stretch()
+        self._turned: int | None = None  # degrees by which the last frame was to be turned, None before the first
+        self._matrix: bytes | None = None
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) BGR, upright; the fields of interlaced frames stay woven. Raises SourceMissing."""
@@ -56,16 +58,26 @@ class Pictures:
                 f"{self._name} has pictures of the format {frame.format.name}, which cannot be converted to 8 bits a "
                 "colour: convert it first (ffmpeg -i FILE -pix_fmt yuv420p ...)"
             ) from error
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        return image if matrix is None else upright(image, bytes(cast(Any, matrix)))
+        if self._turned is None or frame.rotation != self._turned:
+            # Side data and its frame hold each other: asked for of every frame, they would fill the memory.
+            matrix = frame.side_data.get("DISPLAYMATRIX")
+            self._turned, self._matrix = frame.rotation, None if matrix is None else bytes(cast(Any, matrix))
+        return image if self._matrix is None else upright(image, self._matrix)
 
     def _bgr(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         wide = _wide_format(frame.format)
         if wide is None:
-            return np.asarray(self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray(), np.uint8)
+            return _pixels(self._reformatter.reformat(frame, format="bgr24", threads=1))
         values = self._reformatter.reformat(frame, format=wide, threads=1).to_ndarray()
         grey = self._stretch(values)
         return np.repeat(grey[:, :, None], 3, axis=2) if grey.ndim == 2 else np.ascontiguousarray(grey[:, :, 2::-1])
+
+
+def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """The pixels of a bgr24 frame, (H, W, 3), in the frame's own memory where its rows are not padded."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : 3 * frame.width]
+    return np.ascontiguousarray(rows).reshape(frame.height, frame.width, 3)
 
 
 def _wide_format(pixels: av.VideoFormat) -> str | None:

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import Box
-from edge_tracker.evaluation.absence_clips import visible_share
+from edge_tracker.boxes import Box, visible_share
 from edge_tracker.video.source import Frame, Source
 
 ROUND = 120  # frames of one round of the target
@@ -66,7 +65,7 @@ class SyntheticClip:
 
     @property
     def visible(self) -> NDArray[np.float64]:
-        """Share of that box that is to be seen, (frames,)."""
+        """Visible share of that box, (frames,)."""
         panels = np.array([self._panel(index) for index in range(self.frames)])
         return visible_share(self.boxes, (self.width, self.height), panels)
 

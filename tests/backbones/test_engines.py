@@ -12,21 +12,11 @@ import numpy as np
 import pytest
 
 from edge_tracker import Tracker
-from edge_tracker.backbones import catalogue
-from edge_tracker.backbones.base import METADATA_KEY, PRECISIONS, BackboneInfo, Layer, Tap
-from edge_tracker.backbones.catalogue import (
-    ENGINES,
-    PACKAGED,
-    Measured,
-    ModelCard,
-    entry_of,
-    files_of,
-    find_model,
-    load_backbone,
-    locate,
-    runners,
-    variants,
-)
+from edge_tracker.backbones import catalogue, engines
+from edge_tracker.backbones.base import METADATA_KEY, PRECISIONS, BackboneInfo, EngineOptions, Layer, Tap
+from edge_tracker.backbones.cards import Measured, ModelCard, files_of
+from edge_tracker.backbones.catalogue import PACKAGED, find_model, variants
+from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.backbones.timing import time_backbones
@@ -35,12 +25,13 @@ from tests.conftest import Clip
 
 MODEL = PACKAGED / "edge-small.onnx"
 NAME = "mobilenetv3-small"
+TRUNK = "0" * 64
 
 
 @pytest.fixture
 def all_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every engine were installed: which file is taken does not depend on what this machine has."""
-    monkeypatch.setattr(catalogue.Engine, "installed", property(lambda _: True))
+    monkeypatch.setattr(engines.Engine, "installed", property(lambda _: True))
 
 
 def place(folder: Path, ending: str) -> Path:
@@ -56,8 +47,23 @@ def with_card(
 ) -> Path:
     precision = next((p for p in reversed(PRECISIONS) if path.stem.endswith(f".{p}")), "fp32")
     measured = Measured(engine, processor or cpu()[0], ms, fp32_ms, 1.0)
-    ModelCard.of(path, entry_of(NAME), "w", precision, failed, measured).write(path)
+    ModelCard.of(
+        path,
+        model=NAME,
+        fingerprint=TRUNK,
+        licence="l",
+        source="s",
+        weights="w",
+        precision=precision,
+        failed_gates=failed,
+        measured=measured,
+    ).write(path)
     return path
+
+
+def locate(name: str, folder: Path, engine: str = "auto") -> Path | None:
+    found = catalogue.locate(name, folder, engine)
+    return found and found.path
 
 
 @pytest.mark.usefixtures("all_engines")
@@ -74,7 +80,7 @@ class TestTheFileTaken:
         best = with_card(place(tmp_path, ".int8.xml"), "openvino", 2.0)
         with_card(place(tmp_path, ".int8-mixed.onnx"), "onnxruntime", 3.9)
         assert locate(NAME, tmp_path) == best
-        assert find_model(NAME, tmp_path) == best
+        assert find_model(NAME, tmp_path).path == best
 
     def test_not_what_does_not_pay(self, tmp_path: Path) -> None:
         full = place(tmp_path, ".onnx")
@@ -140,10 +146,10 @@ def test_cards_keep_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue.Engine, "installed", property(lambda self: self is ENGINES["onnxruntime"]))
+    monkeypatch.setattr(engines.Engine, "installed", property(lambda self: self is ENGINES["onnxruntime"]))
     for engine, ending in (("openvino", ".xml"), ("litert", ".tflite")):
         with pytest.raises(ModelError, match=rf"edge-tracker\[{engine}\]"):
-            load_backbone(MODEL, engine)
+            load_backbone(MODEL, EngineOptions(engine))
         with pytest.raises(ModelError, match=rf"edge-tracker\[{engine}\]"):
             load_backbone(place(tmp_path, ending))
         with pytest.raises(ModelError, match=rf"edge-tracker\[{engine}\]"):
@@ -152,7 +158,7 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monk
 
 def test_unknown_engines_and_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="litert"):
-        load_backbone(MODEL, "tensorrt")
+        load_backbone(MODEL, EngineOptions("tensorrt"))
     other = tmp_path / "model.pb"
     other.touch()
     with pytest.raises(ModelError, match=r"\.tflite"):
@@ -162,10 +168,10 @@ def test_unknown_engines_and_files_are_named(tmp_path: Path) -> None:
 def test_the_precision_survives_the_metadata() -> None:
     taps = (Tap("stride16", 16, (Layer("a", 3),)),)
     for precision in PRECISIONS:
-        info = BackboneInfo("m", 224, taps, precision)
+        info = BackboneInfo("m", 224, 224, taps, TRUNK, precision)
         assert BackboneInfo.from_metadata({METADATA_KEY: info.to_metadata()}, "m") == info
-    text = BackboneInfo("m", 224, taps, "int8").to_metadata().replace("int8", "int5")
-    with pytest.raises(ModelError, match="no usable taps"):
+    text = BackboneInfo("m", 224, 224, taps, TRUNK, "int8").to_metadata().replace("int8", "int5")
+    with pytest.raises(ModelError, match="precision is one of"):
         BackboneInfo.from_metadata({METADATA_KEY: text}, "m")
 
 
@@ -189,7 +195,7 @@ class TestOpenVino:
         pytest.importorskip("openvino", reason="needs openvino (extra 'openvino')")
 
     def test_it_gives_what_onnxruntime_gives(self, edge_small: OnnxRuntimeBackbone) -> None:
-        backbone = load_backbone(MODEL, "openvino")
+        backbone = load_backbone(MODEL, EngineOptions("openvino"))
         assert backbone.info == edge_small.info
         for seed in range(3):
             crop = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), dtype=np.uint8)
@@ -198,7 +204,7 @@ class TestOpenVino:
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
     def test_earlier_features_stay_what_they_were(self) -> None:
-        backbone = load_backbone(MODEL, "openvino")
+        backbone = load_backbone(MODEL, EngineOptions("openvino"))
         (first,) = backbone(np.zeros((224, 224, 3), np.uint8))
         copy = first.copy()
         backbone(np.full((224, 224, 3), 200, np.uint8))
@@ -216,7 +222,7 @@ class TestOpenVino:
         path = tmp_path / f"broken{ending}"
         path.write_bytes(content)
         with pytest.raises(ModelError, match="broken") as caught:
-            load_backbone(path, "openvino")
+            load_backbone(path, EngineOptions("openvino"))
         assert "\n" not in str(caught.value)
 
 
@@ -239,7 +245,9 @@ class TestLiteRt:
             "empty": path.touch,
             "text": lambda: path.write_text("no model"),
             "no metadata": lambda: zipfile.ZipFile(path, "w").close(),
-            "metadata alone": lambda: self.archive(path, BackboneInfo("m", 8, (Tap("a", 4, ()),)).to_metadata()),
+            "metadata alone": lambda: self.archive(
+                path, BackboneInfo("m", 8, 8, (Tap("a", 4, (Layer("b", 1),)),), TRUNK).to_metadata()
+            ),
             "malformed metadata": lambda: self.archive(path, "[]"),
         }
         makers[kind]()

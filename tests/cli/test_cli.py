@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 from edge_tracker.boxes import iou
@@ -41,22 +42,30 @@ def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.Ca
     assert len(short.splitlines()) == 3
 
 
-def test_settings_reach_the_tracker(video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("tracker", "settings"),
+    [
+        ("fmst", ["roi_scale=3", "fraction=0.3"]),
+        ("accurate", ["roi_scale=3", "box.refiner_gain=0,0,0", "fine=none"]),
+        ("fast", ["place.views=2"]),
+    ],
+)
+def test_settings_reach_the_tracker(
+    tracker: str, settings: list[str], video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--output", "-"]
     lines = []
-    for extra in ([], ["--seed", "3"], ["--roi-scale", "3"], ["--fraction", "0.3"]):
-        arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "5", "--quiet", "--output", "-"]
-        assert main([*arguments, "--tracker", "fmst", *extra]) == 0
+    for extra in ([], ["--seed", "3"], *(["--set", setting] for setting in settings)):
+        assert main([*arguments, "--tracker", tracker, *extra]) == 0
         lines.append(capsys.readouterr().out)
-    assert len(set(lines)) == 4
-    assert main([*arguments, "--tracker", "accurate", "--fraction", "0.3"]) == 2
-    assert "--fraction is a setting of fmst" in capsys.readouterr().err
+    assert len(set(lines)) == len(settings) + 2
 
 
 def test_eval_writes_boxes_summary_and_plots(otb_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(["eval", "--data", str(otb_folder), "--out", str(out), "--quiet"]) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == {"precision", "success", "fps", "frames", "tasks"}
+    assert set(summary) == {"precision", "success", "fps", "frames", "tasks", "truth"}
     assert 0 <= summary["precision"] <= 1
     assert {p.name for p in out.iterdir()} == {
         "Alpha.txt",
@@ -84,6 +93,8 @@ def test_eval_of_losses(otb_folder: Path, tmp_path: Path) -> None:
     assert (summary["protocol"], summary["clips"]) == ("loss", 5)
     assert set(summary["kinds"]) == {"black", "cut", "exit", "frozen", "occlusion"}
     assert summary["absences_held"] == 4
+    assert summary["truth"]["found_within_15"] == summary["found_after"]["within_15"]
+    assert summary["truth"]["false_lost"] == pytest.approx(summary["false_lost"])
     assert summary["kinds"]["black"]["lost_after"]["median"] == 0
     assert summary["kinds"]["black"]["found_after"]["within_15"] == 1
     for name in ("roc", "reliability", "lost_after", "found_after"):
@@ -101,6 +112,7 @@ def test_eval_of_robustness(protocol: str, runs: int, otb_folder: Path, tmp_path
     assert main(["eval", *arguments, "--quiet"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["protocol"] == protocol
+    assert 0 <= summary["truth"]["wrong_while_tracked"] <= 1
     assert summary["ratio"] == pytest.approx(summary["success"] / summary["ope_success"])
     assert summary["tasks"]["Alpha"]["runs"] == runs  # its 12 frames are too few for a second segment
     assert len(list(tmp_path.glob("Alpha*.txt"))) == runs + 1
@@ -163,10 +175,21 @@ def test_models_verify_sees_a_changed_file(tmp_path: Path, capsys: pytest.Captur
     assert "DIFFERS" in capsys.readouterr().out
 
 
+def test_device_cuda_falls_back_with_one_line(
+    video: Path, clip: Clip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ["--source", str(video), "--init", clip.init, "--tracker", "fast", "--model", "edge-small"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    assert main([*arguments, "--device", "cuda", "-o", str(tmp_path / "cuda.jsonl")]) == 0
+    lines = [record.getMessage() for record in caplog.records if "running on the processor" in record.getMessage()]
+    assert len(lines) == 1
+
+
 def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    for word in ("numpy", "onnxruntime", "CPU:", "edge-small", "ms a crop"):
+    for word in ("numpy", "onnxruntime", "CPU:", "CUDA (--device cuda):", "edge-small", "ms a crop"):
         assert word in told
 
 
@@ -179,7 +202,6 @@ def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFi
         ["eval", "--data", "missing", "--out", "out"],
         ["models", "path", "nonsense"],
         ["models", "path", "vgg16"],
-        ["models", "pull", "edge-small"],
         ["models", "path", "vgg16", "--models-dir", "missing"],
     ],
     ids=" ".join,
@@ -206,6 +228,8 @@ def test_errors_are_one_line_and_exit_code_2(
         ["--source", "x", "--init", "a,b,c,d"],
         ["--source", "x", "--init", "1,2,3,4", "--max-frames", "0"],
         ["--source", "x", "--init", "1,2,3,4", "--tracker", "nonsense"],
+        ["--source", "x", "--init", "1,2,3,4", "--threads", "1000000"],
+        ["models", "pull", "edge-small"],
         ["nonsense"],
     ],
     ids=" ".join,
@@ -217,9 +241,29 @@ def test_misuse_is_one_line_and_exit_code_2(arguments: list[str], capsys: pytest
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("setting", [["--fraction", "2"], ["--seed", "-1"], ["--averaged", "900"]], ids=" ".join)
-def test_a_setting_out_of_range_is_an_error(
-    setting: list[str], video: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--tracker", "fmst", "--set", "fraction=2"], "fraction is a number above 0 and at most 1, not 2"),
+        (["--tracker", "fmst", "--set", "averaged=900"], "cannot average 900 of 600"),
+        (["--tracker", "fmst", "--set", "fractoin=0.2"], "did you mean 'fraction'?"),
+        (["--tracker", "accurate", "--set", "fraction=0.2"], "there is no setting 'fraction'"),
+        (["--tracker", "accurate", "--set", "belief.lost_after=0"], "belief.lost_after is a whole number between 1"),
+        (["--tracker", "accurate", "--set", "belief.lost_afetr=8"], "did you mean 'belief.lost_after'?"),
+        (["--tracker", "accurate", "--set", "belief=8"], "belief is a group of settings"),
+        (["--tracker", "fast", "--set", "fine.weight=0.1"], "fine.weight is off"),
+        (["--tracker", "accurate", "--set", "roi_scale"], "a setting is NAME=VALUE"),
+        (["--tracker", "accurate", "--set", "roi_scale=nan"], "roi_scale is a number between"),
+        (["--seed", "-1"], "seed is a whole number"),
+        (["--seed", str(2**70)], "seed is a whole number"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_setting_is_named(
+    arguments: list[str], says: str, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--source", str(video), "--init", "1,2,30,40", *setting]) == 2
-    assert capsys.readouterr().err.startswith("edge-track: ")
+    assert main(["--source", str(video), "--init", "1,2,30,40", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("edge-track: ")
+    assert len(said.splitlines()) == 1
+    assert says in said

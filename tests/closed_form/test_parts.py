@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -10,29 +10,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
-from edge_tracker.boxes import Box
 from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.colour import Colours, counts
 from edge_tracker.closed_form.correlation import CorrelationFilter, inverse_spectrum, spectrum
-from edge_tracker.closed_form.head import Head, Projection, fit_projection, load_head, save_head
+from edge_tracker.closed_form.head import fit_projection
 from edge_tracker.closed_form.likeness import MOST_VIEWS, WEIGHTS, Evidence, Presence
-from edge_tracker.closed_form.redetection import Search, looks
+from edge_tracker.closed_form.redetection import looks
 from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, height_at, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
-from edge_tracker.errors import ModelError
+from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid, peak_of_parabola
-from edge_tracker.roi import sample
+from edge_tracker.roi import Window, sample
 
-RANDOM = np.random.default_rng(0)
-
-
-def noise(*shape: int) -> np.ndarray:
-    return RANDOM.normal(size=shape).astype(np.float32)
+Noise = Callable[..., np.ndarray]
 
 
-def test_neighbourhoods_are_the_cells_around_each_cell() -> None:
+@pytest.fixture
+def random() -> np.random.Generator:
+    """A test's own, so that what it sees does not depend on the tests before it."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def noise(random: np.random.Generator) -> Noise:
+    """Makes normal noise of a shape, float32."""
+    return lambda *shape: random.normal(size=shape).astype(np.float32)
+
+
+def test_neighbourhoods_are_the_cells_around_each_cell(noise: Noise) -> None:
     features = noise(5, 5, 3)
     rows = neighbourhoods(features).reshape(5, 5, -1)
     assert rows.shape == (5, 5, 28)
@@ -46,7 +52,7 @@ def test_neighbourhoods_are_the_cells_around_each_cell() -> None:
             np.testing.assert_array_equal(rows[y, x], [*expected.ravel(), 1])
 
 
-def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later() -> None:
+def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later(noise: Noise) -> None:
     frames = [(noise(60, 12), noise(60)) for _ in range(3)]
     ridge, anchor, rate = 0.05, 0.3, 0.2
     filter_ = RidgeFilter(ridge, anchor, steps=30)
@@ -65,7 +71,7 @@ def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later() -> N
     np.testing.assert_allclose(filter_.weights, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_ridge_responds_to_neighbourhoods_without_laying_them_out() -> None:
+def test_ridge_responds_to_neighbourhoods_without_laying_them_out(noise: Noise) -> None:
     features = noise(6, 6, 4)
     filter_ = RidgeFilter(0.05, 0.3, steps=4)
     filter_.start([(neighbourhoods(features), noise(36), 1.0)])
@@ -74,7 +80,7 @@ def test_ridge_responds_to_neighbourhoods_without_laying_them_out() -> None:
 
 
 @pytest.mark.parametrize("n", [7, 8, 28])
-def test_spectrum_is_numpys(n: int) -> None:
+def test_spectrum_is_numpys(n: int, noise: Noise) -> None:
     values = noise(n, n, 4)
     real, imaginary = spectrum(values)
     np.testing.assert_allclose(real + 1j * imaginary, np.fft.rfft2(values, axes=(0, 1)), atol=1e-3)
@@ -84,7 +90,7 @@ def test_spectrum_is_numpys(n: int) -> None:
     np.testing.assert_allclose(found, one, atol=1e-4)
 
 
-def test_correlation_answers_where_the_pattern_is() -> None:
+def test_correlation_answers_where_the_pattern_is(noise: Noise) -> None:
     n = 16
     pattern = noise(n, n, 3)
     filter_ = CorrelationFilter(n, (8.0, 8.0), ridge=1e-3)
@@ -113,7 +119,7 @@ def test_correlation_answers_where_the_pattern_is() -> None:
     np.testing.assert_allclose(filter_.respond(filter_.transform(other)), naive, atol=1e-3)
 
 
-def test_correlation_learns_towards_what_it_sees() -> None:
+def test_correlation_learns_towards_what_it_sees(noise: Noise) -> None:
     first, second = noise(16, 16, 3), noise(16, 16, 3)
     filter_ = CorrelationFilter(16, (8.0, 8.0), ridge=1e-2)
     filter_.start(filter_.transform(first), (8.0, 8.0), sigma=1.0)
@@ -150,14 +156,14 @@ def brute_gradients(levels: np.ndarray) -> np.ndarray:
     return result
 
 
-def test_oriented_gradients_pixel_by_pixel() -> None:
-    levels = RANDOM.uniform(0, 255, (2, 14, 18)).astype(np.float32)
+def test_oriented_gradients_pixel_by_pixel(random: np.random.Generator) -> None:
+    levels = random.uniform(0, 255, (2, 14, 18)).astype(np.float32)
     np.testing.assert_allclose(oriented_gradients(levels), brute_gradients(levels), atol=1e-4)
 
 
 @pytest.mark.parametrize("factor", [0.9, 0.95, 1.0, 1.05, 1.12])
-def test_scale_filter_goes_part_of_the_way(factor: float) -> None:
-    scene = cv2.GaussianBlur(RANDOM.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
+def test_scale_filter_goes_part_of_the_way(factor: float, random: np.random.Generator) -> None:
+    scene = cv2.GaussianBlur(random.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
     scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
     matrix = np.array([[factor, 0, 100 - factor * 100], [0, factor, 100 - factor * 100]])
     grown = cv2.warpAffine(scene, matrix, (200, 200), borderMode=cv2.BORDER_REFLECT)
@@ -170,8 +176,8 @@ def test_scale_filter_goes_part_of_the_way(factor: float) -> None:
     assert filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0)) == pytest.approx(factor, rel=0.01)
 
 
-def test_scale_filter_keeps_a_share_of_frame_1() -> None:
-    scene = cv2.GaussianBlur(RANDOM.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
+def test_scale_filter_keeps_a_share_of_frame_1(random: np.random.Generator) -> None:
+    scene = cv2.GaussianBlur(random.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
     box = (76.0, 80.0, 48.0, 40.0)
     found = []
     for anchor in (0.0, 0.5, 1.0):
@@ -253,10 +259,17 @@ def with_square(ground: np.ndarray, colour: tuple[int, int, int], box: tuple[int
     return image
 
 
-def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
-    box, patch = (4.0, 4.0, 6.0, 6.0), plain((10, 20, 30))
-    first, turned, other = noise(14, 14, 8), noise(14, 14, 8), noise(14, 14, 8)
-    presence = Presence(first, box, patch, box, np.array([2.0, 6.0, 1.0, 2.0, -5.0]))
+GRID = Grid(12, 4, 1.5)  # over a patch of 48 px
+
+
+def view_of(features: np.ndarray, patch: np.ndarray | None = None) -> View:
+    return View(Window(0, 0, 48), plain((10, 20, 30), 48) if patch is None else patch, features, None)
+
+
+def test_presence_knows_frame_1_and_the_views_it_was_shown(noise: Noise) -> None:
+    box = (12.0, 12.0, 24.0, 24.0)
+    first, turned, other = (view_of(noise(12, 12, 8)) for _ in range(3))
+    presence = Presence(first, box, GRID, np.array([2.0, 6.0, 1.0, 2.0, -5.0]))
     assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)
     assert presence.likeness(turned, [box])[0] < 0.6
     presence.remember(turned, box)
@@ -264,18 +277,41 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown() -> None:
     for _ in range(2 * MOST_VIEWS):
         presence.remember(other, box)
     assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)  # never forgotten
-    beside = (1.0, 4.0, 6.0, 6.0)
+    assert presence.likeness(turned, [box])[0] < 0.6  # but all others are, the oldest first
+    beside = (2.0, 12.0, 24.0, 24.0)
     two = [presence.likeness(first, [b])[0] for b in (box, beside)]
     assert presence.likeness(first, [box, beside]) == pytest.approx(two)
-    assert presence.evidence(0.3, 0.7, first, box, patch, box)[:2] == pytest.approx((0.3, 1), abs=1e-5)
-    assert presence.evidence(0.3, 0.7, first, box, patch, box).match == 0.7
-    assert presence.probability(Evidence(0.5, 0.5, -1.0, 0.5)) == pytest.approx(1 / (1 + np.exp(1.0)), abs=1e-6)
-    assert (
-        0
-        < presence.probability(Evidence(-1e9, 0.0, 0.0, 0.0))
-        < presence.probability(Evidence(1e9, 1.0, 1.0, 1.0))
-        <= 1
-    )
+    evidence = presence.evidence(first, box, 0.3, 0.7)
+    assert evidence[:2] == pytest.approx((0.3, 1), abs=1e-5)
+    assert evidence.match == 0.7
+
+
+@pytest.mark.parametrize(
+    ("evidence", "score"),
+    [
+        (Evidence(0.0, 0.0, 0.0, 0.0), -5.0),
+        (Evidence(0.5, 0.5, -1.0, 0.5), -1.0),
+        (Evidence(1.0, 1.0, 1.0, 1.0), 6.0),
+        (Evidence(-1e9, 0.0, 0.0, 0.0), -30.0),
+        (Evidence(1e9, 0.0, 0.0, 0.0), 30.0),
+    ],
+)
+def test_probability_is_logistic_regression_and_never_overflows(evidence: Evidence, score: float, noise: Noise) -> None:
+    weights = np.array([2.0, 6.0, 1.0, 2.0, -5.0])
+    presence = Presence(view_of(noise(12, 12, 8)), (12.0, 12.0, 24.0, 24.0), GRID, weights)
+    assert presence.probability(evidence) == pytest.approx(1 / (1 + np.exp(-score)), rel=1e-9)
+
+
+def test_likeness_does_not_go_by_what_the_whole_view_has_in_common(noise: Noise) -> None:
+    """The mean feature of frame 1 is taken off first: a constant of its channels changes nothing."""
+    box, beside = (12.0, 12.0, 24.0, 24.0), (2.0, 16.0, 24.0, 24.0)
+    features, constant = noise(12, 12, 8), 5 * noise(8)
+    found = []
+    for offset in (0 * constant, constant):
+        view = view_of((features + offset).astype(np.float32))
+        found.append(Presence(view, box, GRID, np.zeros(WEIGHTS)).likeness(view, [box, beside]))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    assert found[0][1] < 0.6
 
 
 @settings(max_examples=40, deadline=None)
@@ -297,9 +333,9 @@ def test_colours_tell_a_grey_look_alike_from_the_target() -> None:
     assert colours.likeness(half, box) == pytest.approx(np.sqrt(0.5) / 1.2, abs=0.02)  # Bhattacharyya: sqrt(1 x 1/2)
 
 
-def test_colours_that_the_surroundings_have_too_say_little() -> None:
+def test_colours_that_the_surroundings_have_too_say_little(random: np.random.Generator) -> None:
     box = (20, 20, 20, 20)
-    grey = np.repeat(RANDOM.integers(0, 256, (60, 60, 1), dtype=np.uint8), 3, axis=2)  # target and ground alike
+    grey = np.repeat(random.integers(0, 256, (60, 60, 1), dtype=np.uint8), 3, axis=2)  # target and ground alike
     colours = Colours(grey, box)
     assert abs(colours.likeness(grey, box)) < 0.3
     assert abs(colours.likeness(np.roll(grey, 25, axis=0), box)) < 0.3
@@ -318,49 +354,13 @@ def test_colours_follow_a_slow_change_of_light() -> None:
 
 
 @pytest.mark.parametrize("box", [(-30, -30, 20, 20), (70, 10, 5, 5), (0, 0, 60, 60), (59.7, 59.7, 0.2, 0.2)])
-def test_colours_of_a_box_at_the_edge_or_beyond_are_still_numbers(box: tuple[float, ...]) -> None:
-    patch = RANDOM.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+def test_colours_of_a_box_at_the_edge_or_beyond_are_still_numbers(
+    box: tuple[float, ...], random: np.random.Generator
+) -> None:
+    patch = random.integers(0, 256, (60, 60, 3), dtype=np.uint8)
     colours = Colours(patch, box)  # type: ignore[arg-type]
     assert np.isfinite(colours.likeness(patch, (10, 10, 30, 30)))
     assert np.isfinite(Colours(patch, (10, 10, 30, 30)).likeness(patch, box))  # type: ignore[arg-type]
-
-
-def scene(random: np.random.Generator) -> np.ndarray:
-    """Blotches of 8 px, (240, 320, 3)."""
-    return np.repeat(np.repeat(random.integers(60, 200, (30, 40, 3), dtype=np.uint8), 8, 0), 8, 1)
-
-
-def test_the_search_looks_first_at_what_resembles_the_target_and_then_elsewhere() -> None:
-    random = np.random.default_rng(4)
-    target = np.repeat(np.repeat(random.integers(0, 256, (5, 5, 3), dtype=np.uint8), 6, 0), 6, 1)  # 30 px
-    home = (40.0, 40.0, 30.0, 30.0)
-    image = scene(random)
-    image[150:180, 220:250] = target
-    histogram = counts(target) / counts(target).sum()
-    search = Search(home, 96.0, (320, 240), target, histogram)
-    places = [search.next(image) for _ in range(12)]
-    x, y, w, h = places[0]
-    assert (w, h) == home[2:]
-    assert abs(x - 220) < 6
-    assert abs(y - 150) < 6
-    near = [abs(x - 220) < 24 and abs(y - 150) < 24 for x, y, _, _ in places]
-    assert 2 <= sum(near) <= 8  # it comes back to it, and looks elsewhere too
-    rescaled = search.rescaled((20.0, 20.0, 15.0, 15.0), 48.0, (160, 120))
-    x, y, _, _ = rescaled.next(np.ascontiguousarray(image[::2, ::2]))
-    assert abs(x - 110) < 5
-    assert abs(y - 75) < 5
-
-
-@pytest.mark.parametrize("home", [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 320.0, 240.0), (100.0, 5.0, 200.0, 3.0)])
-def test_the_search_copes_with_odd_targets_and_plain_frames(home: Box) -> None:
-    view = np.zeros((1, 1, 3), np.uint8)
-    search = Search(home, 50.0, (320, 240), view, np.full(512, 1 / 512))
-    for image in (scene(RANDOM), np.zeros((240, 320, 3), np.uint8)):
-        for _ in range(6):
-            x, y, w, h = search.next(image)
-            assert (w, h) == home[2:]
-            assert 0 <= x + w / 2 <= 320
-            assert 0 <= y + h / 2 <= 240
 
 
 def test_the_search_covers_the_frame_from_near_to_far() -> None:
@@ -380,12 +380,8 @@ def test_the_search_covers_the_frame_from_near_to_far() -> None:
     assert places[0] in places[1:]  # and then again
 
 
-def info(channels: int = 6, model: str = "m") -> BackboneInfo:
-    return BackboneInfo(model, 224, (Tap("stride16", 16, (Layer("a", channels),)),))
-
-
-def test_projection_is_pca_with_half_the_whitening() -> None:
-    data = RANDOM.normal(size=(5000, 6)) @ RANDOM.normal(size=(6, 6)) + 3
+def test_projection_is_pca_with_half_the_whitening(random: np.random.Generator) -> None:
+    data = random.normal(size=(5000, 6)) @ random.normal(size=(6, 6)) + 3
     data[:, 2] = 7.0  # a dead channel
     projection = fit_projection(data.mean(axis=0), np.cov(data.T, bias=True), 4)
     found = projection(data.astype(np.float32).reshape(100, 50, 6)).reshape(-1, 4)
@@ -396,29 +392,3 @@ def test_projection_is_pca_with_half_the_whitening() -> None:
     values = np.sort(np.linalg.eigvalsh(np.corrcoef(alive.T)))[::-1][:4]
     np.testing.assert_allclose(np.diag(covariance), np.sqrt(values), rtol=1e-3)
     assert projection.first(2).directions.shape == (6, 2)
-
-
-def test_a_basis_is_read_back_and_refused_where_it_does_not_belong(tmp_path: Path) -> None:
-    path = tmp_path / "m.head.npz"
-    projection = Projection(noise(6, 4), noise(4))
-    presence = RANDOM.normal(size=(2, WEIGHTS))
-    save_head(path, info(), Head((projection,), presence))
-    head = load_head(path, info())
-    np.testing.assert_allclose(head.projections[0].directions, projection.directions, atol=2e-3)
-    np.testing.assert_array_equal(head.presence, presence)
-    with pytest.raises(ModelError, match="belongs to the model 'm', not to 'other'"):
-        load_head(path, info(model="other"))
-    with pytest.raises(ModelError, match="of 7 channels"):
-        load_head(path, info(7))
-    save_head(path, info(), Head((Projection(noise(6, 4) * np.nan, noise(4)),), presence))
-    with pytest.raises(ModelError, match="NaN"):
-        load_head(path, info())
-    save_head(path, info(), Head((projection,), presence[0]))
-    with pytest.raises(ModelError, match="calibration"):
-        load_head(path, info())
-    for content in (b"", b"no archive", path.read_bytes()[:100]):
-        path.write_bytes(content)
-        with pytest.raises(ModelError, match="cannot read the head"):
-            load_head(path, info())
-    with pytest.raises(ModelError, match="cannot read the head"):
-        load_head(tmp_path / "none.npz", info())

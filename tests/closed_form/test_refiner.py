@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_tracker.boxes import Box
-from edge_tracker.closed_form.refiner import (
+from edge_tracker.closed_form.refinement_network import (
     BINS,
     COARSE,
     CONTEXT,
@@ -18,12 +18,11 @@ from edge_tracker.closed_form.refiner import (
     SHAPES,
     SURE,
     RefinementNetwork,
-    Refiner,
-    View,
-    colour_grid,
-    colours,
 )
+from edge_tracker.closed_form.refiner import Refiner, colour_grid, colours
+from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
+from edge_tracker.roi import Window
 
 SIDE = 96
 GRIDS = Grid(6, 16, 0.0), Grid(12, 8, 0.0)  # coarse, fine
@@ -39,11 +38,11 @@ def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     return found
 
 
-def view(seed: int, box: Box = BOX) -> View:
+def view(seed: int, box: Box = BOX) -> tuple[View, Box]:
     random = np.random.default_rng(seed)
     coarse, fine = (random.normal(size=(g.cells, g.cells, d)) for g, d in zip(GRIDS, (COARSE, FINE), strict=True))
     patch = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    return View(coarse.astype(np.float32), fine.astype(np.float32), patch, box)
+    return View(Window(0, 0, SIDE), patch, coarse.astype(np.float32), fine.astype(np.float32)), box
 
 
 def refiner(seed: int = 0) -> Refiner:
@@ -59,14 +58,14 @@ def bilinear(features: np.ndarray, x: float, y: float) -> np.ndarray:
     return rows[0] * (1 - v) + rows[1] * v
 
 
-def by_loops(weights: dict[str, np.ndarray], first: View, seen: View) -> np.ndarray:
+def by_loops(weights: dict[str, np.ndarray], first: tuple[View, Box], seen: tuple[View, Box]) -> np.ndarray:
     """The five outputs, cell by cell."""
 
     def linear(name: str, value: np.ndarray) -> np.ndarray:
         return value @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
-    def embedded(looks: View) -> list[np.ndarray]:
-        coarse, fine, patch, (x, y, w, h) = looks
+    def embedded(looks: tuple[View, Box]) -> list[np.ndarray]:
+        (_, patch, coarse, fine), (x, y, w, h) = looks
         cells = []
         for row in range(BINS):
             for column in range(BINS):
@@ -105,12 +104,12 @@ def test_it_computes_what_the_loops_do() -> None:
     first, seen = view(1), view(3, (28.0, 30.0, 30.0, 30.0))
     found = refiner()
     found.start([first])
-    correction = found.predict(seen)
+    correction = found.predict(*seen)
     expected = by_loops(tensors(), first, seen)
     np.testing.assert_allclose(correction.errors, expected[:4], atol=2e-4)
     assert correction.match == pytest.approx(expected[4] / SURE, abs=2e-4)
     found.start([view(4)])  # another target
-    assert not np.allclose(found.predict(seen).errors, expected[:4], atol=1e-2)
+    assert not np.allclose(found.predict(*seen).errors, expected[:4], atol=1e-2)
 
 
 def test_what_it_says_of_right_boxes_in_frame_1_is_taken_off() -> None:
@@ -118,7 +117,7 @@ def test_what_it_says_of_right_boxes_in_frame_1_is_taken_off() -> None:
     views = [view(number) for number in range(1, 5)]
     found = refiner()
     found.start(views)
-    mean = np.mean([found.predict(v).errors for v in views[1:]], axis=0)
+    mean = np.mean([found.predict(*v).errors for v in views[1:]], axis=0)
     np.testing.assert_allclose(mean, 0, atol=1e-5)
 
 

@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
 
 from calibration.crops import Crops
-from converters import command
+from converters import cli
+from converters.fingerprint import of_graph, of_trunk
+from converters.plan import Network, Plan
 from converters.to_onnx import OnnxWriter, main
-from converters.types import Network, Plan
-from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import ModelCard, load_backbone
+from converters.trunks import TRUNKS, load_trunk
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.engines import load_backbone
 
 NETWORK = ["--model", "mobilenetv3-small", "--random-weights"]
 
@@ -26,8 +30,8 @@ NETWORK = ["--model", "mobilenetv3-small", "--random-weights"]
         (["--precision", "int8"], "needs footage"),
         (["--output", "m.tflite"], ".onnx file"),
         (["--output", "none/m.onnx"], "no folder"),
-        (["--crops", "a.npz", "--frames", "b.mp4"], "not both"),
-        (["--crops", "none.npz"], "none.npz"),
+        (["--crops", "a.safetensors", "--frames", "b.mp4"], "not both"),
+        (["--crops", "none.safetensors"], "none.safetensors"),
         (["--frames", "none.mp4"], "none.mp4"),
         (["--keep-float", "stem"], "int8-mixed"),
         (["--report", "r.txt"], "--report"),
@@ -53,7 +57,7 @@ def test_a_bad_command_is_one_line_and_writes_nothing(
 
 
 def test_crops_of_another_size_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "small.npz"
+    path = tmp_path / "small.safetensors"
     Crops(np.zeros((2, 32, 32, 3), np.uint8), np.array([True, False]), np.array(["a", "a"])).save(path)
     assert main([*NETWORK, "--output", str(tmp_path / "m.onnx"), "--crops", str(path)]) == 2
     assert "32 px" in capsys.readouterr().err
@@ -80,7 +84,8 @@ def test_int8_passes_or_is_refused_with_its_figures(
     assert forced is not None
     assert forced.failed_gates == ("cosine",)
     assert forced.describes(output)
-    assert load_backbone(output, purposes=PURPOSES).info.precision == "int8-mixed"
+    assert load_backbone(output, EngineOptions(taps=PURPOSES)).info.precision == "int8-mixed"
+    assert load_backbone(output).info.fingerprint == forced.fingerprint == random_trunk()
 
     assert main([*options, "--min-cosine", str(min(cosines) - 1e-6)]) == 0
     passed = ModelCard.read(output)
@@ -91,12 +96,19 @@ def test_int8_passes_or_is_refused_with_its_figures(
     assert min(passed.measured.p50_ms, passed.measured.fp32_p50_ms, passed.measured.packaged_p50_ms) > 0
 
 
+def random_trunk() -> str:
+    """The fingerprint of NETWORK."""
+    return of_trunk(load_trunk("mobilenetv3-small", None), TRUNKS["mobilenetv3-small"])
+
+
 def test_fp16_is_half_the_size_and_as_good(tmp_path: Path) -> None:
     sizes = {}
     for precision in ("fp32", "fp16"):
         output = tmp_path / f"{precision}.onnx"
         assert main([*NETWORK, "--precision", precision, "--output", str(output)]) == 0
         sizes[precision] = output.stat().st_size
+        assert load_backbone(output).info.fingerprint == random_trunk()
+        assert of_graph(onnx.load(str(output))) == random_trunk()  # what it states is what it holds
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
 
 
@@ -129,7 +141,7 @@ class Truncated(OnnxWriter):
 def test_a_file_that_does_not_run_in_a_fresh_process_is_refused(
     writer: OnnxWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(writer, [*NETWORK, "--output", str(tmp_path / "m.onnx")]) == 2
+    assert cli.main(writer, [*NETWORK, "--output", str(tmp_path / "m.onnx")]) == 2
     assert "fresh process" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

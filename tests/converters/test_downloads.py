@@ -1,9 +1,9 @@
-"""Downloads against a real server on loopback that can break off, resume, lie and refuse."""
+"""Downloads against a real server on loopback that can break off, lie and refuse."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import io
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,39 +11,42 @@ from pathlib import Path
 
 import pytest
 
-from converters.downloads import download, pull
-from edge_tracker.backbones.catalogue import CatalogueEntry, ModelCard, Weights, load_backbone, user_cache
+torch = pytest.importorskip("torch", reason="downloads need torch (extra 'convert-onnx')")
+
+from converters import downloads
+from converters.downloads import OFFICIAL, Weights, fetch, main, pull
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.catalogue import CATALOGUE, user_cache
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError
 
 DATA = bytes(range(256)) * 4000  # about 1 MB
-PREFIX = hashlib.sha256(DATA).hexdigest()[:8]
+SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
     data = DATA
+    requests: int
+    length: str | None = None  # stated in place of the true one
     break_after: int | None = None
-    ranges = True
-    requests: list[str | None]
+    nonsense: bytes | None = None  # in place of an answer
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.requests.append(asked)
+        self.server.requests += 1
+        if self.server.nonsense is not None:
+            self.wfile.write(self.server.nonsense)
+            return
         if "missing" in self.path:
             self.send_error(404)
             return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
-        if start >= len(self.server.data):
-            self.send_error(416)
-            return
-        body = self.server.data[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(200)
+        self.send_header("Content-Length", self.server.length or str(len(self.server.data)))
         self.end_headers()
-        self.wfile.write(body if self.server.break_after is None else body[: self.server.break_after])
+        self.wfile.write(self.server.data[: self.server.break_after])
 
     def log_message(self, *_: object) -> None:
         pass
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as running:
-        running.requests = []
+        running.requests = 0
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
         yield running
@@ -60,80 +63,93 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def weights(server: Server, name: str = "net", prefix: str = PREFIX) -> Weights:
-    return Weights(f"http://127.0.0.1:{server.server_port}/{name}-{prefix}.pth", prefix)
+def weights(server: Server, name: str = "net", sha256: str = SHA256, size: int | None = len(DATA)) -> Weights:
+    return Weights(f"http://127.0.0.1:{server.server_port}/{name}-{sha256[:8]}.pth", sha256, size)
 
 
-def test_a_whole_download_is_verified_and_named(server: Server, tmp_path: Path) -> None:
-    download(weights(server), tmp_path / "net.pth")
-    assert (tmp_path / "net.pth").read_bytes() == DATA
-    assert [p.name for p in tmp_path.iterdir()] == ["net.pth"]
+def test_what_was_fetched_is_verified_and_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    wanted = weights(server)
+    for _ in range(2):
+        path = fetch(wanted, tmp_path / "cache")
+        assert path.read_bytes() == DATA
+        assert [p.name for p in path.parent.iterdir()] == [wanted.name]
+    assert server.requests == 1
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path, ranges: bool) -> None:
-    server.break_after, server.ranges = 300_000, ranges
-    with pytest.raises(ModelError):
-        download(weights(server), tmp_path / "net.pth")
-    assert not (tmp_path / "net.pth").exists()
-    server.break_after = None
-    download(weights(server), tmp_path / "net.pth")
-    assert (tmp_path / "net.pth").read_bytes() == DATA
-    assert server.requests[1] is not None
-    assert server.requests[1].startswith("bytes=")
+@pytest.mark.parametrize("damage", [DATA[:-1], DATA[:-1] + b"x", b""])
+def test_what_lies_in_the_cache_is_verified_each_time(server: Server, tmp_path: Path, damage: bytes) -> None:
+    path = fetch(weights(server), tmp_path)
+    path.write_bytes(damage)
+    assert fetch(weights(server), tmp_path).read_bytes() == DATA
+    assert server.requests == 2
 
 
-def test_a_complete_partial_file_needs_only_its_name(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "net.pth.partial").write_bytes(DATA)
-    download(weights(server), tmp_path / "net.pth")
-    assert (tmp_path / "net.pth").read_bytes() == DATA
-
-
-def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="SHA-256"):
-        download(weights(server, prefix="00000000"), tmp_path / "net.pth")
+@pytest.mark.parametrize(
+    "kind", ["other file", "other size", "404", "cut", "length abc", "no HTTP", "broken chunks", "no server"]
+)
+def test_what_goes_wrong_is_one_line_and_leaves_nothing(kind: str, server: Server, tmp_path: Path) -> None:
+    wanted = weights(server)
+    if kind == "other file":
+        wanted = weights(server, sha256="0" * 64)
+    elif kind == "other size":
+        wanted = weights(server, size=5)
+    elif kind == "404":
+        wanted = weights(server, "missing")
+    elif kind == "cut":
+        server.break_after = 300_000
+    elif kind == "length abc":
+        server.length = "abc"
+    elif kind == "no HTTP":
+        server.nonsense = b"220 this is mail\r\n"
+    elif kind == "broken chunks":
+        server.nonsense = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    else:
+        wanted = Weights("http://127.0.0.1:9/net-00000000.pth", "00000000")
+    with pytest.raises(ModelError, match=r"http://127\.0\.0\.1") as caught:
+        fetch(wanted, tmp_path)
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_refusal_is_passed_on(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="404"):
-        download(weights(server, "missing"), tmp_path / "net.pth")
+def test_a_model_without_official_weights_says_how_to_get_it() -> None:
+    with pytest.raises(ModelError, match=r"no official download.*--weights its\.npz"):
+        pull("mobilenetv3-large-minimalistic")
 
 
-def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"Without a network.*to_onnx"):
-        download(Weights("http://127.0.0.1:9/net-00000000.pth", "00000000"), tmp_path / "net.pth")
-
-
-def test_a_model_without_official_weights_cannot_be_pulled() -> None:
-    with pytest.raises(ModelError, match="no official download"):
-        pull(CatalogueEntry("edge-small", "Apache-2.0", "by hand", "-"))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="conversion needs torch (extra 'convert-onnx')")
-def test_pull_converts_and_writes_a_card(server: Server, tmp_path: Path) -> None:
-    import io
-
-    import torch
-
+def test_it_is_converted_with_a_card(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
     from converters.trunks import load_trunk
 
     buffer = io.BytesIO()
     torch.save(load_trunk("mobilenetv3-small", None).state_dict(), buffer)
     server.data = buffer.getvalue()
-    prefix = hashlib.sha256(server.data).hexdigest()[:8]
-    entry = CatalogueEntry("mobilenetv3-small", "BSD-3-Clause", "a test", "-", weights(server, prefix=prefix))
-    path = pull(entry, tmp_path)
+    sha256 = hashlib.sha256(server.data).hexdigest()
+    monkeypatch.setitem(OFFICIAL, "mobilenetv3-small", weights(server, sha256=sha256, size=None))
+    path = pull("mobilenetv3-small", tmp_path)
     assert load_backbone(path).info.model == "mobilenetv3-small"
     card = ModelCard.read(path)
     assert card is not None
     assert card.describes(path)
-    assert prefix in card.weights
+    assert sha256 in card.weights
+    cache = user_cache()
+    assert cache is not None
+    assert (cache / "weights").is_dir()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is here, so it converts")
-def test_pull_without_torch_keeps_the_download_and_says_what_to_do(server: Server, tmp_path: Path) -> None:
-    entry = CatalogueEntry("mobilenetv3-small", "BSD-3-Clause", "a test", "-", weights(server))
-    with pytest.raises(ModelError, match=r"downloaded and verified.*to_onnx\.py --model mobilenetv3-small"):
-        pull(entry, tmp_path)
-    assert (user_cache() / "weights" / f"net-{PREFIX}.pth").read_bytes() == DATA
+def test_without_the_converters_tools_nothing_is_fetched(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(OFFICIAL, "vgg16", weights(server))
+    monkeypatch.setattr(downloads, "NEEDED", ("torch", "no_such_tool"))
+    assert main(["vgg16"]) == 2
+    error = capsys.readouterr().err
+    assert error == "downloads: the conversion needs no_such_tool: pip install -e '.[convert-onnx]'\n"
+    assert server.requests == 0
+
+
+def test_official_weights_are_of_models_that_say_so() -> None:
+    for entry in CATALOGUE:
+        assert (entry.name in OFFICIAL) == ("converters/downloads.py" in entry.how_to_get)
+    for official in OFFICIAL.values():
+        assert official.url.startswith("https://")
+        assert official.name.endswith(f"-{official.sha256[:8]}.pth")

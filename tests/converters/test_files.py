@@ -8,21 +8,21 @@ import pytest
 
 pytest.importorskip("onnx", reason="the converters need onnx")
 
-from converters.files import exit_code, write_whole
-from edge_tracker.errors import ModelError
+from converters.files import exit_code, write_together
+from edge_tracker.errors import ModelError, OutputError
 
 
 def test_all_files_or_none(tmp_path: Path) -> None:
     first, second = tmp_path / "m.xml", tmp_path / "m.bin"
     first.write_bytes(b"old")
-    second.with_name("m.bin.partial").mkdir()  # nothing can be written there
-    with pytest.raises(ModelError, match=r"cannot write .*m\.xml") as caught:
-        write_whole({first: b"new", second: b"weights"})
+    second.with_name("m.partial.bin").mkdir()  # nothing can be written there
+    with pytest.raises(OutputError, match=r"cannot write .*m\.bin") as caught:
+        write_together({first: b"new", second: b"weights"})
     assert "\n" not in str(caught.value)
     assert first.read_bytes() == b"old"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin.partial", "m.xml"]
-    second.with_name("m.bin.partial").rmdir()
-    write_whole({first: b"new", second: b"weights"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.partial.bin", "m.xml"]
+    second.with_name("m.partial.bin").rmdir()
+    write_together({first: b"new", second: b"weights"})
     assert (first.read_bytes(), second.read_bytes()) == (b"new", b"weights")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin", "m.xml"]
 

@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("torch", reason="the converters need torch (extra 'convert-onnx')")
 
 from converters.gates import Report, Tracking, compare, judge, markdown, write_report
-from converters.types import Graph
+from converters.plan import Graph
 from edge_tracker.backbones.base import Layer, Tap
-from edge_tracker.backbones.catalogue import Measured
+from edge_tracker.backbones.cards import Measured
 from edge_tracker.errors import OutputError
 
 TAPS = (Tap("stride16", 16, (Layer("a", 2), Layer("b", 3))), Tap("stride8", 8, (Layer("c", 4),)))

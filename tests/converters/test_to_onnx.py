@@ -10,9 +10,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="conversion needs torch (extra 'convert-onnx')")
 pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
 
+from converters.plan import Network
 from converters.to_onnx import TOLERANCE, export, main
 from converters.trunks import TRUNKS, load_state, load_trunk
-from edge_tracker.backbones.catalogue import load_backbone
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError
 
 SHAPES = {
@@ -30,10 +32,11 @@ def test_onnx_equals_torch(name: str, tmp_path: Path) -> None:
     """On other crops than the converter's own check uses, of two sizes, through the engine the tracker uses."""
     output = tmp_path / f"{name}.onnx"
     assert main(["--model", name, "--random-weights", "--output", str(output)]) == 0
-    purposes = {tap.purpose for tap in load_trunk(name, None).taps}
+    stated = {tap.purpose for tap in load_trunk(name, None).taps}
+    purposes = tuple(purpose for purpose in PURPOSES if purpose in stated)
     spec = TRUNKS[name]
     for side in (192, spec.input_side):
-        backbone = load_backbone(output, purposes=purposes, side=side)
+        backbone = load_backbone(output, EngineOptions(taps=purposes, height=side, width=side))
         crop = np.random.default_rng(9).integers(0, 256, (side, side, 3), dtype=np.uint8)
         rgb = torch.from_numpy(crop[..., ::-1].astype(np.float32) / 255)
         normalised = ((rgb - torch.tensor(spec.mean)) / torch.tensor(spec.std)).permute(2, 0, 1)[None]
@@ -58,7 +61,7 @@ def test_a_wrong_graph_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(to_onnx.CropToTaps, "__init__", without_mean)
     with pytest.raises(ModelError, match="differs from torch"):
-        export("mobilenetv3-small", load_trunk("mobilenetv3-small", None))
+        export(Network("mobilenetv3-small", load_trunk("mobilenetv3-small", None), TRUNKS["mobilenetv3-small"]))
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
@@ -128,6 +131,13 @@ def test_a_broken_weights_file_is_refused(content: bytes, tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelError, match="cannot read weights"):
             load_state(tmp_path / name)
+
+
+def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "w.npz", **{"Conv/b": np.zeros(10_000_000, np.float32)})
+    assert (tmp_path / "w.npz").stat().st_size < 1_000_000
+    with pytest.raises(ModelError, match=r"would inflate to 40\d+ bytes"):
+        load_state(tmp_path / "w.npz")
 
 
 class Trap:

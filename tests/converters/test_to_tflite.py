@@ -15,13 +15,15 @@ from ai_edge_litert.interpreter import Interpreter
 
 from calibration.crops import Crops
 from converters import tflite_graph
+from converters.fingerprint import of_trunk
+from converters.plan import Network, Plan
 from converters.rewrites import normalised
 from converters.to_tflite import export, main, prepare
 from converters.trunks import TRUNKS, load_trunk
-from converters.types import Network, Plan
 from edge_tracker import Tracker
-from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import ModelCard, load_backbone
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ModelError
 from tests.conftest import Clip
 
@@ -47,7 +49,8 @@ def test_float_equals_torch(side: int, files: dict[str, Path]) -> None:
     crop = np.random.default_rng(9).integers(0, 256, (side, side, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = load_trunk(NAME, None)(normalised(crop[None], TRUNKS[NAME]))
-    for found, tap in zip(load_backbone(files["fp32"], purposes=PURPOSES, side=side)(crop), expected, strict=True):
+    backbone = load_backbone(files["fp32"], EngineOptions(taps=PURPOSES, height=side, width=side))
+    for found, tap in zip(backbone(crop), expected, strict=True):
         reference = tap[0].permute(1, 2, 0).numpy()
         assert found.dtype == np.float32
         assert np.abs(found - reference).max() < 1e-4 * np.abs(reference).max()
@@ -68,15 +71,18 @@ def test_mixed_keeps_the_named_parts_alone_in_float(files: dict[str, Path]) -> N
 def test_every_file_is_one_partition_and_knows_itself(files: dict[str, Path]) -> None:
     for precision, path in files.items():
         assert tflite_graph.partitions(path) == 1
-        assert load_backbone(path, purposes=PURPOSES).info.precision == precision
+        info = load_backbone(path, EngineOptions(taps=PURPOSES)).info
         card = ModelCard.read(path)
         assert card is not None
+        assert info.precision == precision
+        assert info.fingerprint == card.fingerprint == of_trunk(load_trunk(NAME, None), TRUNKS[NAME])
         assert card.describes(path)
         assert card.failed_gates == ()
 
 
 def test_integers_are_near_float_and_mixed_nearer(files: dict[str, Path], clip: Clip) -> None:
-    taps = {p: load_backbone(path, purposes=PURPOSES)(clip.images[100][8:232, 40:264]) for p, path in files.items()}
+    patch, options = clip.images[100][8:232, 40:264], EngineOptions(taps=PURPOSES)
+    taps = {p: load_backbone(path, options)(patch) for p, path in files.items()}
     full, int8, mixed = (taps[p][1] for p in ("fp32", "int8", "int8-mixed"))
     errors = [float(((t - full) ** 2).sum() / (full**2).sum()) for t in (int8, mixed)]
     assert errors[1] < errors[0] < 0.02
@@ -100,9 +106,9 @@ def test_it_tracks_the_same_twice_and_with_two_threads(files: dict[str, Path], c
 
 
 def test_what_it_states_must_be_true(files: dict[str, Path], tmp_path: Path) -> None:
-    info = load_backbone(files["int8"], purposes=PURPOSES).info
+    info = load_backbone(files["int8"], EngineOptions(taps=PURPOSES)).info
     model = tflite_graph.pack(tflite_graph.unpack(files["int8"].read_bytes()))
-    for old, new in (('"block6", 240', '"block6", 241'), ('"block6"', '"block7"')):
+    for old, new in (('"block6", "channels": 240', '"block6", "channels": 241'), ('"block6"', '"block7"')):
         path = tmp_path / "lies.tflite"
         text = info.to_metadata().replace(old, new)
         assert text != info.to_metadata()
@@ -128,11 +134,11 @@ def test_biases_are_corrected(files: dict[str, Path], crops_file: Path) -> None:
     after = tflite_graph.correct_biases(before, reference, crops)
     path = files["int8"].with_name("spoiled.tflite")
     errors = []
-    text = load_backbone(files["int8"], purposes=PURPOSES).info.to_metadata()
-    (_, full) = load_backbone(files["fp32"], purposes=PURPOSES)(crops[0])
+    text = load_backbone(files["int8"], EngineOptions(taps=PURPOSES)).info.to_metadata()
+    (_, full) = load_backbone(files["fp32"], EngineOptions(taps=PURPOSES))(crops[0])
     for model in (before, after):
         path.write_bytes(tflite_graph.with_metadata(model, text))
-        (_, found) = load_backbone(path, purposes=PURPOSES)(crops[0])
+        (_, found) = load_backbone(path, EngineOptions(taps=PURPOSES))(crops[0])
         errors.append(float(((found - full) ** 2).sum()))
     assert errors[1] < 0.5 * errors[0]
 

@@ -10,10 +10,13 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="conversion needs onnx (extra 'convert')")
 from converters import weight_network
 from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_files import read_weight_network
 from tests.fmst.test_weight_network import network
+
+OWNER = Owner("m", "0" * 64)
 
 
 def arguments(weights: Path, output: Path) -> list[str]:
@@ -24,8 +27,8 @@ def arguments(weights: Path, output: Path) -> list[str]:
 def test_onnx_equals_numpy(name: str, tmp_path: Path) -> None:
     output, file = tmp_path / "net.onnx", PACKAGED / f"{name}.weights.safetensors"
     assert weight_network.main(arguments(file, output)) == 0
-    net, model = read_weight_network(file)
-    assert model == name
+    net, owner = read_weight_network(file)
+    assert owner.model == name
     session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
     scores, first = np.random.default_rng(7).normal(5, 20, (2, net.channels)).astype(np.float32)
     found = session.run(["positive", "negative"], {"inputs": weight_network.graph_inputs(net, scores, first)})
@@ -37,11 +40,11 @@ def test_onnx_equals_numpy(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["dense", "shared"])
 def test_every_form_passes_its_own_check(form: str, base: str) -> None:
     net = network(form, base)
-    assert weight_network.check_against_numpy(weight_network.to_onnx(net, "m"), net) <= 1e-5
+    assert weight_network.check_against_numpy(weight_network.to_onnx(net, OWNER), net) <= 1e-5
 
 
 def test_a_wrong_graph_is_caught() -> None:
-    proto = weight_network.to_onnx(network("shared", "top"), "m")
+    proto = weight_network.to_onnx(network("shared", "top"), OWNER)
     with pytest.raises(ModelError, match="differs from NumPy"):
         weight_network.check_against_numpy(proto, network("shared", "none"))
 

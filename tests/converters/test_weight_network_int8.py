@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="needs torch")
 
 from converters import weight_network_int8 as int8
 from converters.weight_network import graph_inputs
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.errors import ModelError
 from edge_tracker.fmst.weight_network import WeightNetwork
 
@@ -67,7 +68,7 @@ def test_integers_are_near_float(form: str, tmp_path: Path) -> None:
     net = network(form)
     for writer in writers():
         path = tmp_path / f"w{writer.suffix}"
-        writer.write(net, "m", inputs(net), path)
+        writer.write(net, Owner("m", "0" * 64), inputs(net), path)
         unseen = inputs(net, 16, seed=5)
         report = int8.measure(writer, net, "m", writer.open(path), unseen, path)
         assert report.frames == 16

@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_model_and_the_type_marker(tmp_path: Path) -> None:
     assert {
         "edge_tracker/models/edge-small.onnx",
         "edge_tracker/models/edge-small.onnx.json",
-        "edge_tracker/models/edge-small.head.npz",
+        "edge_tracker/models/edge-small.head.safetensors",
         "edge_tracker/py.typed",
     } <= names
     assert not [name for name in names if not name.startswith(("edge_tracker/", "edge_tracker-"))]

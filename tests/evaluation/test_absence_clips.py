@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_tracker.boxes import visible_share
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation import absences
-from edge_tracker.evaluation.absence_clips import KINDS, RENDERED, Clip, absence_clips, to_and_fro, visible_share
+from edge_tracker.evaluation import absence_clips as absences
+from edge_tracker.evaluation.absence_clips import KINDS, RENDERED, Clip, absence_clips, to_and_fro
 from edge_tracker.evaluation.datasets import Task, read_tasks
 
 RED = (0, 0, 255)

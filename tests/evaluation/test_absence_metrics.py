@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_tracker.evaluation import loss
 from edge_tracker.evaluation.absence_metrics import (
     Frames,
     area_under_roc,
     calibration_error,
     episodes,
-    loss_table,
     lost_below,
     lost_by_score,
     reliability,
@@ -22,6 +20,7 @@ from edge_tracker.evaluation.absence_metrics import (
     summarise_loss,
     threshold_for,
 )
+from edge_tracker.evaluation.absence_table import LOST_WITHIN, loss_table
 from edge_tracker.evaluation.ope import TaskResult
 from edge_tracker.track import TrackState
 
@@ -218,6 +217,6 @@ def test_the_table_says_never_and_nothing() -> None:
     nothing = summarise_loss([case("ssss", "tttt")])
     header, first, second = loss_table([("never", never), ("nothing", nothing)])
     row = dict(zip(header, first, strict=True))
-    assert row["LOST after p50"] == "never"
-    assert row[f"in {loss.NOTICED_WITHIN} %"] == "0.0"
-    assert dict(zip(header, second, strict=True))["p95"] == "-"
+    assert row["frames until LOST, median"] == "never"
+    assert row[LOST_WITHIN] == "0.0"
+    assert dict(zip(header, second, strict=True))["frames until LOST, 95th percentile"] == "-"

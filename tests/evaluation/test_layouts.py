@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.cli import main
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.datasets import read_tasks, read_what_is_whole
+from edge_tracker.evaluation.datasets import read_tasks, read_whole_tasks
 from tests.conftest import Clip
 
 COUNT = 12
@@ -85,7 +85,7 @@ def test_only_the_sequences_asked_for_are_read(clip: Clip, tmp_path: Path) -> No
     assert [task.name for task in read_tasks(tmp_path, ["Good"])] == ["Good"]
     with pytest.raises(DatasetError, match="Short has 12 images but 8 boxes"):
         read_tasks(tmp_path)
-    tasks, faults = read_what_is_whole(tmp_path)
+    tasks, faults = read_whole_tasks(tmp_path)
     assert [task.name for task in tasks] == ["Good", "Torn"]
     assert len(faults) == 1
 

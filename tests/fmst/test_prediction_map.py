@@ -46,10 +46,3 @@ def test_resampling_keeps_constants_and_ramps() -> None:
     ramp = np.tile((np.arange(14, dtype=np.float32) + 0.5) / 14, (14, 1))
     fine = (np.arange(56) + 0.5) / 56
     np.testing.assert_allclose(resample(ramp, 56)[30, 8:-8], fine[8:-8], atol=1e-5)
-
-
-def test_resampling_undoes_the_grid_offset() -> None:
-    """A ramp seen on a grid that lies one cell to the right must come back where the crop has it."""
-    ramp = np.tile((np.arange(14, dtype=np.float32) + 1.5) / 14, (14, 1))
-    fine = (np.arange(56) + 0.5) / 56
-    np.testing.assert_allclose(resample(ramp, 56, offset_cells=1.0)[30, 12:-12], fine[12:-12], atol=1e-5)

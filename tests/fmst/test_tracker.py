@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import iou
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.tracker import FmstTracker
+from tests.clips import Pose, act
 from tests.conftest import Clip
 
 
@@ -41,15 +40,17 @@ def test_boxes_carry_no_systematic_offset(edge_small: OnnxRuntimeBackbone, clip:
     assert np.abs(offset(edge_small, clip, seeds=3)).max() < 0.107 / 2
 
 
-def test_a_grid_that_lies_elsewhere_is_seen_as_such(edge_small: OnnxRuntimeBackbone, clip: Clip) -> None:
-    """The test above can fail: with the grid said to lie 8 px further right and down, so do the boxes."""
+def test_features_that_lie_elsewhere_are_seen_as_such(edge_small: OnnxRuntimeBackbone, clip: Clip) -> None:
+    """The test above can fail: with the maps of a crop that is moved 8 px left and up, so are the boxes."""
 
     class Shifted:
-        info = replace(edge_small.info, taps=tuple(replace(t, grid_offset_px=8.0) for t in edge_small.info.taps))
-        __call__ = staticmethod(edge_small.__call__)
+        info = edge_small.info
+
+        def __call__(self, crop: np.ndarray) -> list[np.ndarray]:
+            return edge_small(np.ascontiguousarray(np.roll(crop, (-8, -8), (0, 1))))
 
     moved = offset(Shifted(), clip, seeds=1) - offset(edge_small, clip, seeds=1)
-    np.testing.assert_allclose(moved, 0.107, atol=0.04)
+    np.testing.assert_allclose(moved, -0.107, atol=0.04)
 
 
 def test_the_same_seed_gives_the_same_boxes_bit_for_bit(edge_small: OnnxRuntimeBackbone, clip: Clip) -> None:
@@ -84,3 +85,27 @@ def test_init_again_forgets_the_past(edge_small: OnnxRuntimeBackbone, clip: Clip
     tracker.init(clip.images[0], clip.first_box)
     again = [tracker.update(image).box for image in clip.images[1:10]]
     np.testing.assert_array_equal(again, track(edge_small, clip, FmstConfig(), frames=10)[1:])
+
+
+def test_scores_follow_a_target_that_becomes_another(edge_small: OnnxRuntimeBackbone) -> None:
+    """With the smoothing of the scores at 1, the channels stay those of frame 1."""
+    clip = act(Pose(160 + 40 * np.sin(k / 9), 120, morph=min(1, k / 30), light=1 - 0.3 * k / 60) for k in range(60))
+    boxes = []
+    for eta in (0.8, 1.0):
+        tracker = FmstTracker(edge_small, FmstConfig(eta=eta))
+        tracker.init(clip.images[0], clip.first_box)
+        boxes.append([tracker.update(image).box for image in clip.images[1:]])
+    follows, stays = (iou(np.array(found), clip.boxes[1:])[-20:].mean() for found in boxes)
+    assert not np.array_equal(boxes[0], boxes[1])
+    assert follows > 0.5
+    assert follows > stays
+
+
+def test_a_large_target_is_not_believed_to_become_smaller_than_10_pixels(edge_small: OnnxRuntimeBackbone) -> None:
+    clip = act([Pose(160, 120, w=24, h=24)] * 3)
+    tracker = FmstTracker(edge_small, FmstConfig())
+    tracker.init(clip.images[0], clip.first_box)
+    small = np.ascontiguousarray(clip.images[1][::4, ::4])  # now it has 6 px
+    tracker.rescale(0.25, 0.25, (80, 60))
+    for _ in range(3):
+        assert tracker.update(small).box[2:] == (10.0, 10.0)

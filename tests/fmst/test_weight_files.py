@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import METADATA_KEY
-from edge_tracker.backbones.catalogue import PACKAGED, WEIGHT_NETWORK, find_companion
+from edge_tracker.backbones.catalogue import PACKAGED, WEIGHT_NETWORK, find_model
+from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.cli import main
 from edge_tracker.errors import ConfigError, ModelError, OutputError
@@ -27,10 +28,14 @@ from tests.conftest import Clip, restated
 from tests.fmst.test_weight_network import network
 
 
+def owner_of(backbone: OnnxRuntimeBackbone) -> Owner:
+    return Owner(backbone.info.model, backbone.info.fingerprint)
+
+
 @pytest.fixture
 def file(tmp_path: Path, edge_small: OnnxRuntimeBackbone) -> Path:
     path = tmp_path / "net.safetensors"
-    save_weight_network(path, network("shared", layers=selection_layers(edge_small.info)), "edge-small")
+    save_weight_network(path, network("shared", layers=selection_layers(edge_small.info)), owner_of(edge_small))
     return path
 
 
@@ -44,17 +49,17 @@ def test_what_was_written_is_read_back(file: Path, edge_small: OnnxRuntimeBackbo
         np.testing.assert_allclose(net.tensors[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path, edge_small: OnnxRuntimeBackbone) -> None:
     with pytest.raises(OutputError, match="cannot write"):
-        save_weight_network(tmp_path / "none" / "net.safetensors", network("shared"), "edge-small")
+        save_weight_network(tmp_path / "none" / "net.safetensors", network("shared"), owner_of(edge_small))
 
 
 def test_another_backbone_is_refused(file: Path, edge_small: OnnxRuntimeBackbone) -> None:
-    with pytest.raises(ModelError, match="trained on edge-small"):
+    with pytest.raises(ModelError, match="belongs to edge-small .*, not to the mobilenetv3-small"):
         load_weight_network(file, replace(edge_small.info, model="mobilenetv3-small"))
     tap = edge_small.info.taps[0]
     other = replace(edge_small.info, taps=(replace(tap, layers=tap.layers[:-1]),))
-    with pytest.raises(ModelError, match="trained on edge-small with layers"):
+    with pytest.raises(ModelError, match="layers of .* channels, not of"):
         load_weight_network(file, other)
 
 
@@ -64,8 +69,8 @@ def test_another_backbone_is_refused(file: Path, edge_small: OnnxRuntimeBackbone
 )
 def test_a_bad_file_is_one_clear_error(kind: str, file: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
-    net, model = read_weight_network(file)
-    metadata = weight_network_metadata(net, model)
+    net, owner = read_weight_network(file)
+    metadata = weight_network_metadata(net, owner)
     tensors = dict(net.tensors)
     if kind == "folder":
         path.mkdir()
@@ -104,19 +109,22 @@ def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
         read_weight_network(path)
 
 
-def test_the_catalogue_finds_the_network_of_a_model(file: Path, tmp_path: Path) -> None:
+def test_the_catalogue_finds_the_network_of_a_model(
+    file: Path, tmp_path: Path, edge_small: OnnxRuntimeBackbone
+) -> None:
     placed = file.rename(tmp_path / "edge-small.weights.safetensors")
-    assert find_companion("edge-small", WEIGHT_NETWORK, tmp_path) == placed
+    model = find_model("edge-small", tmp_path)
+    assert model.companion(edge_small.info, WEIGHT_NETWORK) == placed
     with pytest.raises(ModelError, match=r"'vgg16' has no weight network.*edge-small.*train_weight_network"):
-        find_companion("vgg16", WEIGHT_NETWORK, tmp_path)
+        model.companion(replace(edge_small.info, model="vgg16"), WEIGHT_NETWORK)
 
 
 def test_packaged_networks_are_whole_and_bound() -> None:
     names = {path.name for path in PACKAGED.glob(f"*{WEIGHT_NETWORK}")}
     assert {"mobilenetv3-small.weights.safetensors", "mobilenetv3-large-minimalistic.weights.safetensors"} <= names
     for name in names:
-        net, model = read_weight_network(PACKAGED / name)
-        assert name == f"{model}.weights.safetensors"
+        net, owner = read_weight_network(PACKAGED / name)
+        assert name == f"{owner.model}.weights.safetensors"
         assert (PACKAGED / name).stat().st_size < 5_000_000
         weights = net(*np.random.default_rng(0).normal(0, 30, (2, net.channels)).astype(np.float32))
         assert all(np.isfinite(w).all() and w.min() >= 0 and w.max() <= 6 for w in weights)
@@ -132,7 +140,7 @@ def test_the_tracker_takes_a_network(file: Path, clip: Clip) -> None:
 
 
 def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fmst-net does"):
+    with pytest.raises(ConfigError, match="only fmst-net takes a weight network"):
         Tracker("fmst", "edge-small", weight_network=file)
     with pytest.raises(ModelError, match="'another' has no weight network"):
         Tracker("fmst-net", restated(tmp_path / "m.onnx", '"edge-small"', '"another"'))
@@ -143,10 +151,10 @@ def test_the_tracker_refuses_what_makes_no_sense(file: Path, tmp_path: Path) -> 
 def test_the_command_takes_a_network_and_alpha(
     file: Path, video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--jsonl", "-"]
+    arguments = ["--source", str(video), "--init", clip.init, "--max-frames", "6", "--quiet", "--output", "-"]
     arguments += ["--tracker", "fmst-net", "--model", "edge-small"]
     printed = []
-    for extra in ([], ["--alpha", "0.5"], ["--alpha", "0"]):
+    for extra in ([], ["--set", "alpha=0.5"], ["--set", "alpha=0"]):
         assert main([*arguments, "--weight-network", str(file), *extra]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] != printed[2]

@@ -36,9 +36,9 @@ def test_a_table_of_the_parts_that_were_run(results: Path) -> None:
     row = cells((results / "bench.md").read_text())
     assert row["tracker"] == "fmst edge-small"
     assert 50 < float(row["success %"]) <= 100
-    assert row["updates/s"] == row["found in 15 %"] == "-"
+    assert row["updates per second"] == row["re-found within 15 frames (% of absences)"] == "-"
     if sys.platform == "linux":
-        assert 5 < float(row["MB added"]) < 500
+        assert 5 < float(row["memory added MB"]) < 500
 
 
 def test_what_is_kept_is_used_again_and_parts_are_added(otb_folder: Path, results: Path) -> None:
@@ -60,12 +60,12 @@ def test_what_is_kept_is_used_again_and_parts_are_added(otb_folder: Path, result
     assert kept.stat().st_mtime_ns == written
     text = (results / "bench.md").read_text()
     after = cells(text)
-    for column in ("success %", "MB added"):
+    for column in ("success %", "memory added MB"):
         assert after[column] == before[column]
-    assert float(after["updates/s"]) > 0
-    assert 0 <= float(after["found in 15 %"]) <= 100
+    assert float(after["updates per second"]) > 0
+    assert 0 <= float(after["re-found within 15 frames (% of absences)"]) <= 100
     assert "fmst edge-small: state" in text
-    assert "FMST update" in text
+    assert "FMST, ms per update" in text
     assert (results / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from edge_tracker import TrackState
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.tracker import ClosedFormTracker

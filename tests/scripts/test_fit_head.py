@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import fit_head as script
 
-from edge_tracker.backbones.base import PURPOSES, BackboneInfo, Layer, Tap
-from edge_tracker.backbones.catalogue import HEAD, PACKAGED, load_backbone
+from edge_tracker.backbones.base import PURPOSES, BackboneInfo, EngineOptions, Layer, Tap
+from edge_tracker.backbones.catalogue import HEAD, PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import fit_projection, load_head
 from edge_tracker.errors import ModelError
@@ -39,10 +40,12 @@ class Colours:
     info = BackboneInfo(
         "colours",
         16,
+        16,
         (
             Tap("coarse", 4, (Layer("a", 8),)),
             Tap("fine", 2, (Layer("b", 8),), purpose="localisation"),
         ),
+        "0" * 64,
     )
 
     def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -68,7 +71,7 @@ def correlated(count: int) -> list[NDArray[np.uint8]]:
 def test_directions_are_the_principal_ones_of_all_features() -> None:
     crops = correlated(60)
     found, cells = script.fit(Colours(), crops)
-    assert len(found) == 2
+    assert list(found) == ["coarse", "fine"]
     assert cells == 60 * 16
     for index in range(len(Colours.info.taps)):
         features = np.concatenate([Colours()(crop)[index].reshape(-1, 8) for crop in crops]).astype(float)
@@ -78,7 +81,7 @@ def test_directions_are_the_principal_ones_of_all_features() -> None:
         values = singular**2 / len(standard)
         assert (np.diff(values) < -1e-3).all()  # apart enough for each direction to be one
         expected = directions.T / alive.std(axis=0)[:, None] * values**-0.25
-        projection = found[index]
+        projection = found[Colours.info.taps[index].name]
         sign = np.sign((projection.directions[:6, :6] * expected).sum(axis=0))
         np.testing.assert_allclose(projection.directions[:6, :6], sign * expected, rtol=1e-3, atol=1e-5)
         np.testing.assert_array_equal(projection.directions[6:, :6], 0)  # no weight for the dead
@@ -92,7 +95,7 @@ def test_the_first_directions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = script.fit(Colours(), correlated(20))
     monkeypatch.setattr(script, "KEPT", 3)
     few, _ = script.fit(Colours(), correlated(20))
-    for projection, all_of_it in zip(few, whole, strict=True):
+    for projection, all_of_it in zip(few.values(), whole.values(), strict=True):
         assert projection.directions.shape == (8, 3)
         np.testing.assert_array_equal(projection.directions, all_of_it.directions[:, :3])
 
@@ -107,14 +110,15 @@ def test_one_command_fits_a_real_backbone(
     side = ClosedFormConfig().input_side
     assert f"from {crops * (side // 16) ** 2} cells" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
-    backbone = load_backbone(PACKAGED / "edge-small.onnx", purposes=PURPOSES, side=side)
+    backbone = load_backbone(PACKAGED / "edge-small.onnx", EngineOptions(taps=PURPOSES, height=side, width=side))
     head = load_head(output, backbone.info)
     np.testing.assert_array_equal(head.presence, script.UNCALIBRATED)
 
     random = np.random.default_rng(0)
     sources = script.target_crops(otb_folder, side, 3, random), script.photo_crops(photos, side, random)
     features = [backbone(crop) for crop in chain(*sources)]
-    for index, (tap, projection) in enumerate(zip(backbone.info.taps, head.projections, strict=True)):
+    for index, tap in enumerate(backbone.info.taps):
+        projection = head.projections[tap.name]
         flat = np.concatenate([maps[index].reshape(-1, tap.channels) for maps in features]).astype(float)
         direct = fit_projection(flat.mean(axis=0), np.cov(flat.T, bias=True), script.KEPT)
         # Directions of nearly the same eigenvalue may turn into one another; the map of likeness they make stays.
@@ -125,10 +129,9 @@ def test_one_command_fits_a_real_backbone(
     first = output.read_bytes()
     assert script.main(arguments) == 0
     assert output.read_bytes() == first
-    with pytest.raises(ModelError, match="belongs to the model 'edge-small'"):
-        load_head(
-            output, load_backbone(restated(tmp_path / "m.onnx", '"edge-small"', '"another"'), purposes=PURPOSES).info
-        )
+    other = restated(tmp_path / "m.onnx", '"fingerprint": "704cbc73', '"fingerprint": "12345678')
+    with pytest.raises(ModelError, match="belongs to edge-small"):
+        load_head(output, load_backbone(other, EngineOptions(taps=PURPOSES)).info)
 
 
 def test_crops_show_targets_as_the_tracker_sees_them(otb_folder: Path) -> None:
@@ -154,8 +157,8 @@ def test_crops_show_targets_as_the_tracker_sees_them(otb_folder: Path) -> None:
         (["--data", "nowhere"], "no folder at nowhere"),
         (["--model", "vgg16"], "vgg16"),
         (["--model", "m.onnx"], "localisation"),
-        (["--output", "none/b.npz"], "no folder none"),
-        (["--output", "head.onnx"], ".npz file"),
+        (["--output", "none/b.safetensors"], "no folder none"),
+        (["--output", "head.onnx"], ".safetensors file"),
         (["--photos", "broken"], "not an image"),
     ],
 )
@@ -170,7 +173,7 @@ def test_what_cannot_end_well_is_one_line(
     restated(tmp_path / "m.onnx", '"localisation"', '"selection"')
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_text("no picture")
-    assert script.main(["--model", "edge-small", "--output", "b.npz", *options]) == 2
+    assert script.main(["--model", "edge-small", "--output", "b.safetensors", *options]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("fit_head: ")
     assert message in error

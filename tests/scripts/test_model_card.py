@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import model_card as script
 
 from edge_tracker import Tracker
-from edge_tracker.backbones.catalogue import PACKAGED, Accuracy, ModelCard
+from edge_tracker.backbones.cards import Accuracy, ModelCard
+from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_task
@@ -27,7 +28,7 @@ BLOCKS = ("block6", "block8", "block9", "block3", "block4")
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """The packaged model with a card as the converter writes it, and its head."""
-    for ending in (".onnx", ".head.npz"):
+    for ending in (".onnx", ".head.safetensors"):
         shutil.copy(PACKAGED / f"edge-small{ending}", tmp_path)
     card = json.loads((PACKAGED / "edge-small.onnx.json").read_text())
     for later in ("training", "accuracy"):

@@ -21,8 +21,9 @@ import train_backbone as script
 from safetensors.torch import save_file
 
 from converters.trunks import TRUNKS, Block, MobileNetV3, TrunkSpec, load_trunk
-from edge_tracker.backbones.catalogue import Training
+from edge_tracker.backbones.cards import Training
 from edge_tracker.errors import DatasetError, SourceError
+from edge_tracker.settings import from_mapping, hints
 
 # Block 3's expansion lies at stride 8, block 4's at stride 16, as in the real trunks.
 TINY = (
@@ -148,7 +149,7 @@ def test_the_weights_load_and_see_as_the_record_says(run: Run, images: Path, tea
 
 
 def test_the_record_fills_a_model_card(run: Run, images: Path) -> None:
-    training = Training.of(run.resumed)
+    training = from_mapping(Training, {name: run.resumed[name] for name in hints(Training)}, "the record")
     assert training.teacher.startswith("edge-tiny, teacher.safetensors, sha256 ")
     assert training.data.startswith(f"44 pictures and 0 videos (0 frames) of {images.name}; every 20th scene held out")
     first, then, second = training.command.partition("; then ")
@@ -184,9 +185,9 @@ def test_nothing_left_to_do_is_measured_again_and_not_noted_twice(run: Run, imag
         ("widths", "maps of different widths"),
         ("broken checkpoint", "delete it to begin anew"),
         ("empty checkpoint", "delete it to begin anew"),
-        ("no checkpoint of ours", "it holds no 'student'"),
+        ("no checkpoint of ours", "it does not state 'training'"),
         ("checkpoint of another student", "delete it to begin anew"),
-        ("checkpoint of another teacher", "was taught by edge-tiny, other.safetensors"),
+        ("checkpoint of another teacher", "is of another training (teacher)"),
         ("no finite loss", "lower --lr"),
     ],
 )
@@ -221,7 +222,7 @@ def test_what_cannot_end_well_is_one_line(
     elif kind == "a folder in the way":
         output.mkdir()
     elif kind == "a partial folder in the way":
-        (tmp_path / "s.safetensors.partial").mkdir()
+        (tmp_path / "s.partial.safetensors").mkdir()
     elif kind == "rate":
         extra = ["--lr", "0"]
     elif kind == "average":

@@ -19,7 +19,8 @@ import train_refiner as script
 
 from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES
-from edge_tracker.backbones.catalogue import PACKAGED, load_backbone
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.closed_form.head import load_head
 from edge_tracker.closed_form.refiner import SURE, Refiner, View, colour_grid

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import train_weight_network as script
 import weight_objectives as objectives
-from weight_pairs import load_pairs
+from weight_pairs import _key, load_pairs
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.boxes import iou
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.errors import DatasetError, EdgeTrackerError, ModelError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.fmst import candidates, prediction_map, target_map
 from edge_tracker.fmst.channel_scores import channel_scores
@@ -119,12 +121,17 @@ def test_consecutive_pairs_are_the_papers(
         x, y, w, h = tasks[0].boxes[k].tolist()
         window = window_around((x, y, w, h), config.roi_scale)
         features = edge_small(crop(clip.images[k], window, edge_small.info.input_side))[0]
-        box = window.to_grid(tasks[0].boxes[k], features.shape[0], edge_small.info.input_side)
+        box = window.to_grid(tasks[0].boxes[k], features.shape[0])
         scores = channel_scores(features, target_map.target_map("S", tuple(box), features.shape[:2]))
         np.testing.assert_allclose(pairs[0].scores[k], scores, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(pairs[0].previous[k], box, atol=1e-4)
         later = edge_small(crop(clip.images[k + 1], window, edge_small.info.input_side))[0]
         np.testing.assert_allclose(pairs[0].features[k], later, rtol=2e-3, atol=2e-3)
+
+
+def stated(backbone: OnnxRuntimeBackbone, trunk: str) -> SimpleNamespace:
+    """The backbone with another fingerprint."""
+    return SimpleNamespace(info=replace(backbone.info, fingerprint=trunk))
 
 
 def test_pairs_are_made_once(otb_folder: Path, edge_small: OnnxRuntimeBackbone, tmp_path: Path) -> None:
@@ -137,6 +144,13 @@ def test_pairs_are_made_once(otb_folder: Path, edge_small: OnnxRuntimeBackbone, 
     assert len(list(tmp_path.iterdir())) == 3
     load_pairs(tmp_path, edge_small, tasks, "rollout", 2, 1)
     assert len(list(tmp_path.iterdir())) == 6
+    # Another network of the same name has pairs of its own.
+    keys = {_key(stated(edge_small, trunk), tasks[0], "rollout", 2, 0) for trunk in ("1" * 64, "2" * 64)}
+    assert len(keys) == 2
+    next(tmp_path.iterdir()).write_bytes(b"no pairs")
+    with pytest.raises(DatasetError, match="cannot read the cached pairs"):
+        for seed in (0, 1):
+            load_pairs(tmp_path, edge_small, tasks, "rollout", 2, seed)
 
 
 def test_related_sequences_stay_on_one_side() -> None:
@@ -193,8 +207,16 @@ def test_an_interrupted_training_goes_on(
     _, curve = script.train(recipe, layers, pairs[:2], pairs[2:], 0, checkpoint)
     assert len(curve) == 3
     assert len(calls) == 4  # one epoch was kept, one repeated
-    with pytest.raises(EdgeTrackerError, match="another recipe or seed"):
+    with pytest.raises(EdgeTrackerError, match=r"another training \(seed\)"):
         script.train(recipe, layers, pairs[:2], pairs[2:], 1, checkpoint)
+    with pytest.raises(ModelError, match=r"another training \(fingerprint\)"):
+        script.train(recipe, layers, pairs[:2], pairs[2:], 0, checkpoint, "1" * 64)
+    good = checkpoint.read_bytes()
+    for bad in (b"", good[:-500], b"no checkpoint", b"PK" + good[2:200]):
+        checkpoint.write_bytes(bad)
+        with pytest.raises(ModelError, match="delete it to begin anew") as caught:
+            script.train(recipe, layers, pairs[:2], pairs[2:], 0, checkpoint)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

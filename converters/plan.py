@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.fingerprint import of_trunk
 from converters.trunks import Trunk, TrunkSpec
-from edge_tracker.backbones.base import BackboneInfo
+from edge_tracker.backbones.base import BackboneInfo, Precision
 
 # What int8-mixed leaves in float. A name is "stem" or "block<n>", blocks counted from 1 as in the paper.
 KEPT_IN_FLOAT = ("stem", "block1")
@@ -25,15 +27,20 @@ class Network:
     trunk: Trunk
     spec: TrunkSpec
 
-    def info(self, precision: str) -> BackboneInfo:
-        return BackboneInfo(self.name, self.spec.input_side, self.trunk.taps, precision)
+    @cached_property
+    def fingerprint(self) -> str:
+        return of_trunk(self.trunk, self.spec)
+
+    def info(self, precision: Precision) -> BackboneInfo:
+        side = self.spec.input_side
+        return BackboneInfo(self.name, side, side, self.trunk.taps, self.fingerprint, precision)
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to convert. calibration: crops uint8 (N, S, S, 3), None where the precision needs none."""
 
-    precision: str
+    precision: Precision
     calibration: NDArray[np.uint8] | None = None
     kept_in_float: tuple[str, ...] = ()
 

@@ -1,0 +1,329 @@
+"""The folds table: trackers judged on scenes that nothing in their heads was trained on.
+
+    python scripts/folds.py run --data DIR --model edge-small --head A=FILE --head B=FILE --tracker accurate --out FILE
+    python scripts/folds.py run --data DIR --peers DIR --tracker "NanoTrack v3" --out FILE
+    python scripts/folds.py table FILE...
+
+The sequences of `data/train` are parted by where they come from (FOLDS): what belongs to one scene lies in one fold. The
+head of a fold was trained without its sequences (scripts/train_refiner.py --without, scripts/calibrate.py) and tracks
+them: every seed from the first frame and from later ones (TRE), and the hard clips of hard_clips.py. `table` gives
+means and 95 % intervals by bootstrap over scenes, and with several files the paired difference to the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from hard_clips import STATIC, hard_clips
+from numpy.typing import ArrayLike, NDArray
+
+from edge_tracker.backbones.base import EngineOptions
+from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.boxes import as_box, iou
+from edge_tracker.closed_form.head import load_head
+from edge_tracker.closed_form.tracker import ClosedFormTracker
+from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.evaluation.absence_clips import absence_clips
+from edge_tracker.evaluation.absence_metrics import RIGHT
+from edge_tracker.evaluation.datasets import Task, read_tasks
+from edge_tracker.evaluation.metrics import curves as scored
+from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
+from edge_tracker.evaluation.peers import find_peers
+from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
+from edge_tracker.images import size_of
+from edge_tracker.methods import METHODS
+from edge_tracker.settings import assign
+from edge_tracker.track import Track, TrackState
+from edge_tracker.video.images import read_image
+
+# By where a name begins; the first that fits. A and B are sequences that no head before 2026-11 had seen.
+FOLDS = {
+    "A": ("TUD", *(f"DAVIS_{letter}" for letter in "bcd")),
+    "B": ("CDnet", "DAVIS"),
+    "C": ("SegTrack", "TLD", "TLP", "UAV", "CAVIAR", "vot15"),
+}
+# Scenes that lie in several sequences: beginnings of names.
+SCENES = (
+    *("SegTrack_bmx", "SegTrack_hummingbird", "SegTrack_monkeydog", "TLD_pedestrian", "UAV_truck4", "UAV_person1"),
+    *("UAV_wakeboard", "DAVIS_drift", "CDnet_highway", "TUD_Campus"),
+)
+STARTS = (0.0, 1 / 3, 2 / 3)  # of a sequence; a run has SHORTEST frames or more
+SHORTEST = 25
+ABSENCES = ("occlusion", "exit", "natural")
+RESAMPLED = 2000
+BINS = 20  # of confidence
+STATES = list(TrackState)
+read_cached = lru_cache(maxsize=8000)(read_image)
+
+
+class CachedTask(Task):
+    """A task whose frames stay in memory."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return read_cached(self.frames[index])
+
+
+def fold_of(name: str) -> str:
+    """Raises DatasetError for a sequence that no fold knows."""
+    for fold, beginnings in FOLDS.items():
+        if name.startswith(beginnings):
+            return fold
+    raise DatasetError(f"no fold takes the sequence {name}")
+
+
+def scene_of(name: str) -> str:
+    return next((scene for scene in SCENES if name.startswith(scene)), name.split(".")[0])
+
+
+@dataclass(frozen=True)
+class Run:
+    sequence: str
+    kind: str  # "ope", "tre", or a kind of clip
+    seed: int
+    footage: Footage
+
+
+def runs_of(tasks: Sequence[Task], seeds: int, kinds: Sequence[str]) -> Iterator[Run]:
+    """What is tracked."""
+    for task in tasks:
+        shown = np.flatnonzero(task.visible > 0)
+        for share in STARTS:
+            start = int(shown[round(share * (len(shown) - 1))])
+            kind = "ope" if start == 0 else "tre"
+            if kind in kinds and (start == 0 or len(task) - start >= SHORTEST):
+                part = CachedTask(f"{task.name}-from{start}", task.frames[start:], task.boxes[start:])
+                for seed in range(seeds):
+                    yield Run(task.name, kind, seed, part)
+    clips = hard_clips(tasks) + [c for c in absence_clips(tasks, tasks) if c.kind in ABSENCES]
+    for clip in clips:
+        if clip.kind in kinds:
+            yield Run(clip.source.name, clip.kind, 0, clip)
+
+
+class Closed:
+    """The closed-form tracker with a given head."""
+
+    def __init__(self, make: Callable[[], ClosedFormTracker]) -> None:
+        self._tracker = make()
+
+    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
+        self._tracker.init(image, as_box(box, size_of(image)))
+
+    def update(self, image: NDArray[np.uint8]) -> Track:
+        return self._tracker.update(image)
+
+
+def makers(args: argparse.Namespace) -> Callable[[str, int], Callable[[], TrackerLike]]:
+    """(sequence, seed) -> what makes its tracker."""
+    if args.peers:
+        found = find_peers(args.peers)
+        if args.tracker not in found:
+            raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
+        return lambda sequence, seed: found[args.tracker]
+    config = assign(METHODS[args.tracker].config, args.set)
+    side = config.input_side
+    options = EngineOptions(taps=METHODS[args.tracker].taps(config), height=side, width=side)
+    backbone = load_backbone(find_model(args.model, args.models_dir).path, options)
+    heads = {}
+    for text in args.head:
+        fold, _, path = text.partition("=")
+        heads[fold] = load_head(Path(path), backbone.info)
+
+    def make(sequence: str, seed: int) -> Callable[[], TrackerLike]:
+        head = heads[fold_of(sequence)] if "*" not in heads else heads["*"]
+        return partial(Closed, partial(ClosedFormTracker, backbone, head, replace(config, seed=seed)))
+
+    return make
+
+
+def run(args: argparse.Namespace) -> None:
+    make = makers(args)
+    tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data) if fold_of(t.name) in args.fold]
+    todo = list(runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(",")))
+    rows, started = [], time.perf_counter()
+    for number, item in enumerate(todo):
+        result = run_task(make(item.sequence, item.seed), item.footage)
+        rows.append(row_of(item, result))
+        if time.perf_counter() - started > 20 * (1 + number // max(1, len(todo) // 4)):
+            print(f"{number + 1}/{len(todo)}", file=sys.stderr, flush=True)
+    partial_path = args.out.with_suffix(".partial")
+    partial_path.write_text(json.dumps({"label": args.label or args.tracker, "rows": rows}), encoding="utf-8")
+    partial_path.replace(args.out)
+    print(f"{args.out}: {len(rows)} runs in {time.perf_counter() - started:.0f} s")
+
+
+def row_of(item: Run, result: TaskResult) -> dict[str, Any]:
+    """The figures of a run."""
+    truth: Truth = truth_of(result)
+    curves = result.curves
+    return {
+        "sequence": item.sequence,
+        "kind": item.kind,
+        "seed": item.seed,
+        "name": item.footage.name,
+        "precision": curves.precision_score,
+        "success": curves.success_score,
+        "by_confidence": _by_confidence(result),
+        "ideal": [_with_ideal(result, slice(0, 2)), _with_ideal(result, slice(2, 4))],
+        "said": [truth.said[s] for s in STATES],
+        "wrong": [truth.wrong[s] for s in STATES],
+        "right": [truth.right[s] for s in STATES],
+        "drift": list(truth.drift),
+        "found": list(truth.found),
+        "ms": 1e3 * float(np.median(result.update_s)),
+    }
+
+
+def _by_confidence(result: TaskResult) -> list[list[int]]:
+    """Frames that are not LOST, and of them wrong ones and right ones, in BINS bins of confidence."""
+    present = result.task.visible > 0
+    overlap = np.where(present, np.nan_to_num(iou(result.boxes, result.task.boxes)), 0.0)
+    kept = np.array([state is not TrackState.LOST for state in result.states])
+    kept[0] = False
+    bins = np.clip((result.confidences * BINS).astype(int), 0, BINS - 1)
+    return [
+        np.bincount(bins[kept & flags], minlength=BINS).tolist()
+        for flags in (np.ones_like(kept), overlap < WRONG, overlap > RIGHT)
+    ]
+
+
+def _with_ideal(result: TaskResult, columns: slice) -> float:
+    """AUC if the centres (0:2), or the sizes (2:4), were perfect."""
+    boxes, truth = result.boxes.copy(), result.task.boxes
+    boxes[:, :2] += boxes[:, 2:] / 2
+    true = truth.copy()
+    true[:, :2] += true[:, 2:] / 2
+    boxes[:, columns] = true[:, columns]
+    boxes[:, :2] -= boxes[:, 2:] / 2
+    known = np.isfinite(truth).all(axis=1)
+    return scored(boxes[known], truth[known]).success_score
+
+
+GROUPS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "plain (ope, tre)": lambda r: r["kind"] in ("ope", "tre"),
+    "  static": lambda r: r["kind"] in ("ope", "tre") and r["sequence"].startswith(STATIC),
+    "  moving": lambda r: r["kind"] in ("ope", "tre") and not r["sequence"].startswith(STATIC),
+    "long": lambda r: r["kind"] == "long",
+    "shake": lambda r: r["kind"] == "shake",
+    "twin": lambda r: r["kind"] == "twin",
+    "stand": lambda r: r["kind"] == "stand",
+    "absences": lambda r: r["kind"] in ABSENCES,
+}
+COLUMNS = ("P", "AUC", "wrong", "false LOST", "found", "drift", "AUC c", "AUC s")
+
+
+def figures(rows: Sequence[dict[str, Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The columns, with each scene counted as often as `weights` say; every sequence counts the same in P, AUC, wrong."""
+    total = np.zeros(len(COLUMNS))
+    said, wrong, right = (np.array([r[n] for r in rows], float) for n in ("said", "wrong", "right"))
+    tracked, lost = STATES.index(TrackState.TRACKED), STATES.index(TrackState.LOST)
+    w = weights
+    if w.sum() == 0:
+        return np.full(len(COLUMNS), np.nan)
+    total[0] = 100 * (w * [r["precision"] for r in rows]).sum() / w.sum()
+    total[1] = 100 * (w * [r["success"] for r in rows]).sum() / w.sum()
+    total[2] = 100 * (w * (wrong[:, tracked] / np.maximum(said[:, tracked], 1))).sum() / w.sum()
+    total[3] = 100 * (w * right[:, lost]).sum() / max(1e-9, (w * right.sum(axis=1)).sum())
+    found = np.array([[sum(r["found"]), len(r["found"])] for r in rows], float)
+    total[4] = 100 * (w @ found[:, 0]) / (w @ found[:, 1]) if w @ found[:, 1] > 0 else np.nan
+    drift = [d for r, k in zip(rows, w, strict=True) if k > 0 for d in r["drift"]]
+    total[5] = float(np.mean(drift)) if drift else np.nan
+    total[6:] = 100 * (w @ np.array([r["ideal"] for r in rows])) / w.sum()
+    return total
+
+
+def weights_of(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Every sequence weighs the same."""
+    names = [r["sequence"] for r in rows]
+    count = {n: names.count(n) for n in set(names)}
+    return np.array([1 / count[n] for n in names])
+
+
+def table(args: argparse.Namespace) -> None:
+    loaded = [json.loads(path.read_text(encoding="utf-8")) for path in args.files]
+    labels = [data["label"] for data in loaded]
+    wide = max(map(len, labels)) + 2
+    for group, chosen in GROUPS.items():
+        parts = [
+            [r for r in data["rows"] if chosen(r) and (not args.fold or fold_of(r["sequence"]) in args.fold)]
+            for data in loaded
+        ]
+        if args.only:
+            keep = set(args.only.split(","))
+            parts = [[r for r in part if r["sequence"] in keep] for part in parts]
+        if not all(parts):
+            continue
+        print(f"{group}: {len({r['sequence'] for r in parts[0]})} sequences, {len(parts[0])} runs")
+        print(" " * wide + "".join(c.rjust(19) for c in COLUMNS) + "   ms")
+        random = np.random.default_rng(0)
+        scenes = sorted({scene_of(r["sequence"]) for r in parts[0]})
+        draws = [
+            np.bincount(random.integers(len(scenes), size=len(scenes)), minlength=len(scenes))
+            for _ in range(args.resampled)
+        ]
+        base: NDArray[np.float64] | None = None
+        for label, rows in zip(labels, parts, strict=True):
+            own = weights_of(rows)
+            index = np.array(
+                [scenes.index(scene_of(r["sequence"])) if scene_of(r["sequence"]) in scenes else -1 for r in rows]
+            )
+            point = figures(rows, own)
+            spread = np.array([figures(rows, own * draw[index]) for draw in draws])
+            low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+            cells = [f"{p:.1f} [{a:.1f}, {b:.1f}]" for p, a, b in zip(point, low, high, strict=True)]
+            ms = float(np.median([r["ms"] for r in rows]))
+            print(label.ljust(wide) + "".join(c.rjust(19) for c in cells) + f"  {ms:.2f}")
+            if base is None:
+                base, first = spread, point
+            else:
+                low, high = np.nanpercentile(spread - base, [2.5, 97.5], axis=0)
+                cells = [f"{p:+.1f} [{a:+.1f}, {b:+.1f}]" for p, a, b in zip(point - first, low, high, strict=True)]
+                print("  difference".ljust(wide) + "".join(c.rjust(19) for c in cells))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    runner = commands.add_parser("run", help="track, and write the figures of every run")
+    runner.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
+    runner.add_argument("--model", default="edge-small")
+    runner.add_argument("--models-dir", type=Path)
+    runner.add_argument("--head", action="append", default=[], metavar="FOLD=FILE", help="head of a fold; * for all")
+    runner.add_argument("--peers", type=Path, help="folder of peers' models; --tracker is one of theirs")
+    runner.add_argument("--tracker", default="accurate")
+    runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")
+    runner.add_argument("--fold", default="".join(FOLDS), help="track these folds alone, such as AB")
+    runner.add_argument("--seeds", type=int, default=3)
+    runner.add_argument("--kinds", default="ope,tre,long,shake,twin,stand," + ",".join(ABSENCES))
+    runner.add_argument("--label")
+    runner.add_argument("--out", type=Path, required=True)
+    runner.set_defaults(act=run)
+    shower = commands.add_parser("table", help="print the table of files that `run` wrote")
+    shower.add_argument("files", type=Path, nargs="+")
+    shower.add_argument("--fold", default="", help="A or B alone")
+    shower.add_argument("--only", help="these sequences alone")
+    shower.add_argument("--resampled", type=int, default=RESAMPLED)
+    shower.set_defaults(act=table)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    try:
+        args.act(args)
+    except (EdgeTrackerError, OSError) as error:
+        print(f"folds: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The packaged network and head, and what they see of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import HEAD, find_model
+from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.boxes import Box
+from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.head import Head, load_head
+from edge_tracker.closed_form.optics import Optics
+from edge_tracker.closed_form.tracker import ClosedFormTracker
+from edge_tracker.closed_form.view import View
+
+MODEL = "edge-small"
+See = Callable[[NDArray[np.uint8], Box], tuple[View, Box]]
+
+
+@pytest.fixture(scope="session")
+def backbone() -> Backbone:
+    """Both taps."""
+    side = ClosedFormConfig().input_side
+    return load_backbone(find_model(MODEL).path, EngineOptions(taps=PURPOSES, height=side, width=side))
+
+
+@pytest.fixture(scope="session")
+def head(backbone: Backbone) -> Head:
+    return load_head(find_model(MODEL).companion(backbone.info, HEAD), backbone.info)
+
+
+@pytest.fixture(scope="session")
+def optics(backbone: Backbone, head: Head) -> Optics:
+    return Optics(backbone, head, ClosedFormConfig())
+
+
+@pytest.fixture(scope="session")
+def see(optics: Optics) -> See:
+    """Looks around a box (image pixels): the view, and the box in its crop."""
+
+    def look(image: NDArray[np.uint8], box: Box) -> tuple[View, Box]:
+        window = optics.window(box)
+        view = optics.see(window, optics.crop(image, window))
+        return view, view.on_crop(box)
+
+    return look
+
+
+@pytest.fixture
+def tracker_with(backbone: Backbone, head: Head) -> Callable[..., ClosedFormTracker]:
+    """Makes a tracker with these settings, and with these logistic weights in place of the fitted ones."""
+
+    def make(config: ClosedFormConfig, weights: tuple[float, ...] | None = None) -> ClosedFormTracker:
+        made = head if weights is None else replace(head, presence=np.array([weights, weights]))
+        return ClosedFormTracker(backbone, made, config)
+
+    return make

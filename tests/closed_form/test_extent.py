@@ -1,0 +1,194 @@
+"""How large the target is: what corrects the box, how far, and what each part learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_tracker.boxes import Box, iou, moved_by, scaled
+from edge_tracker.closed_form.config import FAST, BoxSettings, ClosedFormConfig, PlaceSettings, ScaleSettings
+from edge_tracker.closed_form.extent import LARGEST_CORRECTION, LARGEST_FACTOR, LARGEST_REFINEMENT, Extent
+from edge_tracker.closed_form.first_frame import box_views
+from edge_tracker.closed_form.head import Head
+from edge_tracker.closed_form.optics import Optics
+from edge_tracker.closed_form.view import View
+from tests.clips import Pose, act
+from tests.closed_form.conftest import See
+
+HOME = Pose(160, 120, 52, 40)
+WHOLLY = BoxSettings(refiner_gain=(1, 1, 1), regressor_gain=(1, 1, 1))
+
+
+def started(
+    optics: Optics, head: Head, see: See, config: ClosedFormConfig, pose: Pose = HOME
+) -> tuple[Extent, list[tuple[View, Box]]]:
+    """An extent that knows frame 1, and the views it was shown."""
+    random = np.random.default_rng(0)
+    image = act([pose]).images[0]
+    extent = Extent(optics, head, config, random)
+    views = [see(image, pose.box), *box_views(optics, image, pose.box, extent.views, random)]
+    extent.start(views, image, pose.box)
+    return extent, views
+
+
+def overlap(a: Box, b: Box) -> float:
+    return float(iou(np.array(a), np.array(b)))
+
+
+@pytest.mark.parametrize(
+    "config", [ClosedFormConfig(box=WHOLLY), replace(FAST, box=WHOLLY)], ids=["refiner", "regressor"]
+)
+@pytest.mark.parametrize("delta", [(0.15, 0.0, 0, 0), (0, -0.15, 0, 0), (0, 0, 0.2, 0.2), (0, 0, -0.2, -0.2)])
+def test_a_wrong_box_is_brought_back(
+    config: ClosedFormConfig, delta: tuple[float, float, float, float], optics: Optics, head: Head, see: See
+) -> None:
+    extent, views = started(optics, head, see, config)
+    view, right = views[0]
+    wrong = moved_by(right, delta)
+    assert overlap(extent.correct(view, wrong).box, right) > overlap(wrong, right) + 0.05
+
+
+def test_only_the_share_that_the_gains_say_is_corrected(optics: Optics, head: Head, see: See) -> None:
+    found = []
+    for gain in ((1.0, 1.0, 1.0), (0.5, 0.0, 0.0), (0.0, 0.0, 0.0)):
+        extent, views = started(optics, head, see, ClosedFormConfig(box=BoxSettings(refiner_gain=gain)))
+        view, right = views[0]
+        wrong = moved_by(right, (0.15, 0.0, 0.1, 0.1))
+        found.append((np.array(extent.correct(view, wrong).box), np.array(wrong)))
+    (whole, wrong), (half, _), (none, _) = found
+    np.testing.assert_allclose(none, wrong)
+    np.testing.assert_allclose(half[2:], wrong[2:])
+    moved = whole[:2] + whole[2:] / 2 - wrong[:2] - wrong[2:] / 2
+    np.testing.assert_allclose(half[:2] - wrong[:2], moved / 2, atol=1e-6)
+
+
+def test_what_the_refiner_says_of_right_boxes_in_frame_1_is_taken_off(optics: Optics, head: Head, see: See) -> None:
+    """The corrections of the boxes that are right cancel; they would not with the network's own bias."""
+    extent, views = started(optics, head, see, ClosedFormConfig(box=WHOLLY))
+    errors = []
+    for view, box in views[1:]:
+        corrected, match = extent.correct(view, box)
+        assert match > 0  # wholly believed
+        errors.append([(corrected[k] + corrected[k + 2] / 2 - box[k] - box[k + 2] / 2) / box[k + 2] for k in (0, 1)])
+        errors[-1] += np.log(np.array(corrected[2:]) / box[2:]).tolist()
+    np.testing.assert_allclose(np.mean(errors, axis=0), 0, atol=1e-4)
+
+
+def test_the_refiner_tells_the_target_from_what_is_none(optics: Optics, head: Head, see: See) -> None:
+    extent, views = started(optics, head, see, ClosedFormConfig())
+    assert extent.correct(*views[0]).match > 0.5
+    nothing = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
+    assert extent.correct(*nothing).match < 0
+
+
+def test_a_box_that_the_refiner_denies_is_hardly_corrected(optics: Optics, head: Head, see: See) -> None:
+    """In size and aspect not at all; however large the error it speaks of."""
+    extent, _ = started(optics, head, see, ClosedFormConfig(box=WHOLLY))
+    view, box = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
+    corrected, match = extent.correct(view, box)
+    assert match < -0.5
+    np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("config", "largest"),
+    [(ClosedFormConfig(box=WHOLLY), LARGEST_REFINEMENT), (replace(FAST, box=WHOLLY), LARGEST_CORRECTION)],
+    ids=["refiner", "regressor"],
+)
+def test_no_correction_is_larger_than_its_bound(
+    config: ClosedFormConfig, largest: float, optics: Optics, head: Head, see: See
+) -> None:
+    extent, views = started(optics, head, see, config)
+    view, right = views[0]
+    for factor in (0.3, 0.5, 2.0, 3.0):
+        wrong = scaled(right, factor)
+        corrected = extent.correct(view, wrong).box
+        assert np.abs(np.log(np.array(corrected[2:]) / wrong[2:])).max() <= largest + 1e-6
+
+
+def test_the_regressor_learns_how_the_target_looks_now(optics: Optics, head: Head, see: See) -> None:
+    extent, _ = started(optics, head, see, replace(FAST, box=WHOLLY))
+    view, right = see(act([replace(HOME, morph=1.0, light=0.6)]).images[0], HOME.box)
+    wrongs = [moved_by(right, delta) for delta in ((0.1, 0.1, 0.1, 0.1), (-0.1, 0.05, -0.1, -0.1), (0, -0.1, 0.15, 0))]
+
+    def error() -> float:
+        found = [np.abs(np.subtract(extent.correct(view, wrong).box, right)).mean() for wrong in wrongs]
+        return float(np.mean(found))
+
+    before = error()
+    for frame in range(1, 20):
+        extent.learn(view, right, None, 1.0, frame)
+    assert error() == before  # not its turn
+    for k in range(1, 11):
+        extent.learn(view, right, None, 1.0, 20 * k)
+    assert error() < 0.8 * before
+
+
+def scale_alone(rate: float = 1.0, **settings: float) -> ClosedFormConfig:
+    return ClosedFormConfig(place=PlaceSettings(anchor=0.0), scale=ScaleSettings(rate=rate, **settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("gate", "learned"), [(1.0, True), (0.0, False)])
+def test_the_scale_filter_learns_through_the_gate(
+    gate: float, learned: bool, optics: Optics, head: Head, see: See
+) -> None:
+    """Told that the box was a step too small, it says so the next time."""
+    extent, views = started(optics, head, see, scale_alone())
+    image = act([HOME]).images[0]
+    before = extent.growth(image, HOME.box, 1)
+    assert before == pytest.approx(1, abs=0.01)
+    extent.learn(*views[0], 1.06, gate, 1)
+    after = extent.growth(image, HOME.box, 2)
+    assert after == pytest.approx(1.06 if learned else before, abs=0.01)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_growth_has_the_direction_of_the_change(factor: float, optics: Optics, head: Head, see: See) -> None:
+    extent, _ = started(optics, head, see, ClosedFormConfig())
+    grown = act([replace(HOME, w=HOME.w * factor, h=HOME.h * factor)]).images[0]
+    found = extent.growth(grown, HOME.box, 1)
+    assert found is not None
+    assert 0.1 < np.log(found) / np.log(factor) < 1.2
+
+
+def test_growth_is_asked_for_every_so_often(optics: Optics, head: Head, see: See) -> None:
+    extent, _ = started(optics, head, see, scale_alone(every=3))
+    image = act([HOME]).images[0]
+    assert [extent.growth(image, HOME.box, frame) is not None for frame in range(1, 7)] == [False, False, True] * 2
+
+
+def test_no_frame_more_than_doubles_the_size(optics: Optics, head: Head, see: See) -> None:
+    """However wide the pyramid and whatever was learned."""
+    extent, views = started(optics, head, see, scale_alone(levels=15, step=1.5))
+    image = act([HOME]).images[0]
+    for factor, limit in ((5.0, LARGEST_FACTOR), (0.2, 1 / LARGEST_FACTOR)):
+        extent.growth(image, HOME.box, 1)
+        extent.learn(*views[0], factor, 1.0, 1)
+        assert extent.growth(image, HOME.box, 2) == limit
+
+
+@pytest.mark.parametrize(
+    ("config", "frame", "steady", "asked"),
+    [
+        (ClosedFormConfig(), 1, True, False),
+        (ClosedFormConfig(), 2, True, True),
+        (ClosedFormConfig(), 1, False, True),
+        (FAST, 1, True, True),
+        (ClosedFormConfig(box=BoxSettings(refine_every=5)), 4, True, False),
+        (ClosedFormConfig(box=BoxSettings(refine_every=5)), 5, True, True),
+    ],
+)
+def test_the_refiner_is_asked_in_doubt_and_every_so_often(
+    config: ClosedFormConfig, frame: int, steady: bool, asked: bool, optics: Optics, head: Head
+) -> None:
+    assert Extent(optics, head, config, np.random.default_rng(0)).refines_in(frame, steady) is asked
+
+
+def test_views_for_the_box_lie_around_it(optics: Optics) -> None:
+    image = act([HOME]).images[0]
+    boxes = np.array([box for _, box in box_views(optics, image, HOME.box, 20, np.random.default_rng(0))])
+    centres = boxes[:, :2] + boxes[:, 2:] / 2 - optics.middle_px
+    assert (centres.std(axis=0) > 0.02 * optics.side).all()
+    assert np.log(boxes[:, 2]).std() > 0.05

@@ -1,0 +1,196 @@
+"""FSNet on the synthetic clip, with the packaged backbone."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from edge_tracker import Tracker, TrackState
+from edge_tracker.boxes import iou
+from edge_tracker.errors import ConfigError
+from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
+from edge_tracker.fsnet.tracker import FsnetTracker
+from edge_tracker.methods import METHODS, prepare
+from edge_tracker.video.synthetic import WHOLE
+from tests.conftest import Clip
+
+MODEL = "edge-small"
+
+
+def run(tracker: Tracker, images: list[np.ndarray], box: object) -> tuple[np.ndarray, list[TrackState], np.ndarray]:
+    """Boxes (n - 1, 4), states, confidences of all frames but the first."""
+    tracker.init(images[0], box)
+    tracks = [tracker.update(image) for image in images[1:]]
+    return np.array([t.box for t in tracks]), [t.state for t in tracks], np.array([t.confidence for t in tracks])
+
+
+@pytest.fixture(scope="module")
+def whole() -> Clip:
+    return Clip(WHOLE)
+
+
+def test_it_follows_the_target_and_says_so(clip: Clip) -> None:
+    boxes, states, confidences = run(Tracker("fsnet", MODEL), clip.images, clip.first_box)
+    overlaps = iou(boxes, clip.boxes[1:])
+    assert overlaps.mean() > 0.65
+    assert overlaps.min() > 0.3
+    assert TrackState.LOST not in states
+    assert ((confidences >= 0) & (confidences <= 1)).all()
+    assert np.mean(confidences) > 0.8
+
+
+def test_the_same_seed_gives_the_same_boxes_bit_for_bit(clip: Clip) -> None:
+    images = clip.images[:25]
+    first, second, two = (
+        run(Tracker("fsnet", MODEL, seed=3, threads=threads), images, clip.first_box)[0] for threads in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, two)
+    assert not np.array_equal(first, run(Tracker("fsnet", MODEL, seed=4), images, clip.first_box)[0])
+
+
+def test_a_second_target_on_one_session_starts_afresh(clip: Clip) -> None:
+    prepared = prepare("fsnet", MODEL)
+    alone = run(Tracker.on(prepared), clip.images[:12], clip.first_box)[0]
+    tracker = Tracker.on(prepared)
+    run(tracker, clip.images[40:50], clip.boxes[40])
+    np.testing.assert_array_equal(run(tracker, clip.images[:12], clip.first_box)[0], alone)
+
+
+def test_it_says_lost_and_finds_the_target_again_far_from_where_it_went(whole: Clip) -> None:
+    boxes, states, _ = run(Tracker("fsnet", MODEL), whole.images, whole.first_box)
+    overlaps = iou(boxes, whole.boxes[1:])
+    gone = slice(248, 258)  # frames in which it is out of the picture
+    assert TrackState.LOST in states[gone]
+    assert TrackState.TRACKED not in states[250:258]
+    assert states[-1] is TrackState.TRACKED
+    assert overlaps[-5:].min() > 0.4
+
+
+def test_a_lost_target_is_found_outside_the_window(clip: Clip) -> None:
+    """The picture is still; the target is shown in one corner, then, after a blank, in the other."""
+    random = np.random.default_rng(0)
+    ground = np.repeat(np.repeat(random.integers(60, 180, (30, 40, 3), dtype=np.uint8), 16, axis=0), 16, axis=1)
+    x, y, w, h = (round(v) for v in clip.first_box)
+    target = clip.images[0][y : y + h, x : x + w]
+
+    def picture(left: int | None, top: int = 30) -> np.ndarray:
+        image = ground + random.integers(0, 4, ground.shape, dtype=np.uint8)
+        if left is not None:
+            image[top : top + h, left : left + w] = target
+        return image
+
+    tracker = Tracker("fsnet", MODEL)
+    tracker.init(picture(30), (30, 30, w, h))
+    for _ in range(10):
+        assert tracker.update(picture(30)).state is TrackState.TRACKED
+    away = [tracker.update(picture(None)) for _ in range(25)]
+    assert away[-1].state is TrackState.LOST
+    back = [tracker.update(picture(540, 400)) for _ in range(60)]
+    assert back[-1].state is TrackState.TRACKED
+    assert iou(np.array(back[-1].box), np.array([540.0, 400.0, w, h])) > 0.5
+
+
+def fsnet(clip: Clip, config: FsnetConfig, frames: int) -> FsnetTracker:
+    target = prepare("fsnet", MODEL, config=config).new_target()
+    assert isinstance(target, FsnetTracker)
+    target.init(clip.images[0], clip.first_box)
+    for image in clip.images[1:frames]:
+        target.update(image)
+    return target
+
+
+def test_the_loss_threshold_saves_iterations_and_their_number_is_bounded(clip: Clip) -> None:
+    with_it = fsnet(clip, FsnetConfig(), 60)
+    without = fsnet(clip, FsnetConfig(tuning=TuningSettings(loss_enough=None)), 60)
+    updates, done, saved = with_it.tally
+    assert updates >= 6  # frame 1, and every tenth
+    assert done + saved <= 40 + 10 * (updates - 1)
+    assert saved > 0
+    assert without.tally[2] == 0
+    assert done < without.tally[1]
+
+
+def test_no_frame_does_more_than_its_share_of_a_fine_tuning(clip: Clip) -> None:
+    target = prepare("fsnet", MODEL).new_target()
+    assert isinstance(target, FsnetTracker)
+    target.init(clip.images[0], clip.first_box)
+    steps = [0]
+    step = target._network.step
+
+    def counted(*arguments: object) -> float:
+        steps[-1] += 1
+        return step(*arguments)  # type: ignore[arg-type]
+
+    target._network.step = counted  # type: ignore[method-assign]
+    for image in clip.images[1:60]:
+        steps.append(0)
+        target.update(image)
+    assert sum(steps) > 0
+    assert max(steps) <= FsnetConfig().tuning.per_frame
+
+
+def test_memory_does_not_grow(clip: Clip) -> None:
+    config = FsnetConfig(tuning=TuningSettings(long_frames=5, negative_frames=3))
+    target = fsnet(clip, config, 20)
+    capacity = target._memory.capacity
+    samples = target._network._samples  # type: ignore[attr-defined]
+    assert len(samples) == capacity == 6 * (40 + 160) + 5 * 24 + 3 * 64
+    for image in clip.images[20:40]:
+        target.update(image)
+    assert target._network._samples is samples  # type: ignore[attr-defined]
+    assert max(target._memory.positives().max(), target._memory.negatives().max()) < capacity
+
+
+@pytest.mark.parametrize("change", ["maps.selection=random", "maps.pooling=pool", "maps.count=64", "maps.points=1"])
+def test_the_ablations_track_too(clip: Clip, change: str) -> None:
+    tracker = Tracker("fsnet", MODEL, settings=[change])
+    boxes, _, _ = run(tracker, clip.images[:20], clip.first_box)
+    assert iou(boxes, clip.boxes[1:20]).mean() > 0.5
+    plain, _, _ = run(Tracker("fsnet", MODEL), clip.images[:20], clip.first_box)
+    assert not np.array_equal(boxes, plain)
+
+
+def test_a_covered_lens_and_a_tiny_target_do_no_harm(clip: Clip) -> None:
+    tracker = Tracker("fsnet", MODEL)
+    tracker.init(clip.images[0], clip.first_box)
+    before = tracker.update(clip.images[1])
+    black = tracker.update(np.zeros_like(clip.images[0]))
+    assert (black.state, black.confidence, black.box) == (TrackState.LOST, 0.0, before.box)
+    assert iou(np.array(tracker.update(clip.images[2]).box), clip.boxes[2]) > 0.5
+    tracker.init(clip.images[0], (50, 60, 1, 1))
+    assert np.isfinite(tracker.update(clip.images[1]).box).all()
+
+
+def test_it_goes_on_in_another_resolution(clip: Clip) -> None:
+    tracker = Tracker("fsnet", MODEL)
+    tracker.init(clip.images[0], clip.first_box)
+    for image in clip.images[1:5]:
+        tracker.update(image)
+    doubled = np.repeat(np.repeat(clip.images[5], 2, axis=0), 2, axis=1)
+    assert iou(np.array(tracker.update(doubled).box), 2 * clip.boxes[5]) > 0.5
+
+
+def test_frame_1_and_the_others_are_fast_enough(clip: Clip) -> None:
+    """Generous against a busy machine: docs/fsnet.md has the figures."""
+    target = prepare("fsnet", MODEL).new_target()
+    start = time.process_time()
+    target.init(clip.images[0], clip.first_box)
+    assert time.process_time() - start < 1.5
+    spent = []
+    for image in clip.images[1:40]:
+        start = time.process_time()
+        target.update(image)
+        spent.append(time.process_time() - start)
+    assert np.percentile(spent, 95) < 0.12
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for change in ("averaged=1000", "input_side=100", "maps.count=0", "maps.selection=best", "tuning.dropout=1"):
+        with pytest.raises(ConfigError):
+            prepare("fsnet", MODEL, settings=[change])
+    with pytest.raises(ConfigError, match="weight network"):
+        prepare("fsnet", MODEL, weight_network="x.safetensors")
+    assert METHODS["fsnet"].config == FsnetConfig(maps=MapSettings())

@@ -1,0 +1,137 @@
+"""The folds table: scenes stay together, every sequence weighs the same, differences are paired; a run from end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_tracker.evaluation.absence_clips import Clip
+from edge_tracker.evaluation.datasets import read_tasks
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import folds as script
+import hard_clips
+
+
+def row(
+    sequence: str, precision: float, tracked: int = 10, wrong: int = 0, kind: str = "ope", **more: Any
+) -> dict[str, Any]:
+    found = {
+        "said": [tracked, 0, 0],
+        "wrong": [wrong, 0, 0],
+        "right": [tracked - wrong, 0, 0],
+        "drift": [],
+        "found": [],
+    }
+    own = {"sequence": sequence, "kind": kind, "seed": 0, "precision": precision, "success": precision / 2, "ms": 2.0}
+    return {**own, **found, "ideal": [1.0, 1.0], **more}
+
+
+def test_what_belongs_together_lies_in_one_fold_and_scene() -> None:
+    assert script.fold_of("DAVIS_dog") == script.fold_of("TUD_Campus_p2") != script.fold_of("UAV_boat1")
+    assert script.scene_of("UAV_person12_1") == script.scene_of("UAV_person11") != script.scene_of("UAV_boat1")
+    assert script.scene_of("CDnet_highway_481") == script.scene_of("CDnet_highway_990")
+    with pytest.raises(script.DatasetError, match="no fold"):
+        script.fold_of("elsewhere")
+
+
+def test_every_sequence_counts_the_same_however_many_runs_it_has() -> None:
+    rows = [row("UAV_boat1", 1.0)] * 9 + [row("TLD_input100", 0.0, wrong=5)]
+    found = script.figures(rows, script.weights_of(rows))
+    assert found[:3] == pytest.approx([50, 25, 25])
+    lost = row("UAV_boat1", 1.0, said=[6, 0, 4], right=[6, 0, 4], found=[True, True, False], drift=[4, 8])
+    found = script.figures([lost], np.ones(1))
+    assert found[3:6] == pytest.approx([40, 200 / 3, 6])
+
+
+def test_the_table_tells_a_difference_that_holds_in_every_scene(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["UAV_boat1", "TLD_input100", "DAVIS_dog", "CDnet_highway_481", "vot15_bag", "SegTrack_girl"]
+    for label, gain in (("before", 0.0), ("after", 0.1)):
+        rows = [row(name, 0.3 + 0.1 * i + gain) for i, name in enumerate(names)]
+        (tmp_path / label).write_text(json.dumps({"label": label, "rows": rows}))
+    sys_argv, sys.argv = (
+        sys.argv,
+        ["folds", "table", str(tmp_path / "before"), str(tmp_path / "after"), "--resampled", "200"],
+    )
+    try:
+        assert script.main() == 0
+    finally:
+        sys.argv = sys_argv
+    text = capsys.readouterr().out
+    difference = next(line for line in text.splitlines() if line.startswith("  difference"))
+    assert difference.split()[1:4] == ["+10.0", "[+10.0,", "+10.0]"]
+    before = next(line for line in text.splitlines() if line.startswith("before"))
+    low, high = (float(v.strip("[],")) for v in before.split()[2:4])
+    assert low < 55 < high
+    assert high - low > 10
+
+
+def test_hard_clips_are_what_they_say(otb_folder: Path) -> None:
+    tasks = read_tasks(otb_folder)
+    clips = {clip.kind: clip for clip in hard_clips.hard_clips(tasks[:1]) if isinstance(clip, Clip)}
+    assert set(clips) == {"long", "shake", "twin"}
+    shake = clips["shake"]
+    source = tasks[0]
+    for index in (5, 10):
+        image, (dx, dy) = shake.image(index), shake.edit.shifts[index]  # type: ignore[union-attr]
+        plain = source.image(int(shake.order[index]))
+        x, y = max(0, dx), max(0, dy)
+        np.testing.assert_array_equal(
+            image[y + 2 : y + 30, x + 2 : x + 30], plain[y - dy + 2 : y - dy + 30, x - dx + 2 : x - dx + 30]
+        )
+        np.testing.assert_allclose(shake.boxes[index, :2], source.boxes[shake.order[index], :2] + (dx, dy))
+    twin = clips["twin"]
+    index = next(i for i in range(13, len(twin)) if 0.5 < abs(twin.edit.ways[i]) < 2)  # type: ignore[union-attr]
+    changed = (twin.image(index) != source.image(int(twin.order[index]))).any(axis=2)
+    assert changed.any()
+    x, y, w, h = twin.boxes[index]
+    core = changed[int(y + 0.4 * h) : int(y + 0.6 * h), int(x + 0.4 * w) : int(x + 0.6 * w)]
+    assert core.mean() < 0.2  # the target itself stays in front
+    assert len(clips["long"]) > len(source) or len(source) >= hard_clips.LONGEST
+
+
+def test_a_run_ends_in_a_file_that_the_table_reads(otb_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    first = next(p for p in sorted(otb_folder.iterdir()) if p.is_dir())
+    (data / "UAV_boat1").symlink_to(first)
+    (data / "DAVIS_dog").symlink_to(first)
+    head = ROOT / "edge_tracker" / "models" / "edge-small.head.npz"
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "folds.py"),
+        "run",
+        "--data",
+        str(data),
+        "--kinds",
+        "ope",
+        "--seeds",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--tracker", "fast", "--head", f"*={head}", "--out", str(tmp_path / "found.json")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert {r["sequence"] for r in rows} == {"UAV_boat1", "DAVIS_dog"}
+    assert all(0.5 < r["precision"] <= 1 and sum(r["said"]) > 10 for r in rows)
+    wrong = subprocess.run(
+        [*command, "--head", f"*={data}", "--out", str(tmp_path / "x.json")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
