@@ -51,7 +51,7 @@ PENALTY = 1e-3  # on the squared weights: what is fitted stays finite where the 
 CLIP_SHARE = 0.5  # a clip's weight grows with this power of its rows: a long failure is one failure, not a hundred
 # LOST is said late, so that what an absence looks like to a tracker that still follows something is seen too, and never
 # ends, so that no look-alike is found and learned: its many frames would outweigh all others.
-PATIENT = ("belief.lost_below=0.0005", "belief.found_above=1")
+PATIENT = ("belief.lost_after=12", "belief.found_above=1")
 # A row is Evidence, 1 if right or 0 if wrong, 1 while seeking, fold, clip, frame.
 COLUMNS = len(Evidence._fields)
 RIGHT_COLUMN, SEEKING, FOLD, CLIP, FRAME = (COLUMNS + i for i in range(5))

@@ -38,7 +38,7 @@ from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import RIGHT
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves as scored
-from edge_tracker.evaluation.ope import Footage, TaskResult, TrackerLike, run_task
+from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, run_task
 from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
 from edge_tracker.images import size_of
@@ -124,7 +124,7 @@ class Closed:
         return self._tracker.update(image)
 
 
-def makers(args: argparse.Namespace) -> Callable[[str, int], Callable[[], TrackerLike]]:
+def makers(args: argparse.Namespace) -> Callable[[str, int], MakeTracker]:
     """(sequence, seed) -> what makes its tracker."""
     if args.peers:
         found = find_peers(args.peers)
@@ -140,7 +140,7 @@ def makers(args: argparse.Namespace) -> Callable[[str, int], Callable[[], Tracke
         fold, _, path = text.partition("=")
         heads[fold] = load_head(Path(path), backbone.info)
 
-    def make(sequence: str, seed: int) -> Callable[[], TrackerLike]:
+    def make(sequence: str, seed: int) -> MakeTracker:
         head = heads[fold_of(sequence)] if "*" not in heads else heads["*"]
         return partial(Closed, partial(ClosedFormTracker, backbone, head, replace(config, seed=seed)))
 

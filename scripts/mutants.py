@@ -32,6 +32,7 @@ PLACE = "tests/closed_form/test_place.py"
 EXTENT = "tests/closed_form/test_extent.py"
 AGAIN = "tests/closed_form/test_redetection.py"
 PARTS = "tests/closed_form/test_parts.py"
+GALLERY = "tests/closed_form/test_gallery.py"
 TRACKER = "tests/closed_form/test_tracker.py"
 
 
@@ -172,54 +173,18 @@ MUTANTS = (
     ),
     # Is it the target
     closed_form(
-        "new views never remembered",
-        "tracker",
-        "self._presence.remember(view, candidate.box)",
-        "pass",
-        f"{TRACKER}::test_new_looks_of_the_target_are_remembered",
-    ),
-    closed_form(
         "colours never follow the light",
         "tracker",
         "COLOUR_RATE, COLOUR_EVERY = 0.02",
         "COLOUR_RATE, COLOUR_EVERY = 0.0",
         f"{TRACKER}::test_colours_follow_a_slow_change_of_light",
     ),
-    closed_form(
-        "other colours are not doubted",
-        "tracker",
-        "probability *= DOUBT",
-        "pass",
-        f"{TRACKER}::test_what_has_other_colours_is_doubted",
-    ),
     closed_form("colours of the surroundings count", "colour", "(found - self._common)", "found", PARTS),
-    closed_form(
-        "no look of frame 1 is kept",
-        "likeness",
-        "self._views[1:-1] = self._views[2:]",
-        "self._views[:-1] = self._views[1:]",
-        PARTS,
-    ),
-    closed_form("mean feature not taken off", "likeness", "- self._mean).reshape", ").reshape", PARTS),
-    closed_form(
-        "target is not seen beside",
-        "tracker",
-        "if probability > least:",
-        "if False:",
-        f"{TRACKER}::test_where_the_filters_slid_off_the_target_is_seen_beside",
-    ),
-    closed_form(
-        "refiner does not speak against LOST",
-        "tracker",
-        "belief.follow(probability, candidate.height, candidate.match)",
-        "belief.follow(probability, candidate.height, 0.0)",
-        f"{TRACKER}::test_filters_and_refiner_speak_against_lost",
-    ),
     closed_form(
         "evidence without the refiner",
         "likeness",
-        "self.colours.likeness(view.patch, box), match)",
-        "self.colours.likeness(view.patch, box), 0.0)",
+        "self.colours.likeness(view.patch, box), match, margin)",
+        "self.colours.likeness(view.patch, box), 0.0, margin)",
         f"{TRACKER}::test_the_probability_goes_by_what_the_refiner_says",
     ),
     closed_form(
@@ -231,40 +196,49 @@ MUTANTS = (
     ),
     # The state machine
     closed_form(
-        "known by the refiner is not known", "belief", "known = match > s.known_above", "known = False", BELIEF
-    ),
-    closed_form("known without an answer", "belief", " and self._height >= s.lost_height / 2", "", BELIEF),
-    closed_form(
-        "answered by the filters is not answered",
-        "belief",
-        "answered = self._height",
-        "answered = False and self._height",
-        BELIEF,
-    ),
-    closed_form("denied by the refiner is not denied", "belief", " and not self.denied(match)\n", "\n", BELIEF),
-    closed_form("low frames are never forgiven", "belief", "(1 if low else -1)", "(1 if low else 0)", BELIEF),
-    closed_form(
-        "good frames are a credit",
-        "belief",
-        "self._low = max(0, self._low + (1 if low else -1))",
-        "self._low += 1 if low else -1",
-        BELIEF,
-    ),
-    closed_form("LOST at once", "belief", "if self._low < s.lost_after else", "if self._low < 1 else", BELIEF),
-    closed_form(
         "any likely look ends a search", "belief", " and self.confidence >= self._settings.found_above", "", BELIEF
-    ),
-    closed_form(
-        "a search leaves its count",
-        "belief",
-        "self._height, self._low, self.state = 1.0, 0,",
-        "self._height, self.state = 1.0,",
-        BELIEF,
     ),
     closed_form(
         "confidence is not averaged", "belief", "self._settings.rate * (probability", "1.0 * (probability", BELIEF
     ),
-    closed_form("peak height is not averaged", "belief", "s.rate * (height", "1.0 * (height", BELIEF),
+    closed_form("a box never leaves by itself", "belief", "on * (1 - s.leaving)", "on", BELIEF),
+    closed_form("a box never comes back by itself", "belief", " + (1 - on) * s.returning", "", BELIEF),
+    closed_form(
+        "one frame is believed without limit",
+        "belief",
+        "min(max(_log_odds(probability), -self._most), self._most)",
+        "_log_odds(probability)",
+        BELIEF,
+    ),
+    closed_form(
+        "good frames are a credit",
+        "belief",
+        "min(_log_odds(before) + evidence, self._surest)",
+        "_log_odds(before) + evidence",
+        BELIEF,
+    ),
+    closed_form("never LOST", "belief", "if self._belief < _log_odds(LOST_BELOW):", "if False:", BELIEF),
+    closed_form(
+        "a search leaves its doubt", "belief", "            self._belief = self._surest\n", "            pass\n", BELIEF
+    ),
+    # The target among others
+    closed_form(
+        "new looks never remembered",
+        "tracker",
+        "self._presence.remember(view, box)",
+        "pass",
+        f"{TRACKER}::test_new_looks_of_the_target_are_remembered",
+    ),
+    closed_form("no look of frame 1 is kept", "gallery", "np.inf if stays else self._now", "self._now", GALLERY),
+    closed_form(
+        "the newest look makes room", "gallery", "int(self._seen.argmin())", "int(self._seen.argmax())", GALLERY
+    ),
+    closed_form("every look takes room", "gallery", "if alike[nearest] > SAME:", "if False:", GALLERY),
+    closed_form("what was beside the target is forgotten", "likeness", "self._others.add(described)", "pass", GALLERY),
+    closed_form(
+        "one set of weights for both states", "likeness", "self._weights[int(seeking)]", "self._weights[0]", GALLERY
+    ),
+    closed_form("mean feature not taken off", "likeness", "- self._mean).reshape", ").reshape", GALLERY),
     # While LOST
     closed_form("search never looks in another size", "redetection", "ZOOM = 1.25", "ZOOM = 1.0", AGAIN),
     closed_form(

@@ -39,7 +39,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="what runs the model")
     group.add_argument("--threads", type=thread_count, default=1, help="threads of the engine (default: %(default)s)")
     group.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: %(default)s)"
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where ONNX Runtime computes (default: %(default)s)"
     )
     group.add_argument("--seed", type=int, help="random seed of the tracker (default: 0)")
     add_models_dir(group)
@@ -56,7 +56,13 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """Options that say where many tasks are done. Read them back with `place_of_work`."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="tasks at a time (disturbs fps)")
+    group.add_argument(
+        "--jobs",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="tasks at a time, each in a process; the measured fps then falls (default: 1)",
+    )
     group.add_argument("--cluster", metavar="tcp://HOST:PORT", help="on the workers of this Dask scheduler instead")
 
 

@@ -3,17 +3,20 @@
 While following, every frame brings the probability that the box is right, fitted on footage with known absences. The
 belief that the box is on the target is that of a hidden Markov model with two states (the forward algorithm, Rabiner
 1989, III.A): between frames the box may leave the target or come upon it again, and a frame's probability is taken as
-a likelihood ratio. While LOST, every frame brings the probability of the best place that was looked at.
+a likelihood ratio, though no single frame is believed without limit. While LOST, every frame brings the probability of
+the best place that was looked at.
 """
 
 from __future__ import annotations
+
+import math
 
 from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.track import TrackState
 
 STEADY = 0.8  # confidence below which the refiner is asked in every frame
 LIKELY = 0.5  # probability from which a place is followed while LOST
-LEAST = 1e-5  # no belief comes nearer to 0 or 1 than this: it could not be moved any more
+LOST_BELOW = 0.02  # belief that the box is on the target, below which it is LOST
 
 
 class Belief:
@@ -21,13 +24,15 @@ class Belief:
 
     def __init__(self, settings: BeliefSettings) -> None:
         self._settings = settings
+        self._surest = _log_odds(1 - settings.leaving)
+        self._most = self._limit()
         self.start()
 
     def start(self) -> None:
         """Frame 1, in which the box is given."""
         self.confidence = 1.0  # probability that the box is right, averaged over a few frames
         self.state = TrackState.TRACKED
-        self._belief = 1.0 - LEAST
+        self._belief = self._surest  # log odds that the box is on the target
 
     @property
     def steady(self) -> bool:
@@ -64,10 +69,9 @@ class Belief:
         """Take in a frame while following. probability: that the box is right, 0 to 1."""
         s = self._settings
         self._average(probability)
-        before = self._belief * (1 - s.leaving) + (1 - self._belief) * s.returning
-        on, off = before * probability, (1 - before) * (1 - probability)
-        self._belief = min(max(on / (on + off), LEAST), 1 - LEAST)
-        if self._belief < s.lost_below:
+        evidence = min(max(_log_odds(probability), -self._most), self._most)
+        self._belief = min(self._predicted(self._belief) + evidence, self._surest)
+        if self._belief < _log_odds(LOST_BELOW):
             self.state = TrackState.LOST
         else:
             self.state = TrackState.TRACKED if self.confidence >= s.tracked_above else TrackState.UNCERTAIN
@@ -78,10 +82,31 @@ class Belief:
         for a while."""
         self._average(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
-            self._belief = 1.0 - LEAST
+            self._belief = self._surest
             tracked = self.confidence >= self._settings.tracked_above
             self.state = TrackState.TRACKED if tracked else TrackState.UNCERTAIN
         return self.state
 
+    def _predicted(self, belief: float) -> float:
+        """Log odds one frame later, before anything of it is seen."""
+        on = 1 / (1 + math.exp(-belief))
+        return _log_odds(on * (1 - self._settings.leaving) + (1 - on) * self._settings.returning)
+
+    def _limit(self) -> float:
+        """How much one frame may say, log odds: the least with which `lost_after` of the plainest frames make LOST."""
+        low, high = 0.0, _log_odds(1.0)
+        for _ in range(40):
+            middle, belief = (low + high) / 2, self._surest
+            for _ in range(self._settings.lost_after):
+                belief = self._predicted(belief) - middle
+            low, high = (low, middle) if belief < _log_odds(LOST_BELOW) else (middle, high)
+        return high
+
     def _average(self, probability: float) -> None:
         self.confidence += self._settings.rate * (probability - self.confidence)
+
+
+def _log_odds(probability: float) -> float:
+    """Of a probability, kept finite."""
+    kept = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(kept / (1 - kept))

@@ -104,16 +104,14 @@ class IdentitySettings:
 class BeliefSettings:
     """When a box is believed, doubted, given up and believed again (`belief`)."""
 
-    rate: Annotated[float, Share, "weight of the newest frame in confidence and mean peak height"] = 0.7
-    tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.8
+    rate: Annotated[float, Share, "weight of the newest frame in the confidence"] = 0.7
+    tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.75
     uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
-    leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.03
+    leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.05
     returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (
-        0.02
+        0.05
     )
-    lost_below: Annotated[float, Between(1e-4, 0.5), "belief that the box is on the target below which it is LOST"] = (
-        0.02
-    )
+    lost_after: Annotated[int, Between(1, 1000), "frames of the plainest kind until LOST; of others more"] = 3
     denied_below: Annotated[
         float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
     ] = -0.1
@@ -154,5 +152,6 @@ FAST = ClosedFormConfig(
     place=PlaceSettings(gate_low=0.05, gate_high=0.3),  # the response lacks what the fine tap adds
     fine=None,
     scale=ScaleSettings(levels=11, every=2),
-    belief=BeliefSettings(trail_height=0.3),  # there is no refiner to say when what is followed is the target again
+    # There is no refiner to say when what is followed is the target again; what is said of a box is less sure.
+    belief=BeliefSettings(leaving=0.1, returning=0.005, lost_after=2, trail_height=0.3),
 )

@@ -35,6 +35,10 @@ LIKELY, LIKELIER = 0.3, 0.15
 APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 
+# While LOST, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
+# believed less, but not never: the light may have changed.
+OWN_COLOURS, DOUBT = 0.2, 0.65
+
 
 class Candidate(NamedTuple):
     """A box that may be the target's, crop pixels."""
@@ -229,6 +233,8 @@ class ClosedFormTracker:
         box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
         evidence = self._presence.evidence(view, view.on_crop(box), found.peak.height, corrected.match)
         probability = self._presence.probability(evidence, seeking=True)
+        if evidence.colour < OWN_COLOURS:
+            probability *= DOUBT
         return Sighting(box, probability, found.peak.height, corrected.match)
 
 

@@ -57,7 +57,9 @@ def tracker_with(backbone: Backbone, head: Head) -> Callable[..., ClosedFormTrac
     """Makes a tracker with these settings, and with these logistic weights in place of the fitted ones."""
 
     def make(config: ClosedFormConfig, weights: tuple[float, ...] | None = None) -> ClosedFormTracker:
-        made = head if weights is None else replace(head, presence=np.array([weights, weights]))
+        made = head
+        if weights is not None:  # of all but the margin, which says nothing then; following and seeking alike
+            made = replace(head, presence=np.tile([*weights[:-1], 0.0, weights[-1]], (2, 2, 1)))
         return ClosedFormTracker(backbone, made, config)
 
     return make

@@ -14,14 +14,13 @@ from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.colour import Colours, counts
 from edge_tracker.closed_form.correlation import CorrelationFilter, inverse_spectrum, spectrum
 from edge_tracker.closed_form.head import fit_projection
-from edge_tracker.closed_form.likeness import MOST_VIEWS, WEIGHTS, Evidence, Presence
+from edge_tracker.closed_form.likeness import OWN, WEIGHTS, CoarseParts, Evidence, Presence
 from edge_tracker.closed_form.redetection import looks
 from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, height_at, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
-from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid, peak_of_parabola
-from edge_tracker.roi import Window, sample
+from edge_tracker.roi import sample
 
 Noise = Callable[..., np.ndarray]
 
@@ -268,14 +267,14 @@ def view_of(features: np.ndarray, patch: np.ndarray | None = None) -> View:
 
 def test_presence_knows_frame_1_and_the_views_it_was_shown(noise: Noise) -> None:
     box = (12.0, 12.0, 24.0, 24.0)
-    first, turned, other = (view_of(noise(12, 12, 8)) for _ in range(3))
-    presence = Presence(first, box, GRID, np.array([2.0, 6.0, 1.0, 2.0, -5.0]))
+    first, turned = (view_of(noise(12, 12, 8)) for _ in range(2))
+    presence = Presence(first, box, CoarseParts(first, GRID), np.zeros((2, WEIGHTS)))
     assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)
     assert presence.likeness(turned, [box])[0] < 0.6
     presence.remember(turned, box)
     assert presence.likeness(turned, [box]) == pytest.approx([1], abs=1e-5)
-    for _ in range(2 * MOST_VIEWS):
-        presence.remember(other, box)
+    for _ in range(2 * OWN):
+        presence.remember(view_of(noise(12, 12, 8)), box)
     assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)  # never forgotten
     assert presence.likeness(turned, [box])[0] < 0.6  # but all others are, the oldest first
     beside = (2.0, 12.0, 24.0, 24.0)
@@ -289,16 +288,17 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown(noise: Noise) -> None
 @pytest.mark.parametrize(
     ("evidence", "score"),
     [
-        (Evidence(0.0, 0.0, 0.0, 0.0), -5.0),
-        (Evidence(0.5, 0.5, -1.0, 0.5), -1.0),
-        (Evidence(1.0, 1.0, 1.0, 1.0), 6.0),
-        (Evidence(-1e9, 0.0, 0.0, 0.0), -30.0),
-        (Evidence(1e9, 0.0, 0.0, 0.0), 30.0),
+        (Evidence(0.0, 0.0, 0.0, 0.0, 0.0), -5.0),
+        (Evidence(0.5, 0.5, -1.0, 0.5, 0.5), 0.5),
+        (Evidence(1.0, 1.0, 1.0, 1.0, 1.0), 9.0),
+        (Evidence(-1e9, 0.0, 0.0, 0.0, 0.0), -30.0),
+        (Evidence(1e9, 0.0, 0.0, 0.0, 0.0), 30.0),
     ],
 )
 def test_probability_is_logistic_regression_and_never_overflows(evidence: Evidence, score: float, noise: Noise) -> None:
-    weights = np.array([2.0, 6.0, 1.0, 2.0, -5.0])
-    presence = Presence(view_of(noise(12, 12, 8)), (12.0, 12.0, 24.0, 24.0), GRID, weights)
+    weights = np.tile([2.0, 6.0, 1.0, 2.0, 3.0, -5.0], (2, 1))
+    view = view_of(noise(12, 12, 8))
+    presence = Presence(view, (12.0, 12.0, 24.0, 24.0), CoarseParts(view, GRID), weights)
     assert presence.probability(evidence) == pytest.approx(1 / (1 + np.exp(-score)), rel=1e-9)
 
 
@@ -309,7 +309,8 @@ def test_likeness_does_not_go_by_what_the_whole_view_has_in_common(noise: Noise)
     found = []
     for offset in (0 * constant, constant):
         view = view_of((features + offset).astype(np.float32))
-        found.append(Presence(view, box, GRID, np.zeros(WEIGHTS)).likeness(view, [box, beside]))
+        describe = CoarseParts(view, GRID)
+        found.append(Presence(view, box, describe, np.zeros((2, WEIGHTS))).likeness(view, [box, beside]))
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
     assert found[0][1] < 0.6
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ TRAIL: Box = (200.0, 150.0, 30.0, 20.0)  # where it was given up
 ROI_PX = 96.0
 SIZE = (320, 240)
 LIKELY, UNLIKELY = 0.9, 0.1
-SETTINGS = BeliefSettings(trail_height=0.3, lost_below=0.5)
+SETTINGS = BeliefSettings(trail_height=0.3)
 
 
 def scene(random: np.random.Generator) -> np.ndarray:
@@ -225,7 +224,7 @@ def test_the_search_copes_with_odd_targets_and_plain_frames(home: Box) -> None:
             assert 0 <= y + h / 2 <= 240
 
 
-def test_settings_decide_what_is_likely() -> None:
-    shy = Belief(replace(SETTINGS, lost_below=0.6, uncertain_below=0.95))
-    assert not shy.likely(0.55)
+def test_what_is_likely_is_more_likely_the_target_than_not() -> None:
+    assert not Belief(SETTINGS).likely(0.5)
+    assert not Belief(SETTINGS).likely(0.45)
     assert Belief(SETTINGS).likely(0.55)

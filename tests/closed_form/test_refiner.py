@@ -13,7 +13,10 @@ from edge_tracker.closed_form.refinement_network import (
     COARSE,
     CONTEXT,
     FINE,
+    IDENTITY_SHAPES,
+    INNER,
     MASKS,
+    PARTS,
     PLACES,
     SHAPES,
     SURE,
@@ -32,7 +35,7 @@ BOX: Box = (30.0, 34.0, 36.0, 24.0)
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     found = {"sharpness": np.float32(7.0)}
-    for name, (inputs, outputs) in SHAPES.items():
+    for name, (inputs, outputs) in (SHAPES | IDENTITY_SHAPES).items():
         found[f"{name}.weight"] = (random.normal(size=(inputs, outputs)) / math.sqrt(inputs)).astype(np.float32)
         found[f"{name}.bias"] = (0.1 * random.normal(size=outputs)).astype(np.float32)
     return found
@@ -108,8 +111,38 @@ def test_it_computes_what_the_loops_do() -> None:
     expected = by_loops(tensors(), first, seen)
     np.testing.assert_allclose(correction.errors, expected[:4], atol=2e-4)
     assert correction.match == pytest.approx(expected[4] / SURE, abs=2e-4)
+    np.testing.assert_allclose(correction.scales, np.exp(expected[5:]), rtol=1e-3)
     found.start([view(4)])  # another target
     assert not np.allclose(found.predict(*seen).errors, expected[:4], atol=1e-2)
+
+
+def test_the_identity_is_the_pooled_embedding_of_the_box_itself() -> None:
+    """Against loops over the samples of each box."""
+    weights, found = tensors(), refiner()
+    looked, _ = view(5)
+    boxes: list[Box] = [(20.0, 24.0, 40.0, 30.0), (40.0, 10.0, 24.0, 48.0)]
+    for vector, (x, y, w, h) in zip(found.identify(looked, boxes), boxes, strict=True):
+        parts = np.zeros((PARTS, PARTS, 48))
+        for row in range(INNER):
+            for column in range(INNER):
+                px, py = x + (column + 0.5) / INNER * w, y + (row + 0.5) / INNER * h
+                assert looked.fine is not None
+                samples = [bilinear(looked.fine, px / 8, py / 8), bilinear(looked.coarse, px / 16, py / 16)]
+                samples.append(bilinear(colours(looked.patch), (px - 1.5) / 4, (py - 1.5) / 4))
+                hidden = np.concatenate(samples) @ weights["embed.0.weight"] + weights["embed.0.bias"]
+                embedded = np.maximum(hidden, 0) @ weights["embed.1.weight"] + weights["embed.1.bias"]
+                parts[row * PARTS // INNER, column * PARTS // INNER] += embedded * (PARTS / INNER) ** 2
+        expected = parts.reshape(-1) @ weights["identity.weight"] + weights["identity.bias"]
+        np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=5e-3)  # OpenCV: 1/32 cell
+
+
+def test_a_network_may_know_no_identities() -> None:
+    without = {name: value for name, value in tensors().items() if not name.startswith("identity")}
+    assert RefinementNetwork(tensors()).identifies
+    assert not RefinementNetwork(without).identifies
+    half = {**without, "identity.bias": tensors()["identity.bias"]}
+    with pytest.raises(ValueError, match="has the tensors"):
+        RefinementNetwork(half)
 
 
 def test_what_it_says_of_right_boxes_in_frame_1_is_taken_off() -> None:

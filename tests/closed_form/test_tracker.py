@@ -20,12 +20,20 @@ from numpy.typing import NDArray
 from edge_tracker import ClosedFormConfig, FmstConfig, Tracker, TrackState
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import iou
-from edge_tracker.closed_form.config import FAST, BeliefSettings, BoxSettings, PlaceSettings, ScaleSettings
+from edge_tracker.closed_form import camera
+from edge_tracker.closed_form import tracker as tracker_module
+from edge_tracker.closed_form.config import (
+    FAST,
+    BeliefSettings,
+    BoxSettings,
+    IdentitySettings,
+    PlaceSettings,
+    ScaleSettings,
+)
 from edge_tracker.closed_form.head import Head
 from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.methods import AUTOMATIC, METHODS
-from edge_tracker.settings import assign
 from edge_tracker.track import Method, Track
 from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 from tests.clips import GREEN, HEIGHT, WIDTH, ActedClip, Pose, act
@@ -120,7 +128,7 @@ def test_it_follows_a_target_that_turns_grows_is_relit_and_has_a_twin(
     assert found.overlaps.mean() > mean
     assert found.overlaps.min() > least
     assert TrackState.LOST not in found.states
-    assert found.confidences[-10:].mean() > 0.9
+    assert found.confidences[-10:].mean() > 0.85
 
 
 def test_accurate_is_more_exact_than_fast_on_a_target_that_grows() -> None:
@@ -142,13 +150,12 @@ BECOMES_ANOTHER = [Pose(160 + 20 * np.sin(k / 8), 120, morph=min(1, k / 50)) for
 @pytest.mark.parametrize(
     ("preset", "poses", "without", "overlap", "gain"),
     [
-        ("accurate", SHRINKS, "scale.rate=0", 0.80, 0.10),
-        ("accurate", WIDENS, "box.refiner_gain=0,0,0", 0.83, 0.25),
+        ("accurate", WIDENS, "box.refiner_trust=0,0,0", 0.83, 0.25),
         ("accurate", BECOMES_ANOTHER, "fine.rate=0", 0.93, 0.005),
         ("fast", GROWS, "box.regressor_gain=0,0,0", 0.70, 0.40),
         ("fast", BECOMES_ANOTHER, "box.regressor_gain=0,0,0", 0.84, 0.02),
     ],
-    ids=["scale filter", "refiner", "correlation filter", "regressor", "regressor's place"],
+    ids=["refiner", "correlation filter", "regressor", "regressor's place"],
 )
 def test_what_follows_a_change_makes_the_difference(
     preset: str, poses: list[Pose], without: str, overlap: float, gain: float
@@ -160,38 +167,49 @@ def test_what_follows_a_change_makes_the_difference(
     assert ends[0] > ends[1] + gain
 
 
+def test_the_scale_filter_follows_what_shrinks_where_the_refiner_does_not() -> None:
+    clip, still = act(SHRINKS), "box.refiner_trust=0.1,0,0"
+    ends = [run(Tracker("accurate", MODEL, settings=s), clip) for s in ([still], [still, "scale.rate=0"])]
+    assert ends[0].overlaps[-20:].mean() > 0.7
+    assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.1
+
+
 def test_colours_follow_a_slow_change_of_light(tracker_with: Make) -> None:
     """By colours alone, a target that is lit half after 120 frames is believed, for they were learned on the way."""
     dims = act(Pose(160 + 20 * np.sin(k / 8), 120, light=1 - 0.004 * k) for k in range(120))
-    found = run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, -3)), dims)
+    found = run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, 0, -3)), dims)
     assert found.confidences[-10:].mean() > 0.5
     # In one step it is not: half of what is compared stays frame 1's, the rest has had no time.
     darker = act([*[HOME] * 10, *[replace(HOME, light=0.5)] * 10])
-    assert run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, -3)), darker).confidences[-1] < 0.3
+    assert run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, 0, -3)), darker).confidences[-1] < 0.3
 
 
 def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
     """By likeness alone: a target that turns and becomes another is known by the looks it had on the way."""
     turns = act(Pose(160, 120, 48, 30, turn=min(1.5, 0.03 * k), morph=min(1, k / 50)) for k in range(70))
     ends = []
-    for below in (0.7, 0.0):
-        config = ClosedFormConfig(belief=BeliefSettings(new_view_below=below))
+    for every in (4, 10_000):
+        config = ClosedFormConfig(identity=IdentitySettings(own_every=every))
         ends.append(1 - run(tracker_with(config, (0, 20, 0, 0, -10)), turns).confidences[-10:].mean())
     assert ends[0] < 0.01
     assert ends[1] > 2 * ends[0]
 
 
 @pytest.mark.parametrize("side", [(1, 0), (-1, 0), (0, 1), (1, 1), (-1, -1)])
-def test_where_the_filters_slid_off_the_target_is_seen_beside(side: tuple[int, int], tracker_with: Make) -> None:
-    """Filters that hardly look away from the last place do not find a target that jumps; in doubt it is seen beside."""
+def test_a_target_that_jumps_out_of_the_filters_reach_is_found_at_once(
+    side: tuple[int, int], tracker_with: Make
+) -> None:
+    """Filters that hardly look away from the last place do not find it; the places beside and the camera's jerk do."""
     config = ClosedFormConfig(
-        place=PlaceSettings(motion_sigma=0.03), belief=BeliefSettings(uncertain_below=1.0, lost_after=1000)
+        place=PlaceSettings(motion_sigma=0.03),
+        belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
     )
-    jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
-    found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
+    home = Pose(52, 52)
+    jump = Pose(home.x + 31 * side[0], home.y + 31 * side[1])
+    found = run(tracker_with(config), act([*[home] * 4, *[jump] * 3]))
     assert found.overlaps[3] > 0.8
     # Where nothing is in doubt, it is not looked for.
-    sure = replace(config, belief=BeliefSettings(uncertain_below=0.0, lost_below=0.0))
+    sure = replace(config, belief=BeliefSettings(uncertain_below=0.0))
     assert run(tracker_with(sure), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
 
 
@@ -199,8 +217,43 @@ def test_the_refiner_is_asked_in_every_frame_of_doubt(tracker_with: Make) -> Non
     """At a confidence under `STEADY` the box is corrected in frames that would else not be its turn."""
     off = [HOME] * 2 + [Pose(160, 120, w=44 * 1.02**k) for k in range(12)]
     never = ClosedFormConfig(box=BoxSettings(refine_every=10_000))
-    sure, doubting = (run(tracker_with(never, (0, 0, 0, 0, score)), act(off)) for score in (4.0, 0.5))
+    sure, doubting = (run(tracker_with(never, (0, 0, 0, 0, 0, score)), act(off)) for score in (4.0, 0.5))
     assert doubting.overlaps[-1] > sure.overlaps[-1] + 0.03
+
+
+def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture jumps by more than the target's size, again and again; without compensation the target is lost."""
+    still = act([Pose(160 + 10 * np.sin(k / 8), 120, w=26, h=26) for k in range(50)])
+    jumps = [(0, 0)] * 10 + [(45 * (-1) ** (k // 8), 25 * (-1) ** (k // 5)) for k in range(40)]
+    images = [np.roll(image, jump, (1, 0)) for image, jump in zip(still.images, jumps, strict=True)]
+    boxes = still.boxes + np.array([(*jump, 0, 0) for jump in jumps])
+    ends = []
+    for least in (camera.LEAST_JERK, 1e9):
+        monkeypatch.setattr(tracker_module, "LEAST_JERK", least)
+        ends.append(float(Run(tracked(images, still.first_box), boxes[1:]).overlaps.mean()))
+    assert ends[0] > 0.7
+    assert ends[0] > ends[1] + 0.2
+
+
+@pytest.mark.parametrize(("others_every", "look_out_every"), [(3, 10_000), (10_000, 4)], ids=["peaks", "look-out"])
+def test_what_stands_beside_the_target_is_kept(others_every: int, look_out_every: int, tracker_with: Make) -> None:
+    """A twin next to it, by the filters' own answer; or farther off, by looking out: its margin tells."""
+    at = 58 if look_out_every > 100 else 130
+    clip = act([Pose(100 + 6 * np.sin(k / 5), 120, w=40, twin=(100 + at, 120)) for k in range(24)])
+    margins = []
+    for settings in (
+        IdentitySettings(others_every=others_every, look_out_every=look_out_every),
+        IdentitySettings(others_every=10_000, look_out_every=10_000),
+    ):
+        tracker = tracker_with(ClosedFormConfig(identity=settings))
+        run(tracker, clip)
+        w, h = clip.boxes[-1, 2:]
+        twin = (100 + at - w / 2, 120 - h / 2, w, h)
+        view = tracker._see(clip.images[-1], twin)
+        assert view is not None
+        margins.append(tracker._presence.evidence(view, view.on_crop(twin), 0.5, 0.5).margin)
+    assert margins[0] < 0.35
+    assert margins[1] > 0.8  # nothing speaks against it
 
 
 # What is LOST, and what is not
@@ -238,35 +291,21 @@ def test_lost_is_not_said_of_two_bad_frames(clip: Clip) -> None:
     assert found.overlaps[-1] > 0.5
 
 
-UNLIKELY = (0.0, 0.0, 0.0, 0.0, -1.4)  # a probability of .2, whatever is seen
-HALF_KNOWN = ["place.rate=0", "fine.weight=0", "belief.lost_height=0.8"]  # filters that answer a half of what they did
-
-
-@pytest.mark.parametrize(
-    ("settings", "lost", "why"),
-    [
-        ([], False, "the filters answer"),
-        (
-            ["belief.lost_height=1", "belief.known_above=1", "place.rate=0", "fine.weight=0"],
-            True,
-            "nothing speaks for it",
-        ),
-        (HALF_KNOWN, False, "the refiner knows it"),
-        ([*HALF_KNOWN, "belief.known_above=1"], True, "the refiner's word is not enough"),
-    ],
-)
-def test_filters_and_refiner_speak_against_lost(settings: list[str], lost: bool, why: str, tracker_with: Make) -> None:
-    """A target that becomes another half-way, at a probability that is low all the time."""
-    clip = act([replace(HOME, morph=min(0.05 * k, 0.7)) for k in range(25)])
-    found = run(tracker_with(assign(ClosedFormConfig(), settings), UNLIKELY), clip)
-    assert (TrackState.LOST in found.states) == lost, why
-    assert found.states[0] is TrackState.UNCERTAIN
+@pytest.mark.parametrize(("probability", "lost"), [(0.1, True), (0.4, False)])
+def test_plainly_wrong_frames_are_lost_and_doubtful_ones_are_not(
+    probability: float, lost: bool, tracker_with: Make
+) -> None:
+    """However long the doubt lasts, and whatever is seen."""
+    score = float(np.log(probability / (1 - probability)))
+    found = run(tracker_with(ClosedFormConfig(), (0, 0, 0, 0, score)), act([HOME] * 25))
+    assert (TrackState.LOST in found.states) == lost
+    assert TrackState.TRACKED not in found.states[2:]
 
 
 def test_the_probability_goes_by_what_the_refiner_says(tracker_with: Make) -> None:
     """By its match alone: a target is believed, and a place without it is not."""
     leaves = act([*[HOME] * 10, *[replace(HOME, shown=False)] * 15])
-    found = run(tracker_with(ClosedFormConfig(), (0, 0, 0, 10, -3)), leaves)
+    found = run(tracker_with(ClosedFormConfig(), (0, 0, 0, 10, 0, -3)), leaves)
     assert set(found.states[2:8]) == {TrackState.TRACKED}  # it is asked in frame 2 first
     assert found.states[-1] is TrackState.LOST
     assert found.confidences[-1] < 0.1
@@ -300,14 +339,15 @@ def leaves_and_returns(size: float = 56.0, twin_colour: tuple[int, int, int] | N
                 *crossing, *[Pose(250, 160, w=size, h=size)] * 30])  # fmt: skip
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 6), ("fast", 6)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 10), ("fast", 10)])
 @pytest.mark.parametrize("size", [30.0, 56.0])
 def test_a_target_that_left_is_found_where_it_returns(preset: str, within: int, size: float) -> None:
     clip = leaves_and_returns(size)
     found = run(Tracker(preset, MODEL), clip)
     back = len(clip.poses) - 30
-    assert TrackState.TRACKED not in found.states[back - 25 : back - 1]
-    assert found.states[back - 2] is TrackState.LOST
+    # The look-alike is doubted for its colours, if not at once: it has the target's pattern.
+    assert found.states[back - 25 : back - 1].count(TrackState.TRACKED) <= 2
+    assert found.states[back - 25 : back - 1].count(TrackState.LOST) >= 18
     again = found.states.index(TrackState.TRACKED, back - 1)
     assert again - (back - 1) <= within
     assert found.overlaps[-10:].min() > (0.75 if size > 40 else 0.6)
@@ -333,15 +373,15 @@ def test_what_has_other_colours_is_doubted(
     """By the filters' answer alone a look-alike is as good as the target; its colours tell."""
     away = Pose(60, 120, shown=False)
     clip = act([*[Pose(60, 120)] * 6, *[away] * 10, *[replace(away, twin=(120, 120), twin_colour=colour)] * 40])
-    states = run(tracker_with(ClosedFormConfig(), (3.4, 0, 0, 0, -1.72)), clip).states
+    states = run(tracker_with(ClosedFormConfig(), (6, 0, 0, 0, -3)), clip).states
     assert states[14] is TrackState.LOST
-    assert (TrackState.TRACKED in states[15:]) == found
+    assert (set(states[15:]) != {TrackState.LOST}) == found
 
 
-def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip) -> None:
+def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip, tracker_with: Make) -> None:
     """LOST from the start and never found: the target moves on, and the filter still answers where it is."""
-    never = BeliefSettings(uncertain_below=1, lost_below=1, lost_height=1, known_above=1, lost_after=1, found_above=1)
-    found = Run(tracked(clip.images[:22], clip.first_box, config=ClosedFormConfig(belief=never)), clip.boxes[1:22])
+    never = ClosedFormConfig(belief=BeliefSettings(lost_after=1, found_above=1))
+    found = run(tracker_with(never, (0, 0, 0, 0, -5)), clip, 22)
     since = found.states.index(TrackState.LOST)
     assert since < 5
     assert set(found.states[since:]) == {TrackState.LOST}
@@ -495,9 +535,9 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         lambda: PlaceSettings(gate_low=0.5, gate_high=0.5),
         lambda: ScaleSettings(levels=4),
         lambda: ScaleSettings(step=1.0),
-        lambda: BeliefSettings(lost_below=0.9),
+        lambda: BeliefSettings(tracked_above=0.5),
+        lambda: BeliefSettings(leaving=0.0),
         lambda: BeliefSettings(lost_after=0),
-        lambda: BeliefSettings(known_above=-0.5),
         lambda: BeliefSettings(denied_below=float("nan")),
         lambda: replace(FAST, belief=None),
     ],

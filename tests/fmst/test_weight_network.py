@@ -94,6 +94,15 @@ def test_degenerate_scores_give_finite_weights(form: str, scores: np.ndarray) ->
         assert weights.max() <= 6
 
 
+@pytest.mark.parametrize("form", ["dense", "shared"])
+def test_weights_end_at_0_and_6(form: str) -> None:
+    """ReLU6, the paper's, at both ends."""
+    scores, first = np.random.default_rng(5).normal(0, 40, (2, 12)).astype(np.float32)
+    weights = np.concatenate(network(form, scale=30.0)(scores, first))
+    assert weights.min() == 0
+    assert weights.max() == 6
+
+
 def test_a_network_of_zeros_is_the_rule() -> None:
     net = network("shared", scale=0.0)
     scores = np.random.default_rng(4).normal(size=12).astype(np.float32)
