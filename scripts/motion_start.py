@@ -3,10 +3,10 @@
     python scripts/motion_start.py --data ../shared/data/train
 
 Found: on the sequences of static cameras, a box that overlaps the annotated target (IoU of at least 0.3) within
---frames frames from its first appearance. The cold row starts with an empty background; the warm row shows the other sequences
-of the same camera first, as with a camera that hangs there. Whether other boxes are wrong cannot be told there: other
-cars and walkers are not annotated. False starts are therefore counted on still scenes: the median picture of each
-sequence with a camera's noise, light that drifts, and shaking of up to --shake pixels.
+--frames frames from its first appearance. The cold row starts with an empty background; the warm row shows the other
+sequences of the same camera first, as with a camera that hangs there. Whether other boxes are wrong cannot be told
+there: other cars and walkers are not annotated. False starts are therefore counted on still scenes: the median picture
+of each sequence with a camera's noise, light that drifts, and shaking of up to --shake pixels.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ class Sample:
         self.data[:, : self.width * 3] = image.reshape(self.height, -1)
 
     def get_caps(self) -> Any:
-        return types.SimpleNamespace(get_structure=lambda _: types.SimpleNamespace(get_value=lambda n: getattr(self, n)))
+        structure = types.SimpleNamespace(get_value=lambda name: getattr(self, name))
+        return types.SimpleNamespace(get_structure=lambda _: structure)
 
     def get_buffer(self) -> Any:
         size = self.data.size

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from edge_tracker.errors import EdgeTrackerError, OutputError
+from edge_tracker.files import partial_path
 from edge_tracker.images import as_bgr
 from edge_tracker.outputs.base import Output, ResultFile, cannot_write, shown
 from edge_tracker.outputs.records import JsonLinesOutput
@@ -208,7 +209,7 @@ class _Folder:
         stem = self._prefix + time.strftime("%Y%m%d-%H%M%S")
         for number in itertools.count(1):
             path = self._path / (f"{stem}{self._suffix}" if number == 1 else f"{stem}-{number}{self._suffix}")
-            if not path.exists() and not path.with_name(f"{path.stem}.partial{path.suffix}").exists():
+            if not path.exists() and not partial_path(path).exists():
                 return path
         raise AssertionError
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_tracker.boxes import Box, as_box, iou
+from edge_tracker.boxes import Box, as_box, iou, rescaled
 from edge_tracker.errors import BoxError, UsageError
 from edge_tracker.images import as_bgr, size_of
 from edge_tracker.methods import Prepared
@@ -71,6 +71,7 @@ class Targets:
         self._next = 0  # whose turn it is
         self._made = 0
         self._said = False
+        self._size: tuple[int, int] | None = None  # of the frames, width and height
 
     @property
     def names(self) -> list[str]:
@@ -88,6 +89,8 @@ class Targets:
         name = self._fresh_name() if name is None else self._free(checked_name(name))
         found = as_box(box, size_of(as_bgr(image)))
         self._refuse_taken(found, None)
+        if not self._targets:
+            self._size = size_of(image)
         tracker = Tracker.on(self.prepared)
         tracker.init(image, found)
         self._made += 1
@@ -138,6 +141,7 @@ class Targets:
         names = self.names
         if not names:
             return []
+        self._take_size(size_of(as_bgr(image)))
         first = self._next % len(names)
         end = time.perf_counter() + self.settings.budget_s
         done: set[str] = set()
@@ -156,6 +160,14 @@ class Targets:
         self._tell_turns(len(names) / len(done))
         self._tell_apart(done)
         return self.tracks
+
+    def _take_size(self, size: tuple[int, int]) -> None:
+        """Frames of another size show the same view: boxes of targets that wait for their turn are scaled too."""
+        if self._size is not None and size != self._size:
+            kx, ky = size[0] / self._size[0], size[1] / self._size[1]
+            for target in self._targets.values():
+                target.track = replace(target.track, box=rescaled(target.track.box, kx, ky, size))
+        self._size = size
 
     def _updated(self, target: _Target, image: NDArray[np.uint8]) -> Track:
         rival = self._targets.get(target.rival or "")

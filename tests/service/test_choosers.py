@@ -191,7 +191,8 @@ def test_a_program_that_is_slow_holds_up_nobody(tmp_path: Path) -> None:
 def test_a_program_that_fails_is_started_again(tmp_path: Path, body: str, caplog: pytest.LogCaptureFixture) -> None:
     """The first run fails, the second is well."""
     flag = tmp_path / "ran"
-    text = f"import pathlib\nflag = pathlib.Path({str(flag)!r})\nif not flag.exists():\n    flag.touch()\n    {body}\nelse:\n"
+    text = f"import pathlib\nflag = pathlib.Path({str(flag)!r})\n"
+    text += f"if not flag.exists():\n    flag.touch()\n    {body}\nelse:\n"
     text += "\n".join(f"    {line}" for line in FINDS_RED.splitlines())
     chooser = ProgramChooser(command(tmp_path, text), DetectorSettings(every=1))
     assert asked_until_found(chooser, scene([(RED, 100, 120)]))

@@ -22,12 +22,15 @@ def prepared() -> Prepared:
     return prepare("accurate")
 
 
+PATIENT = TargetSettings(budget_s=10.0)  # a busy machine is no reason to take turns
+
+
 def distance(track: Track, x: float, y: float) -> float:
     return float(np.hypot(centre(track.box)[0] - x, centre(track.box)[1] - y))
 
 
 def test_targets_come_and_go_while_others_are_followed(prepared: Prepared) -> None:
-    targets = Targets(prepared)
+    targets = Targets(prepared, PATIENT)
     assert targets.update(scene([])) == []
     first = targets.add(scene([(RED, 60, 80), (BLUE, 200, 160)]), box_at(60, 80))
     for k in range(1, 20):
@@ -39,8 +42,8 @@ def test_targets_come_and_go_while_others_are_followed(prepared: Prepared) -> No
             targets.rename(first, "red one")
     assert targets.names == ["red one", "blue one"]
     by_name = {track.target: track for track in tracks}
-    assert distance(by_name["red one"], 60 + 3 * 19, 80) < 4
-    assert distance(by_name["blue one"], 200, 160 - 2 * 19) < 4
+    assert distance(by_name["red one"], 60 + 3 * 19, 80) < 6
+    assert distance(by_name["blue one"], 200, 160 - 2 * 19) < 6
     assert all(track.state is TrackState.TRACKED and track.age == 0 for track in tracks)
     targets.move(image, "red one", (10, 10, 40, 40))
     assert targets.tracks[0].box == (10, 10, 40, 40)
@@ -50,7 +53,7 @@ def test_targets_come_and_go_while_others_are_followed(prepared: Prepared) -> No
 
 def test_what_is_wrong_changes_nothing(prepared: Prepared) -> None:
     image = scene([(RED, 60, 80), (BLUE, 200, 160)])
-    targets = Targets(prepared, TargetSettings(most=2))
+    targets = Targets(prepared, TargetSettings(most=2, budget_s=10.0))
     targets.add(image, box_at(60, 80), "a")
     targets.add(image, box_at(200, 160), "b")
     before = targets.tracks
@@ -83,7 +86,7 @@ def test_names_that_are_some() -> None:
 
 def test_a_taken_object_is_refused(prepared: Prepared) -> None:
     image = scene([(RED, 60, 80)])
-    targets = Targets(prepared)
+    targets = Targets(prepared, PATIENT)
     targets.add(image, box_at(60, 80), "a")
     with pytest.raises(BoxError, match="a is followed there already"):
         targets.add(image, box_at(63, 82))
@@ -95,7 +98,7 @@ def test_a_taken_object_is_refused(prepared: Prepared) -> None:
 )
 def test_two_targets_are_never_both_tracked_on_one_object(prepared: Prepared, other: Image, offset: int) -> None:
     """Two discs cross; where one covers the other, both boxes want the one in front."""
-    targets = Targets(prepared)
+    targets = Targets(prepared, PATIENT)
     for k in range(130):
         x = 220 * min(k, 110) / 110
         image = scene([(other, 270 - x, 120 + offset), (RED, 50 + x, 120)], noise=k)
@@ -118,7 +121,7 @@ def test_two_targets_are_never_both_tracked_on_one_object(prepared: Prepared, ot
 
 def test_the_weaker_of_two_on_one_object_ends_lost(prepared: Prepared) -> None:
     """The second target's object goes behind the first's, and does not come back."""
-    targets = Targets(prepared)
+    targets = Targets(prepared, PATIENT)
     for k in range(60):
         x = min(k, 40) * 3
         image = scene(([(BLUE, 270 - x, 120)] if k < 40 else []) + [(RED, 150, 120)], noise=k)
@@ -193,7 +196,7 @@ def test_with_time_for_all_nobody_waits() -> None:
 
 
 def test_a_frame_of_another_size_is_the_same_view(prepared: Prepared) -> None:
-    targets = Targets(prepared)
+    targets = Targets(prepared, PATIENT)
     image = scene([(RED, 60, 80), (BLUE, 200, 160)])
     targets.add(image, box_at(60, 80))
     targets.add(image, box_at(200, 160))
@@ -203,10 +206,21 @@ def test_a_frame_of_another_size_is_the_same_view(prepared: Prepared) -> None:
     assert distance(tracks[1], 400, 320) < 8
 
 
+def test_a_target_that_waits_is_scaled_with_the_frame_too() -> None:
+    slow: Any = SlowPrepared(0.01)
+    targets = Targets(slow, TargetSettings(budget_s=0.001))
+    for k in range(3):
+        targets.add(scene([]), (100 * k + 5, 10, 40, 40))
+    double = np.ascontiguousarray(scene([]).repeat(2, axis=0).repeat(2, axis=1))
+    tracks = targets.update(double)
+    assert sum(track.age == 1 for track in tracks) == 2
+    assert [track.box for track in tracks] == [(200 * k + 10, 20, 80, 80) for k in range(3)]
+
+
 def test_a_target_chosen_in_an_older_picture_catches_up(prepared: Prepared) -> None:
     """The object moves by twice its size while a person draws the box."""
     images = [scene([(RED, 60 + 6 * k, 80)], noise=k) for k in range(15)]
-    targets = Targets(prepared)
+    targets = Targets(prepared, PATIENT)
     name = targets.add(images[0], box_at(60, 80))
     targets.catch_up(name, images[1:])
     assert distance(targets.tracks[0], 60 + 6 * 14, 80) < 5

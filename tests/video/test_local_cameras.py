@@ -228,7 +228,8 @@ RED_FRAMES = """
 options = dict(zip(sys.argv[1::1], sys.argv[2::1]))
 w, h = int(options["--width"]), int(options["--height"])
 assert options["--codec"] == "yuv420" and options["--output"] == "-" and options["--timeout"] == "0"
-frame = np.concatenate([np.full(w * h, 82, np.uint8), np.full(w * h // 4, 90, np.uint8), np.full(w * h // 4, 240, np.uint8)])
+planes = (82, w * h), (90, w * h // 4), (240, w * h // 4)
+frame = np.concatenate([np.full(size, value, np.uint8) for value, size in planes])
 for k in range({count}):
     data = frame.tobytes()
     sys.stdout.buffer.write(data[:1000]); sys.stdout.buffer.flush(); time.sleep(0.01)
