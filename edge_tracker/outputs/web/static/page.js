@@ -99,7 +99,8 @@ function figures(status) {
 
 function source({ source: name = "", state, reason }) {
   const words = { live: "live", away: "away", connecting: "connecting", ended: "ended", waiting: "waiting for a target" };
-  const text = [name, words[state] ?? state].filter(Boolean).join(": ") + (reason ? ` (${reason})` : "");
+  const why = reason?.replace(`${name} `, ""); // it names the source itself
+  const text = [name, words[state] ?? state].filter(Boolean).join(": ") + (why ? ` (${why})` : "");
   if ($("source").textContent !== text) $("source").textContent = text;
   $("source").classList.toggle("away", state === "away");
 }
