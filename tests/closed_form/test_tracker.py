@@ -199,7 +199,8 @@ def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
 def test_where_the_filters_slid_off_the_target_is_seen_beside(side: tuple[int, int], tracker_with: Make) -> None:
     """Filters that hardly look away from the last place do not find a target that jumps; in doubt it is seen beside."""
     config = ClosedFormConfig(
-        place=PlaceSettings(motion_sigma=0.03), belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000)
+        place=PlaceSettings(motion_sigma=0.03),
+        belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
     )
     jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
     found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
