@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         boxes: list[NDArray[np.float64]] = []
         others: list[NDArray[np.float64]] = []
         scene_of: list[int] = []
-        kinds, sequences, names = [], [], []
+        kinds, sequences, names = list[str](), list[str](), list[str]()
         for scene in tqdm(scenes(args), unit=" scenes", mininterval=20):
             if len(scene.views) < 2:
                 continue

@@ -100,7 +100,16 @@ def test_a_run_writes_weights_that_tell_the_target_from_its_absence(footage: Pat
     paths = [tmp_path / name for name in ("edge-small.head.safetensors", "a.safetensors", "b.safetensors")]
     for path in paths:
         shutil.copy(HEAD, path)
-    options = ["--model", str(MODEL), "--data", str(footage), "--head", str(paths[0]), "--rows", str(tmp_path / "r.npz")]
+    options = [
+        "--model",
+        str(MODEL),
+        "--data",
+        str(footage),
+        "--head",
+        str(paths[0]),
+        "--rows",
+        str(tmp_path / "r.npz"),
+    ]
     options += ["--unseen", f"A={paths[1]}", "--unseen", f"B={paths[2]}"]
     command = [sys.executable, str(ROOT / "scripts" / "calibrate.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)

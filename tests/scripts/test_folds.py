@@ -1,4 +1,4 @@
-"""The folds table: scenes stay together, every sequence weighs the same, differences are paired; a run from end to end."""
+"""The folds table: scenes stay together, every sequence weighs the same, differences are paired; a whole run."""
 
 from __future__ import annotations
 
