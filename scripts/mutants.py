@@ -198,6 +198,13 @@ MUTANTS = (
     closed_form("colours of the surroundings count", "colour", "(found - self._common)", "found", PARTS),
     closed_form("mean feature not taken off", "likeness", "- self._mean).reshape", ").reshape", PARTS),
     closed_form(
+        "target is not seen beside",
+        "tracker",
+        "if probability > least:",
+        "if False:",
+        f"{TRACKER}::test_where_the_filters_slid_off_the_target_is_seen_beside",
+    ),
+    closed_form(
         "evidence without the refiner",
         "likeness",
         "self.colours.likeness(view.patch, box), match, margin)",

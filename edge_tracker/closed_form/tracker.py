@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,17 @@ from edge_tracker.closed_form.likeness import CoarseParts, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
-from edge_tracker.closed_form.response_map import other_peaks
+from edge_tracker.closed_form.response_map import height_at, other_peaks
 from edge_tracker.closed_form.view import View
 from edge_tracker.images import size_of
 from edge_tracker.roi import is_plain
 from edge_tracker.track import Track, TrackState
 
 SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
+# Filters that have slid off the target answer beside it: places so many sides away are looked at. Of these, the most
+# alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
+BESIDE, COMPARED = 0.7, 2
+LIKELY, LIKELIER = 0.3, 0.15
 APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 
@@ -153,7 +158,7 @@ class ClosedFormTracker:
         return None if is_plain(patch) else self._optics.see(window, patch)
 
     def _corrected(self, view: View, found: Found) -> Candidate:
-        """The box at the peak, corrected where it is time."""
+        """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
         height = found.peak.height
         box = found.box(view.on_crop(self.box)[2:])
         if height <= 0:  # an old answer of the refiner says nothing where the filters find nothing
@@ -161,7 +166,28 @@ class ClosedFormTracker:
         if not self._extent.refines_in(self._frame, self._belief.steady):
             return Candidate(box, height, self._match)
         corrected = self._extent.correct(view, box)
-        return Candidate(corrected.box, height, corrected.match)
+        candidate = Candidate(corrected.box, height, corrected.match)
+        if self._belief.denied(candidate.match) and self._belief.doubtful:
+            return self._beside(view, found, box, candidate)
+        return candidate
+
+    def _beside(self, view: View, found: Found, box: Box, candidate: Candidate) -> Candidate:
+        """The candidate, or a place beside `box` that is more likely the target."""
+        x, y, w, h = box
+        steps = [(dx, dy) for dx, dy in product((-BESIDE, 0.0, BESIDE), repeat=2) if dx or dy]
+        places = [(x + dx * w, y + dy * h, w, h) for dx, dy in steps]
+        alike = self._presence.likeness(view, places)
+        best, least = candidate, max(LIKELY, self._probability(view, candidate) + LIKELIER)
+        for k in np.argsort(-alike)[:COMPARED].tolist():
+            corrected = self._extent.correct(view, places[k])
+            other = Candidate(corrected.box, height_at(found.response, *centre(places[k])), corrected.match)
+            probability = self._probability(view, other)
+            if probability > least:
+                best, least = other, probability
+        return best
+
+    def _probability(self, view: View, candidate: Candidate) -> float:
+        return self._presence.probability(self._presence.evidence(view, *candidate))
 
     def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""

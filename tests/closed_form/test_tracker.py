@@ -195,6 +195,21 @@ def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
     assert ends[1] > 2 * ends[0]
 
 
+@pytest.mark.parametrize("side", [(1, 0), (-1, 0), (0, 1), (1, 1), (-1, -1)])
+def test_where_the_filters_slid_off_the_target_is_seen_beside(side: tuple[int, int], tracker_with: Make) -> None:
+    """Filters that hardly look away from the last place do not find a target that jumps; in doubt it is seen beside."""
+    config = ClosedFormConfig(
+        place=PlaceSettings(motion_sigma=0.03),
+        belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
+    )
+    jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
+    found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
+    assert found.overlaps[3] > 0.8
+    # Where nothing is in doubt, it is not looked for.
+    sure = replace(config, belief=BeliefSettings(uncertain_below=0.0))
+    assert run(tracker_with(sure), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
+
+
 def test_the_refiner_is_asked_in_every_frame_of_doubt(tracker_with: Make) -> None:
     """At a confidence under `STEADY` the box is corrected in frames that would else not be its turn."""
     off = [HOME] * 2 + [Pose(160, 120, w=44 * 1.02**k) for k in range(12)]
@@ -519,7 +534,7 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         lambda: BeliefSettings(tracked_above=0.5),
         lambda: BeliefSettings(leaving=0.0),
         lambda: BeliefSettings(lost_after=0),
-        lambda: BeliefSettings(rate=float("nan")),
+        lambda: BeliefSettings(denied_below=float("nan")),
         lambda: replace(FAST, belief=None),
     ],
 )
