@@ -151,7 +151,7 @@ BECOMES_ANOTHER = [Pose(160 + 20 * np.sin(k / 8), 120, morph=min(1, k / 50)) for
     ("preset", "poses", "without", "overlap", "gain"),
     [
         ("accurate", WIDENS, "box.refiner_trust=0,0,0", 0.83, 0.25),
-        ("accurate", BECOMES_ANOTHER, "fine.rate=0", 0.93, 0.005),
+        ("accurate", BECOMES_ANOTHER, "fine.rate=0", 0.92, 0.003),
         ("fast", GROWS, "box.regressor_gain=0,0,0", 0.70, 0.40),
         ("fast", BECOMES_ANOTHER, "box.regressor_gain=0,0,0", 0.84, 0.02),
     ],
@@ -339,7 +339,7 @@ def leaves_and_returns(size: float = 56.0, twin_colour: tuple[int, int, int] | N
                 *crossing, *[Pose(250, 160, w=size, h=size)] * 30])  # fmt: skip
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 6), ("fast", 6)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 8), ("fast", 6)])
 @pytest.mark.parametrize("size", [30.0, 56.0])
 def test_a_target_that_left_is_found_where_it_returns(preset: str, within: int, size: float) -> None:
     clip = leaves_and_returns(size)
@@ -390,11 +390,12 @@ def test_while_lost_the_box_goes_with_what_was_followed_at_last(clip: Clip, trac
 
 def test_a_target_found_elsewhere_is_believed_after_two_frames(clip: Clip) -> None:
     """While it is away the scene jumps, so that it is back far from where it was last seen."""
-    empty = [covered(image, clip.boxes[20]) for image in [clip.images[20]] * 12]
+    random = np.random.default_rng(0)
+    empty = [random.integers(0, 256, clip.images[0].shape, dtype=np.uint8) for _ in range(20)]
     shifted = [np.roll(image, (0, 150), (0, 1)) for image in [clip.images[20]] * 40]
     found = tracked([*clip.images[:20], *empty, *shifted], clip.first_box)
     x, y, w, h = clip.boxes[20]
-    assert TrackState.LOST in [track.state for track in found[19:31]]
+    assert TrackState.LOST in [track.state for track in found[19:39]]
     assert iou(np.array(found[-1].box), np.array([(x + 150) % WIDTH, y, w, h])) > 0.5
     assert found[-1].state is TrackState.TRACKED
 
