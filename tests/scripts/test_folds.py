@@ -106,7 +106,7 @@ def test_a_run_ends_in_a_file_that_the_table_reads(otb_folder: Path, tmp_path: P
     first = next(p for p in sorted(otb_folder.iterdir()) if p.is_dir())
     (data / "UAV_boat1").symlink_to(first)
     (data / "DAVIS_dog").symlink_to(first)
-    head = ROOT / "edge_tracker" / "models" / "edge-small.head.npz"
+    head = ROOT / "edge_tracker" / "models" / "edge-small.head.safetensors"
     command = [
         sys.executable,
         str(ROOT / "scripts" / "folds.py"),
