@@ -33,6 +33,7 @@ class Track:
     confidence: float
     state: TrackState
     target: str = "target"  # its name, where there are several
+    age: int = 0  # frames since the box was looked for; above 0 only where several targets take turns
 
 
 class Method(Protocol):

@@ -15,6 +15,7 @@ from edge_tracker.boxes import iou
 from edge_tracker.cli.options import add_tracker_options, tracker_factory
 from edge_tracker.errors import OutputError
 from edge_tracker.outputs import open_outputs
+from edge_tracker.outputs.open import Origin
 from edge_tracker.service import run
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video import Frame
@@ -46,7 +47,7 @@ def run_command(args: argparse.Namespace) -> int:
     tracks: list[Track] = []
     with ClipSource(clip) as source, tqdm(total=WHOLE, unit=" frames", disable=args.quiet or None) as progress:
         names = [str(args.out / f"demo.{suffix}") for suffix in ("mp4", "jsonl", "png")]
-        outputs = open_outputs(names, tracker.files, source.fps, WHOLE)
+        outputs = open_outputs(names, tracker.files, Origin(source.fps, WHOLE))
 
         def on_frame(_: Frame, track: Track) -> None:
             tracks.append(track)

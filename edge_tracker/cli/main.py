@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from edge_tracker import __version__
 from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.catalogue import PACKAGED
-from edge_tracker.cli import batch, bench, demo, doctor, evaluate, models, settings, track
+from edge_tracker.cli import batch, bench, config, demo, doctor, evaluate, models, serve, settings, track
 from edge_tracker.errors import EdgeTrackerError
 
 DESCRIPTION = """\
@@ -22,7 +22,8 @@ Track one object in a video, on the CPU.
 
   edge-track demo
   edge-track --source clip.mp4 --init 412,120,60,140 --output tracked.mp4
-  edge-track --camera 0 --init 412,120,60,140 --output -
+  edge-track --camera 0
+  edge-track --source rtsp://camera/stream --init motion:3 --output mqtt://broker
 
 Without a command the options are those of `track` (edge-track track --help)."""
 
@@ -51,9 +52,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineErrors(
         prog="edge-track", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the packaged models")
+    parser.add_argument(
+        "--version",
+        action=Version,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="print the version and the packaged models",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (track, demo, batch, evaluate, bench, models, settings, doctor):
+    for command in (track, serve, config, demo, batch, evaluate, bench, models, settings, doctor):
         command.add_parser(commands)
     return parser
 

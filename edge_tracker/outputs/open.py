@@ -5,45 +5,77 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tracker.errors import EdgeTrackerError, OutputError
 from edge_tracker.files import partial_path
 from edge_tracker.outputs.base import Output, shown
 from edge_tracker.outputs.contact_sheet import TILES, ContactSheetOutput
+from edge_tracker.outputs.folder import LogOutput, RecordOutput
 from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput, MotOutput
 from edge_tracker.outputs.video import VideoOutput
+from edge_tracker.outputs.webhook import WebhookOutput
 from edge_tracker.video.source import NOMINAL_FPS
 
-# A factory takes what follows the kind's prefix, or all of it; the source's nominal rate; its expected frames or None.
-Factory = Callable[[str, float, int | None], Output]
+
+@dataclass(frozen=True)
+class Origin:
+    """What an output may want to know of the source: nominal rate, expected frames, the camera's name."""
+
+    fps: float = NOMINAL_FPS
+    frames: int | None = None
+    camera: str = "camera"
+
+
+Factory = Callable[[str, Origin], Output]  # of what follows the kind's prefix, or of all of it
+
+
+def _mqtt(address: str, origin: Origin) -> Output:
+    from edge_tracker.outputs.mqtt import MqttOutput
+
+    return MqttOutput(address, origin.camera)
+
+
+def _prometheus(address: str, origin: Origin) -> Output:
+    from edge_tracker.outputs.prometheus import PrometheusOutput
+
+    return PrometheusOutput(address, origin.camera)
+
+
+def _sheet(path: str, origin: Origin) -> Output:
+    return ContactSheetOutput(path, every=-(-(origin.frames or 1) // TILES))
+
 
 # `KIND:PATH` names the kind where a suffix cannot: pipes, standard output.
 OUTPUTS: tuple[tuple[str, Factory], ...] = (
-    (r"jsonl:(.+)", lambda path, *_: JsonLinesOutput(path)),
-    (r"csv:(.+)", lambda path, *_: CsvOutput(path)),
-    (r"mot:(.+)", lambda path, *_: MotOutput(path)),
-    (r"-|.*\.(?:jsonl|ndjson)", lambda path, *_: JsonLinesOutput(path)),
-    (r".*\.csv", lambda path, *_: CsvOutput(path)),
-    (r".*\.mot", lambda path, *_: MotOutput(path)),
-    (r".*\.(?:mp4|m4v|mov|mkv|avi)", lambda path, fps, _: VideoOutput(path, fps)),
-    (r".*\.(?:png|jpg|jpeg)", lambda path, _, frames: ContactSheetOutput(path, every=-(-(frames or 1) // TILES))),
+    (r"jsonl:(.+)", lambda path, _: JsonLinesOutput(path)),
+    (r"csv:(.+)", lambda path, _: CsvOutput(path)),
+    (r"mot:(.+)", lambda path, _: MotOutput(path)),
+    (r"log:(.+)", lambda place, origin: LogOutput(place, origin.camera)),
+    (r"record:(.+)", lambda place, origin: RecordOutput(place, origin.camera, origin.fps)),
+    (r"mqtts?://.*", _mqtt),
+    (r"prometheus://.*", _prometheus),
+    (r"https?://.*", lambda url, origin: WebhookOutput(url, origin.camera)),
+    (r"-|.*\.(?:jsonl|ndjson)", lambda path, _: JsonLinesOutput(path)),
+    (r".*\.csv", lambda path, _: CsvOutput(path)),
+    (r".*\.mot", lambda path, _: MotOutput(path)),
+    (r".*\.(?:mp4|m4v|mov|mkv|avi)", lambda path, origin: VideoOutput(path, origin.fps)),
+    (r".*\.(?:png|jpg|jpeg)", _sheet),
 )
-KNOWN = ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, or KIND:PATH"
+KNOWN = (
+    ".mp4 .mkv .avi .jsonl .csv .mot .png, - for JSON lines on standard output, KIND:PATH, log:FOLDER, record:FOLDER, "
+    "mqtt://HOST, prometheus://[HOST]:PORT, https://HOST/HOOK"
+)
 
 
-def open_output(spec: str, fps: float = NOMINAL_FPS, frames: int | None = None) -> Output:
-    """Open what `spec` names by its suffix or scheme.
-
-    fps: the source's nominal rate. frames: how many are to be expected, if that is known. Raises OutputError.
-    """
+def open_output(spec: str, origin: Origin | None = None) -> Output:
+    """Open what `spec` names by its suffix or scheme. Raises OutputError, ConfigError for an address that is none."""
     factory, place = _resolved(spec)
-    return factory(place, fps, frames)
+    return factory(place, origin or Origin())
 
 
-def open_outputs(
-    specs: Sequence[str], inputs: Iterable[Path] = (), fps: float = NOMINAL_FPS, frames: int | None = None
-) -> list[Output]:
+def open_outputs(specs: Sequence[str], inputs: Iterable[Path] = (), origin: Origin | None = None) -> list[Output]:
     """Open all, or none: raises OutputError where one cannot be written, or would overwrite one of `inputs` or another.
 
     Files are told apart by what they are, not by how they are spelled: links and partial names count.
@@ -52,7 +84,7 @@ def open_outputs(
     outputs: list[Output] = []
     try:
         for spec in specs:
-            outputs.append(open_output(spec, fps, frames))
+            outputs.append(open_output(spec, origin))
     except EdgeTrackerError:
         for output in outputs:
             output.close(complete=False)
@@ -68,9 +100,11 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
             taken[identity] = f"what is read: {shown(path)}"
     for spec in specs:
         _, place = _resolved(spec)
-        if "://" in place:
+        if "://" in place or re.match("log:|record:", spec):
             continue
         path = Path(place)
+        if path.is_char_device():  # /dev/null, a terminal: nothing there can be overwritten
+            continue
         written = [path] if place == "-" or _is_special(path) else [path, partial_path(path)]
         identities = {identity for each in written for identity in _identities(each)} if place != "-" else {"-"}
         for identity in identities:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edge_tracker.errors import SourceLost, SourceMissing
+from edge_tracker.video.capture import CaptureSettings
 from edge_tracker.video.opencv import quiet_opencv
 from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
 
@@ -21,7 +22,8 @@ class CameraSource(Source):
 
     live = True
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, settings: CaptureSettings | None = None) -> None:
+        """settings: asked of the device, which may give others: frames say their size themselves."""
         if index < 0:
             raise SourceMissing(f"cameras are numbered from 0, not {index}")
         self.name = f"camera {index}"
@@ -29,8 +31,22 @@ class CameraSource(Source):
             self._capture = cv2.VideoCapture(index)
         if not self._capture.isOpened():
             raise SourceMissing(f"cannot open {self.name}: {_why_not(index)}")
+        self._ask(settings or CaptureSettings())
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= FASTEST_FPS else NOMINAL_FPS
+
+    def _ask(self, settings: CaptureSettings) -> None:
+        # The pixel format first: it decides which sizes and rates there are.
+        if settings.format is not None:
+            if len(settings.format) != 4:
+                self.close()
+                raise SourceMissing(f"a V4L2 pixel format has four characters, as MJPG, not {settings.format!r}")
+            self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.format))
+        if settings.width_height is not None:
+            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width_height[0])
+            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.width_height[1])
+        if settings.fps is not None:
+            self._capture.set(cv2.CAP_PROP_FPS, settings.fps)
 
     def __iter__(self) -> Iterator[Frame]:
         index, start, last_s = 0, 0.0, -1.0

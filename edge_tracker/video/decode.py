@@ -76,10 +76,13 @@ class Decoder:
     def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         for packet in self._packets():
             self._clock.decoding(packet.dts)
-            for frame in self._decoded(packet):
-                time_s = self._clock(self._stamp_s(frame))
+            frames = self._decoded(packet)[::-1]
+            while frames:
+                frame = frames.pop()
+                time_s, image = self._clock(self._stamp_s(frame)), self._pictures(frame)
                 self.end_s = time_s + float((frame.duration or 0) * (frame.time_base or 0))
-                yield time_s, self._pictures(frame)
+                del frame  # its buffer is the decoder's, who can use it for the next one
+                yield time_s, image
 
     def _packets(self) -> Iterator[av.Packet[VideoStream]]:
         """All packets of the stream, going on behind places that the demuxer cannot read."""

@@ -10,7 +10,9 @@ import numpy as np
 
 from edge_tracker.errors import SourceMissing
 from edge_tracker.video.camera import CameraSource
+from edge_tracker.video.capture import parsed_camera
 from edge_tracker.video.files import STANDARD_INPUT, FileSource
+from edge_tracker.video.gstreamer import GStreamerSource
 from edge_tracker.video.images import (
     IMAGE_SUFFIXES,
     ImageSource,
@@ -21,10 +23,16 @@ from edge_tracker.video.images import (
     matching,
     pictures_in,
 )
+from edge_tracker.video.picamera2 import Picamera2Source
+from edge_tracker.video.rpicam import RpicamSource
 from edge_tracker.video.source import Source
 from edge_tracker.video.stream import StreamSource
 
 Factory = Callable[[str, float | None, int], Source]
+LOCAL_CAMERA = r"(?:camera:-?[0-9]+|/dev/video[0-9]+|[0-9]+)(?:\?.*)?"
+LOCAL = rf"{LOCAL_CAMERA}|(?:picamera2|rpicam|gst):.*"
+# A file on a web server has an end; what else comes by HTTP is a camera's.
+LIVE = rf"{LOCAL}|(?!file:)(?!https?://[^?]*\.(?:mp4|m4v|mkv|mov|avi|webm)(?:\?.*)?$)[a-zA-Z][a-zA-Z0-9+.-]*://.*"
 
 
 def open_source(spec: str, fps: float | None = None, threads: int = 1) -> Source:
@@ -42,11 +50,21 @@ def open_source(spec: str, fps: float | None = None, threads: int = 1) -> Source
     raise AssertionError("the last pattern fits everything")
 
 
+def is_live(spec: str) -> bool:
+    """Whether `spec` names what has no end: a camera, a stream."""
+    return re.fullmatch(LIVE, spec, re.DOTALL | re.IGNORECASE) is not None and not Path(spec).is_dir()
+
+
+def is_local(spec: str) -> bool:
+    """Whether `spec` names a camera of this machine: one that is not there now will not come by waiting."""
+    return re.fullmatch(LOCAL, spec, re.DOTALL) is not None
+
+
 def _camera(spec: str, fps: float | None, threads: int) -> Source:
     if spec.isdecimal() and Path(spec).exists():  # a folder named 0
         return _path(spec, fps, threads)
-    (number,) = re.findall(r"-?[0-9]+$", spec)
-    return CameraSource(int(number))
+    number, settings = parsed_camera(re.sub(r"^(camera:|/dev/video|)(?=-?[0-9])", "camera:", spec))
+    return CameraSource(number, settings)
 
 
 def _local_url(spec: str, fps: float | None, threads: int) -> Source:
@@ -86,7 +104,10 @@ def _image_file(path: Path, fps: float | None, threads: int) -> Source:
 # Without rtp:// and udp:// a local session description would be needed; FFmpeg takes them as they are.
 SOURCES: tuple[tuple[str, Factory], ...] = (
     (re.escape(STANDARD_INPUT), lambda spec, fps, threads: FileSource(spec, fps, threads)),
-    (r"camera:-?[0-9]+|/dev/video[0-9]+|[0-9]+", _camera),
+    (LOCAL_CAMERA, _camera),
+    (r"picamera2:.*", lambda spec, *_: Picamera2Source(spec)),
+    (r"rpicam:.*", lambda spec, *_: RpicamSource(spec)),
+    (r"gst:.*", lambda spec, *_: GStreamerSource(spec)),
     (r"file:.*", _local_url),
     (r"[a-zA-Z][a-zA-Z0-9+.-]*://.*", lambda spec, fps, threads: StreamSource(spec, fps, threads)),
     (r".*", _path),

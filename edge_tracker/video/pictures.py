@@ -67,10 +67,17 @@ class Pictures:
     def _bgr(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         wide = _wide_format(frame.format)
         if wide is None:
-            return np.asarray(self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray(), np.uint8)
+            return _pixels(self._reformatter.reformat(frame, format="bgr24", threads=1))
         values = self._reformatter.reformat(frame, format=wide, threads=1).to_ndarray()
         grey = self._stretch(values)
         return np.repeat(grey[:, :, None], 3, axis=2) if grey.ndim == 2 else np.ascontiguousarray(grey[:, :, 2::-1])
+
+
+def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """The pixels of a bgr24 frame, (H, W, 3), in the frame's own memory where its rows are not padded."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : 3 * frame.width]
+    return np.ascontiguousarray(rows).reshape(frame.height, frame.width, 3)
 
 
 def _wide_format(pixels: av.VideoFormat) -> str | None:

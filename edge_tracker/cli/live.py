@@ -1,0 +1,102 @@
+"""Runs a service from the command line: signals, the page's address, and the end of a process that hangs."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+
+from edge_tracker.errors import ConfigError, OutputError
+from edge_tracker.service.config import CameraConfig, PageConfig, ServiceConfig, TrackerConfig
+from edge_tracker.service.service import Service
+from edge_tracker.video.open import is_live
+
+DEFAULT_PAGE = "127.0.0.1:8080"
+ANY_PORT = "127.0.0.1:0"
+HANGS = 70  # exit code (EX_SOFTWARE): the supervisor is to start us again
+
+
+def service_config(args: argparse.Namespace, spec: str) -> ServiceConfig:
+    """The options of `track` as a configuration."""
+    chosen = TrackerConfig(
+        tracker=args.tracker,
+        model=str(args.model),
+        engine=args.engine,
+        threads=args.threads,
+        models_dir=None if args.models_dir is None else str(args.models_dir),
+        seed=args.seed,
+        settings=tuple(args.set),
+        weight_network=None if args.weight_network is None else str(args.weight_network),
+    )
+    camera = CameraConfig(
+        source=spec,
+        init=tuple(wish.text for wish in args.init),
+        output=tuple(args.output),
+        fps=args.fps,
+        decoder_threads=1 if is_live(spec) else args.threads,
+    )
+    address = args.web if args.web is not None or args.init else DEFAULT_PAGE
+    return ServiceConfig((camera,), page=PageConfig(address), tracker=chosen, state=args.state)
+
+
+def run_service(config: ServiceConfig, max_frames: int | None, quiet: bool, fallback: bool = False) -> int:
+    """Run until all sources end, or a signal. fallback: where the page's port is taken, any other will do."""
+    try:
+        service = Service(config, on_hang)
+    except OutputError:
+        if not fallback or config.page.address != DEFAULT_PAGE:
+            raise
+        service = Service(replace(config, page=replace(config.page, address=ANY_PORT)), on_hang)
+    except ConfigError as error:
+        if fallback and "aiohttp" in str(error):
+            raise ConfigError(f"--init X,Y,W,H says what to follow; {error}") from error
+        raise
+    if service.page is not None:
+        print(f"edge-track: choose and watch on {service.page.url}", file=sys.stderr, flush=True)
+        if service.page.token is None and not quiet:
+            print("edge-track: from other machines: --web 0.0.0.0:8080, with a token", file=sys.stderr, flush=True)
+    with Signals(service.stop):
+        service.run(max_frames)
+    if not quiet:
+        for name, summary in service.summaries.items():
+            print(f"{name}: {summary.frames} frames, {summary.lost_frames} with a target LOST", file=sys.stderr)
+    return 0
+
+
+class Signals:
+    """The first Ctrl-C or SIGTERM calls `stop`, which ends with files whole; a second one ends at once."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._asked = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type] # what signal.signal gave
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        self._stop()
+
+
+def on_hang(reason: str) -> None:
+    """End the process at once: what hangs cannot be asked to."""
+    print(
+        f"edge-track: {reason}; the process ends, so that its supervisor starts it again", file=sys.stderr, flush=True
+    )
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(HANGS)

@@ -1,0 +1,26 @@
+"""Where the page listens, as a user writes it."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from edge_tracker.errors import ConfigError
+
+
+def parsed_address(text: str) -> tuple[str, int]:
+    """Host and port of "[HOST:]PORT"; the loopback address where no host is given. Raises ConfigError."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"the page's address is [HOST:]PORT, not {text!r}")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

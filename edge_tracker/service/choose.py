@@ -1,0 +1,41 @@
+"""`--init`: how a target is chosen, as a user writes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from edge_tracker.boxes import Box
+from edge_tracker.errors import ConfigError
+from edge_tracker.service.targets import checked_name
+
+FORMS = "x,y,w,h, NAME=x,y,w,h, motion[:N], detector:PROGRAM or detector:mqtt://..."
+
+
+@dataclass(frozen=True)
+class Wish:
+    """kind: "box" (name, box), "motion" (most: its N), "program" or "mqtt" (place: the command, the address)."""
+
+    kind: str
+    text: str  # as it was written
+    name: str | None = None
+    box: Box | None = None
+    most: int | None = None
+    place: str = ""
+
+
+def parsed_wish(text: str) -> Wish:
+    """Raises ConfigError."""
+    if match := re.fullmatch(r"motion(?::([0-9]{1,3}))?", text):
+        return Wish("motion", text, most=int(match[1]) if match[1] else None)
+    if text.startswith("detector:"):
+        place = text.removeprefix("detector:").strip()
+        if not place:
+            raise ConfigError("detector: is followed by a program, or by mqtt://...")
+        return Wish("mqtt" if re.match("mqtts?://", place) else "program", text, place=place)
+    name, equals, numbers = text.rpartition("=")
+    try:
+        x, y, w, h = (float(part) for part in numbers.split(","))
+    except ValueError:
+        raise ConfigError(f"a target is chosen as {FORMS}, not {text!r}") from None
+    return Wish("box", text, checked_name(name) if equals else None, (x, y, w, h))

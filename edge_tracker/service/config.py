@@ -1,0 +1,178 @@
+"""A service's configuration: one TOML file for cameras, tracker, outputs and page, checked before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from edge_tracker.errors import ConfigError
+from edge_tracker.outputs.open import refuse_overwriting
+from edge_tracker.outputs.web.address import parsed_address
+from edge_tracker.service.choose import Wish, parsed_wish
+from edge_tracker.service.detections import DetectorSettings
+from edge_tracker.service.motion import MotionSettings
+from edge_tracker.service.targets import TargetSettings, checked_name
+from edge_tracker.service.watch import WatchSettings
+from edge_tracker.settings import Above, Between, assign, check, expand_environment, from_mapping, hints, meaning
+from edge_tracker.video.latest import LiveSettings
+from edge_tracker.video.urls import HIDDEN, masked
+
+LARGEST = 1 << 20  # bytes of a file
+SECRET_FIELDS = ("token",)
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Which tracker; the arguments of `Tracker`."""
+
+    tracker: Annotated[str, "method"] = "auto"
+    model: Annotated[str, "name or path"] = "auto"
+    engine: Annotated[str, "what runs the model"] = "auto"
+    threads: Annotated[int, Between(1, 1024), "of the engine"] = 1
+    models_dir: Annotated[str | None, "where to look for models first"] = None
+    seed: Annotated[int | None, "of the method's random draws"] = None
+    settings: Annotated[tuple[str, ...], "NAME=VALUE, of the method"] = ()
+    weight_network: Annotated[str | None, "of fmst-net, a file"] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """The page for choosing and watching targets."""
+
+    address: Annotated[str | None, "[HOST:]PORT; none: no page"] = None
+    names: Annotated[tuple[str, ...], "further host names by which it is asked for, as behind a proxy"] = ()
+    token: Annotated[str | None, "for other addresses than the loopback's; none: a new one at each start"] = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.address is not None:
+            parsed_address(self.address)
+        if self.token is not None and len(self.token) < 16:
+            raise ConfigError("a token has at least 16 characters")
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """One camera, stream or file."""
+
+    source: Annotated[str, "as --source takes it"]
+    name: Annotated[str, "in outputs, on the page"] = "camera"
+    init: Annotated[tuple[str, ...], "x,y,w,h, NAME=x,y,w,h, motion[:N], detector:PROGRAM, detector:mqtt://..."] = ()
+    output: Annotated[tuple[str, ...], "as --output takes them"] = ()
+    fps: Annotated[float, Between(0, 1000, above=True), "of a source without a clock"] | None = None
+    decoder_threads: Annotated[int, Between(1, 64), "of the video decoder"] = 1
+    targets: TargetSettings = field(default_factory=TargetSettings)
+    live: LiveSettings = field(default_factory=LiveSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+
+    def __post_init__(self) -> None:
+        check(self)
+        checked_name(self.name)
+        _ = self.wishes
+
+    @property
+    def wishes(self) -> list[Wish]:
+        """What `init` asks for. Raises ConfigError."""
+        return [parsed_wish(text) for text in self.init]
+
+    def outputs(self, common: tuple[str, ...]) -> list[str]:
+        """All outputs of this camera."""
+        return [spec.replace("{camera}", self.name) for spec in (*common, *self.output)]
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """All of it."""
+
+    camera: Annotated[tuple[CameraConfig, ...], "one or more"]
+    output: Annotated[tuple[str, ...], "outputs of every camera; {camera} is its name"] = ()
+    state: Annotated[str | None, "file that keeps targets across restarts"] = None
+    hang_s: Annotated[float, Above(0), "seconds of one computing step after which the process ends"] = 10.0
+    page: PageConfig = field(default_factory=PageConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    def __post_init__(self) -> None:
+        check(self)
+        names = [camera.name for camera in self.camera]
+        if not names:
+            raise ConfigError("there is no camera: [[camera]] with a source is needed")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"two cameras are called {twice[0]}: each needs a name of its own")
+
+
+def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
+    """Read and check a TOML file; `${NAME}` in its texts is the environment's. Raises ConfigError."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ConfigError(f"{path} is too large for a configuration")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    config = assign(from_mapping(ServiceConfig, _expanded(raw, str(path)), str(path)), assignments)
+    specs = [spec for camera in config.camera for spec in camera.outputs(config.output)]
+    shared = {spec for spec in specs if "://" in spec}
+    refuse_overwriting([spec for spec in specs if spec not in shared], [path])
+    return config
+
+
+def _expanded(value: Any, where: str) -> Any:
+    """`value` with the environment's variables in its texts: after parsing, as a password may hold anything."""
+    if isinstance(value, str):
+        try:
+            return expand_environment(value)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    if isinstance(value, Mapping):
+        return {key: _expanded(each, where) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_expanded(each, where) for each in value]
+    return value
+
+
+def shown_config(config: ServiceConfig) -> str:
+    """The whole configuration as TOML, defaults too, without passwords and tokens."""
+    lines = list(_lines(config, "", skip="camera"))
+    for camera in config.camera:
+        lines += ["", "[[camera]]", *_lines(camera, "")]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(settings: Any, prefix: str, skip: str = "") -> Iterator[str]:
+    for name, hint in hints(type(settings)).items():
+        value = getattr(settings, name)
+        if name == skip:
+            continue
+        if dataclasses.is_dataclass(value):
+            yield from _lines(value, f"{prefix}{name}.")
+        elif value is None:
+            yield f"# {prefix}{name} is not set  # {meaning(hint)}"
+        else:
+            yield f"{prefix}{name} = {_toml(HIDDEN if name in SECRET_FIELDS else value)}  # {meaning(hint)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    if isinstance(value, str):
+        return json.dumps(without_secrets(value), ensure_ascii=False)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+
+
+def without_secrets(text: str) -> str:
+    """A setting's text with the URL in it masked, whatever stands before it."""
+    match = re.search(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text)
+    return text[: match.start()] + masked(text[match.start() :]) if match else text

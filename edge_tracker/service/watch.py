@@ -1,0 +1,351 @@
+"""One camera, or one file, from its frames to its outputs: targets come and go while it runs, outputs may fail."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import queue
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_tracker.boxes import Box
+from edge_tracker.errors import EdgeTrackerError, OutputError, TransientError, UsageError
+from edge_tracker.outputs.base import Output
+from edge_tracker.outputs.status import Reporting, Status, temperature_c, throttled
+from edge_tracker.service.run import close_all
+from edge_tracker.service.state import Remembered
+from edge_tracker.service.targets import Targets
+from edge_tracker.settings import Above, check
+from edge_tracker.track import Track, TrackState
+from edge_tracker.video.latest import LatestSource
+from edge_tracker.video.source import Frame, Source
+
+T = TypeVar("T")
+Image = NDArray[np.uint8]
+MEASURED = 64  # frames over which rate and latency are taken
+TURN_S = 0.5  # the longest that the loop waits for a frame
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """How a camera is watched."""
+
+    report_every_s: Annotated[float, Above(0), "seconds between two reports to page, MQTT and Prometheus"] = 1.0
+    save_every_s: Annotated[float, Above(0), "seconds between two looks at whether the state is to be kept"] = 5.0
+    drop_lost_after_s: Annotated[float, Above(0), "seconds LOST after which a chosen-by-itself target is dropped"] = 5.0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+class Chooser(Protocol):
+    """Finds targets by itself: motion, a detector."""
+
+    def propose(self, frame: Frame, tracks: Sequence[Track]) -> list[tuple[Image, Box]]:
+        """New targets that are not among `tracks`: each with the picture it was seen in, and its box in that."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class WatchSummary:
+    """What a watch did."""
+
+    frames: int
+    lost_frames: int
+
+
+class Watch:
+    """Follows the targets of one source until it ends or is told to stop. `run` belongs to one thread; `stop`, `ask`
+    and what is built on it may be called from any.
+
+    first: boxes of the first frame, by name (None: a name is made up).
+    hold: of a file: stay on the first frame until a target is chosen, and then keep its pace.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        targets: Targets,
+        outputs: Mapping[str, Output],
+        *,
+        first: Sequence[tuple[str | None, Box]] = (),
+        chooser: Chooser | None = None,
+        remembered: Remembered | None = None,
+        settings: WatchSettings | None = None,
+        hold: bool = False,
+    ) -> None:
+        self.name, self.source, self.targets = name, source, targets
+        self.settings = settings or WatchSettings()
+        self.beat = time.monotonic()  # when the loop last came round
+        self.computing_since: float | None = None  # when the step that is under way began
+        self.errors: dict[str, int] = dict.fromkeys(outputs, 0)
+        self._outputs = dict(outputs)
+        self._first = list(first)
+        self._chooser = chooser
+        self._own: dict[str, float | None] = {}  # targets of the chooser, and since when each is LOST
+        self._remembered = remembered
+        self._hold = hold
+        self._requests: queue.SimpleQueue[tuple[Callable[[Image], Any], Future[Any]]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._image: Image | None = None
+        self._failing: set[str] = set()
+        self._latencies: collections.deque[float] = collections.deque(maxlen=MEASURED)
+        self._moments: collections.deque[float] = collections.deque(maxlen=MEASURED)
+        self._state = "connecting"
+        self._updates = self._lost = 0
+        self._reported = self._saved = 0.0
+
+    # From any thread
+
+    def stop(self) -> None:
+        """End the run soon, files whole."""
+        self._stopping.set()
+
+    def ask(self, action: Callable[[Image], T], timeout_s: float = 10.0) -> T:
+        """Have `action` done between two frames, on the newest picture. Raises what it raises, UsageError where there
+        is no picture yet, TransientError where no answer comes in time."""
+        future: Future[T] = Future()
+        self._requests.put((action, future))
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            if future.cancel() or not future.done():
+                raise TransientError(f"{self.name} is busy: try again") from None
+            raise
+
+    def add(self, box: Box, name: str | None = None, seen: Sequence[Image] = ()) -> str:
+        """Follow what lies in `box`; returns its name. seen: the picture in which it was chosen, and those since."""
+
+        def action(image: Image) -> str:
+            views = [*seen, image] if seen else [image]
+            added = self.targets.add(views[0], box, name)
+            self.targets.catch_up(added, views[1:])
+            return added
+
+        return self.ask(action)
+
+    def move(self, name: str, box: Box, seen: Sequence[Image] = ()) -> None:
+        """Follow, by the name of a target that there is, what lies in `box`."""
+
+        def action(image: Image) -> None:
+            views = [*seen, image] if seen else [image]
+            self.targets.move(views[0], name, box)
+            self.targets.catch_up(name, views[1:])
+            self._own.pop(name, None)  # whom a person chose, the chooser does not drop
+
+        self.ask(action)
+
+    def rename(self, old: str, new: str) -> None:
+        def action(_: Image) -> None:
+            self.targets.rename(old, new)
+            self._own.pop(old, None)
+
+        self.ask(action)
+
+    def drop(self, name: str) -> None:
+        def action(_: Image) -> None:
+            self.targets.drop(name)
+            self._own.pop(name, None)
+
+        self.ask(action)
+
+    @property
+    def ended(self) -> bool:
+        return self._state == "ended"
+
+    # In the computing thread
+
+    def run(self, max_frames: int | None = None) -> WatchSummary:
+        """To the end of the source, `max_frames`, or `stop`. Closes source and outputs however it ends."""
+        frames, complete = 0, False
+        try:
+            for frame in self._frames():
+                self.beat = time.monotonic()
+                if frame is not None:
+                    self.computing_since = self.beat
+                    self._step(frame)
+                    self.computing_since = None
+                    frames += 1
+                self._answer()
+                self._housekeeping()
+                if self._stopping.is_set() or frames == max_frames:
+                    break
+            complete = True
+        except KeyboardInterrupt:
+            complete = self.source.live
+            raise
+        finally:
+            self.computing_since = None
+            self._state = "ended"
+            self._end(complete)
+        return WatchSummary(frames, self._lost)
+
+    def _frames(self) -> Iterator[Frame | None]:
+        """The frames of the source; None where none came in time, so that requests are answered meanwhile."""
+        if isinstance(self.source, LatestSource):
+            while not self._stopping.is_set():
+                yield self.source.take(TURN_S)
+            return
+        start: float | None = None
+        for frame in self.source:
+            self._state = "live"
+            while (
+                self._hold and frame.index == 0 and not (self.targets.names or self._first or self._stopping.is_set())
+            ):
+                self._state = "waiting"
+                self._image = frame.image
+                self._write(frame, [], self._pages())
+                yield None
+                time.sleep(0.02)
+            if self._hold:
+                start = time.monotonic() - frame.time_s if start is None else start
+                while (early := start + frame.time_s - time.monotonic()) > 0 and not self._stopping.is_set():
+                    yield None
+                    time.sleep(min(early, 0.02))
+            yield frame
+
+    def _step(self, frame: Frame) -> None:
+        self._image = frame.image
+        was_empty = not self.targets.names
+        tracks = self.targets.update(frame.image)
+        if was_empty and self._first:
+            self._start_first(frame)
+            tracks = self.targets.tracks
+        if self._remembered is not None and self._remembered.restore(self.name, frame, self.targets):
+            tracks = self.targets.tracks
+        if self._chooser is not None:
+            tracks = self._choose(frame, tracks)
+        self._updates += bool(tracks)
+        self._lost += any(track.state is TrackState.LOST for track in tracks)
+        self._write(frame, tracks, self._outputs)
+        self._moments.append(time.monotonic())
+        if frame.taken_at is not None:
+            self._latencies.append(max(time.time() - frame.taken_at, 0.0))
+
+    def _start_first(self, frame: Frame) -> None:
+        first, self._first = self._first, []
+        for name, box in first:
+            self.targets.add(frame.image, box, name)
+
+    def _choose(self, frame: Frame, tracks: list[Track]) -> list[Track]:
+        """Drop what the chooser found and is long gone, and take what it finds now."""
+        assert self._chooser is not None
+        states = {track.target: track.state for track in tracks}
+        for name, since in list(self._own.items()):
+            if name not in states:
+                del self._own[name]
+            elif states[name] is not TrackState.LOST:
+                self._own[name] = None
+            elif since is None:
+                self._own[name] = frame.time_s
+            elif frame.time_s - since >= self.settings.drop_lost_after_s:
+                self.targets.drop(name)
+                del self._own[name]
+        for image, box in self._chooser.propose(frame, self.targets.tracks):
+            try:
+                name = self.targets.add(image, box)
+            except UsageError as error:  # followed already, or enough are
+                log.debug("%s: %s", self.name, error)
+                continue
+            self._own[name] = None
+            if image is not frame.image:
+                self.targets.catch_up(name, [frame.image])
+        return self.targets.tracks
+
+    def _answer(self) -> None:
+        while True:
+            try:
+                action, future = self._requests.get_nowait()
+            except queue.Empty:
+                return
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                if self._image is None:
+                    raise UsageError(f"{self.name} has given no picture yet")
+                future.set_result(action(self._image))
+            except Exception as error:  # it belongs to who asked
+                future.set_exception(error)
+
+    def _write(self, frame: Frame, tracks: Sequence[Track], outputs: Mapping[str, Output]) -> None:
+        for name, output in outputs.items():
+            try:
+                output.write(frame, tracks)
+            except OutputError as error:
+                if not self.source.live and not isinstance(error, TransientError):
+                    raise  # what is to be kept of a file must all be kept; a camera goes on
+                self.errors[name] += 1
+                if name not in self._failing:
+                    self._failing.add(name)
+                    log.error("%s: %s; tracking goes on", self.name, error)
+                continue
+            if name in self._failing:
+                self._failing.remove(name)
+                log.error("%s: %s is back; it has missed %d frames", self.name, name, self.errors[name])
+
+    def _pages(self) -> dict[str, Output]:
+        return {name: output for name, output in self._outputs.items() if isinstance(output, Reporting)}
+
+    def _housekeeping(self) -> None:
+        now = time.monotonic()
+        if now - self._reported >= self.settings.report_every_s:
+            self._reported = now
+            status = self.status()
+            for output in self._outputs.values():
+                if isinstance(output, Reporting):
+                    output.report(status, self.targets.tracks)
+        if self._remembered is not None and now - self._saved >= self.settings.save_every_s:
+            self._saved = now
+            self._remembered.keep(self.name, self._image, self.targets.tracks)
+
+    def status(self) -> Status:
+        source = self.source
+        state, reason, frames, dropped, reconnects = self._state, "", self._updates, 0, 0
+        if isinstance(source, LatestSource):
+            frames, dropped, reconnects = source.arrived, source.dropped, source.reconnects
+            state, reason = source.state, source.reason
+        moments = list(self._moments)
+        recent = [m for m in moments if m > time.monotonic() - 5.0]
+        rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 and recent[-1] > recent[0] else 0.0
+        return Status(
+            camera=self.name,
+            source=source.name,
+            source_state=state,
+            source_reason=reason,
+            frames=frames,
+            dropped=dropped,
+            reconnects=reconnects,
+            updates=self._updates,
+            updates_per_s=rate,
+            latency_s=statistics.median(self._latencies) if self._latencies else None,
+            turns=self.targets.turns,
+            output_errors=dict(self.errors),
+            temperature_c=temperature_c(),
+            throttled=throttled(),
+        )
+
+    def abandon(self) -> None:
+        """Close everything without having run."""
+        self._end(complete=False)
+
+    def _end(self, complete: bool) -> None:
+        if self._remembered is not None:
+            self._remembered.keep(self.name, self._image, self.targets.tracks)
+        for each in (self.source, self._chooser):
+            if each is not None:
+                each.close()
+        while not self._requests.empty():
+            _, future = self._requests.get_nowait()
+            future.set_exception(EdgeTrackerError(f"{self.name} has ended"))
+        close_all(list(self._outputs.values()), complete)

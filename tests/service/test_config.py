@@ -1,0 +1,178 @@
+"""The configuration file: read, checked, shown without secrets."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edge_tracker.cli import main
+from edge_tracker.errors import ConfigError, EdgeTrackerError
+from edge_tracker.service.choose import parsed_wish
+from edge_tracker.service.config import load_config, without_secrets
+
+WHOLE = """
+output = ["mqtt://pi:${BROKER_PASSWORD}@broker/home", "log:{folder}"]
+state = "/var/lib/edge-tracker/state.json"
+hang_s = 20
+
+[page]
+address = "0.0.0.0:8080"
+token = "${PAGE_TOKEN}"
+
+[tracker]
+tracker = "fast"
+settings = ["belief.lost_after=8"]
+
+[[camera]]
+name = "front door"
+source = "rtsp://admin:${CAM_PASSWORD}@10.0.0.7/stream?key=abc123"
+init = ["motion:3"]
+output = ["record:{folder}?before=5"]
+motion = { smallest = 0.01, ignore = [[0, 0, 1, 0.2]] }
+live.frame_timeout_s = 3
+
+[[camera]]
+name = "gate"
+source = "camera:0"
+init = ["car=10,20,30,40", "detector:mqtts://broker/frigate/events?camera=gate"]
+"""
+SECRETS = {"BROKER_PASSWORD": 'a"b\\c#]', "CAM_PASSWORD": "se/cr?et@1", "PAGE_TOKEN": "sixteen-characters-x"}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "edge-tracker.toml"
+    path.write_text(text.replace("{folder}", str(folder)))
+    return path
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return written(tmp_path, WHOLE)
+
+
+def test_all_of_it_is_read(config_file: Path) -> None:
+    config = load_config(config_file)
+    front, gate = config.camera
+    assert front.source == "rtsp://admin:se/cr?et@1@10.0.0.7/stream?key=abc123"
+    assert config.output[0] == 'mqtt://pi:a"b\\c#]@broker/home'  # put in after parsing: it may hold anything
+    assert front.motion.smallest == 0.01
+    assert front.motion.ignore == ((0.0, 0.0, 1.0, 0.2),)
+    assert front.live.frame_timeout_s == 3.0
+    assert front.live.first_wait_s == 1.0
+    assert [wish.kind for wish in front.wishes] == ["motion"]
+    assert [(wish.kind, wish.name) for wish in gate.wishes] == [("box", "car"), ("mqtt", None)]
+    assert config.page.token == SECRETS["PAGE_TOKEN"]
+    assert front.outputs(config.output)[-1].startswith("record:")
+    assert config.tracker.settings == ("belief.lost_after=8",)
+    changed = load_config(config_file, ("page.address=127.0.0.1:9", "hang_s=5"))
+    assert changed.page.address == "127.0.0.1:9"
+    assert changed.hang_s == 5.0
+
+
+def test_show_says_all_and_no_secret_and_can_be_read_again(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "show", str(config_file)]) == 0
+    shown = capsys.readouterr().out
+    for secret in (*SECRETS.values(), "abc123", "admin"):
+        assert secret not in shown
+    read = tomllib.loads(shown)
+    assert read["camera"][0]["motion"]["smallest"] == 0.01
+    assert read["camera"][1]["live"]["frame_timeout_s"] == 5.0  # a default
+    assert read["page"]["token"] == "***"
+    assert "seconds without a frame" in shown
+    assert main(["config", "check", str(config_file)]) == 0
+    assert "front door, gate" in capsys.readouterr().out
+
+
+ONE = '[[camera]]\nsource = "0"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "camera"),
+        ("camera = 5", "camera"),
+        ("x = [", "no TOML"),
+        ("a" + chr(0), "no TOML"),
+        ('[[camera]]\nname = "x"', "source"),
+        (ONE + 'sorce = "1"', "did you mean"),
+        ("[[camera]]\nsource = 5", "a text"),
+        (ONE + ONE, "two cameras are called camera"),
+        (ONE + 'name = ""', "name"),
+        (ONE + 'init = "motion"', "list"),
+        (ONE + 'init = ["moton"]', "moton"),
+        (ONE + 'init = ["1,2,3"]', "1,2,3"),
+        (ONE + 'init = ["detector:"]', "detector"),
+        (ONE + "live.frame_timeout_s = 0", "frame_timeout_s"),
+        (ONE + 'live.frame_timeout_s = "5"', "frame_timeout_s"),
+        (ONE + "live.frame_timout_s = 5", "did you mean"),
+        (ONE + "fps = -1", "fps"),
+        (ONE + "targets.most = 1000", "most"),
+        (ONE + "motion.ignore = [[0, 0, 2, 1]]", "between 0 and 1"),
+        (ONE + 'output = ["tracks.xyz"]', "cannot tell"),
+        (ONE + 'output = ["a.csv", "./a.csv"]', "overwrite"),
+        ('[page]\naddress = "x"\n' + ONE, "HOST"),
+        ('[page]\ntoken = "short"\n' + ONE, "16"),
+        ("hang_s = 0\n" + ONE, "hang_s"),
+        ('[[camera]]\nsource = "rtsp://${NOT_SET_ANYWHERE}/"', "NOT_SET_ANYWHERE"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_says_where(
+    tmp_path: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(EdgeTrackerError, match=says):
+        load_config(path)
+    for command in (["config", "check"], ["config", "show"], ["serve"]):
+        assert main([*command, str(path)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert says.split(".")[0] in error
+
+
+def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe4"')
+    (tmp_path / "big.toml").write_bytes(b"#" * 2_000_000)
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 50_000)
+    for name in ("none.toml", "latin.toml", "big.toml", "deep.toml", "."):
+        assert main(["config", "check", str(tmp_path / name)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("1,2,3,4", "box"),
+        ("-1.5, 2,3e1,4", "box"),
+        ("a=b=1,2,3,4", "box"),
+        ("motion", "motion"),
+        ("motion:12", "motion"),
+        ("detector:./detect.py --model x", "program"),
+        ("detector:mqtt://h/t", "mqtt"),
+    ],
+)
+def test_wishes(text: str, kind: str) -> None:
+    assert parsed_wish(text).kind == kind
+
+
+@pytest.mark.parametrize(
+    "text", ["", "motion:", "motion:x", "=1,2,3,4", "1,2,3", "a=1,2,3,x", "detector:  ", "x" * 50 + "=1,2,3,4"]
+)
+def test_wishes_that_are_none(text: str) -> None:
+    with pytest.raises(EdgeTrackerError):
+        parsed_wish(text)
+
+
+def test_secrets_are_masked_whatever_stands_before_the_address() -> None:
+    assert "pw" not in without_secrets("detector:mqtt://user:pw@h/topic")
+    assert without_secrets("motion:3") == "motion:3"
+    assert without_secrets("https://h/hook?token=abc") == "https://h/hook?token=***"
+
+
+def test_errors_of_the_configuration_are_of_our_family() -> None:
+    assert issubclass(ConfigError, EdgeTrackerError)

@@ -1,0 +1,151 @@
+"""Real servers that die, freeze and come back. EDGE_TRACKER_LONG=1 kills the RTSP server 50 times instead of 3."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_tracker.video.latest import LatestSource, LiveSettings, give_back
+from edge_tracker.video.open import open_source
+from edge_tracker.video.source import Frame
+from tests.service.scenes import RED, scene
+from tests.service.servers import MjpegCamera, RtspCamera, descriptors, free_port, need_rtsp, wait_until
+
+KILLS = 50 if os.environ.get("EDGE_TRACKER_LONG") else 3
+RECOVERY_S = 10.0  # after the server is there again
+SETTINGS = LiveSettings(frame_timeout_s=2.0, first_wait_s=0.5, longest_wait_s=2.0)
+
+
+def memory_mb() -> float:
+    """Resident memory of this process, what is freed given back."""
+    gc.collect()
+    give_back()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+class Watcher:
+    """Takes all frames of a source in a thread, as a service does, and keeps the figures."""
+
+    def __init__(self, url: str, settings: LiveSettings = SETTINGS) -> None:
+        self.source = LatestSource(lambda: open_source(url), url, settings)
+        self.frames = 0
+        self.newest: Frame | None = None
+        self.fell = 0
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
+        for frame in self.source:
+            if self.newest is not None and frame.time_s <= self.newest.time_s:
+                self.fell += 1
+            self.newest, self.frames = frame, self.frames + 1
+
+    def wait_for_new(self, timeout_s: float) -> float:
+        """Seconds until frames come that were not there at the call."""
+        seen = self.frames
+        return wait_until(lambda: self.frames >= seen + 3, timeout_s, "a frame")
+
+    def close(self) -> None:
+        self.source.close()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def http_camera() -> Iterator[MjpegCamera]:
+    camera = MjpegCamera([scene([(RED, 60 + 4 * k, 100)], noise=k) for k in range(10)])
+    yield camera
+    camera.close()
+
+
+def test_http_is_watched_frozen_and_thawed(http_camera: MjpegCamera) -> None:
+    watcher = Watcher(http_camera.url)
+    watcher.wait_for_new(15)
+    http_camera.frozen.set()
+    wait_until(lambda: watcher.source.state == "away", 5, "the state away")
+    assert "no frame" in watcher.source.reason
+    http_camera.frozen.clear()
+    watcher.wait_for_new(RECOVERY_S)
+    assert watcher.source.state == "live"
+    assert watcher.fell == 0
+    watcher.close()
+
+
+def test_http_dies_and_comes_back_at_another_size(http_camera: MjpegCamera) -> None:
+    watcher = Watcher(http_camera.url)
+    watcher.wait_for_new(15)
+    port = http_camera.port
+    http_camera.close()
+    wait_until(lambda: watcher.source.state == "away", 6, "the state away")
+    images = [scene([(RED, 60, 100)], noise=k).repeat(2, axis=0).repeat(2, axis=1) for k in range(3)]
+    again = MjpegCamera(images, fps=10, port=port)
+    try:
+        watcher.wait_for_new(RECOVERY_S)
+        assert watcher.newest is not None
+        assert watcher.newest.image.shape == (480, 640, 3)
+        assert watcher.fell == 0
+    finally:
+        watcher.close()
+        again.close()
+
+
+def test_rtsp_is_killed_frozen_and_restarted_again_and_again() -> None:
+    need_rtsp()
+    port = free_port()
+    camera = RtspCamera(port)
+    watcher = Watcher(camera.url)
+    recoveries = []
+    try:
+        wait_until(lambda: watcher.frames >= 3, 20, "the first frame")
+        counted: tuple[int, int, float] | None = None
+        for kill in range(KILLS):
+            freeze = kill % 5 == 2
+            if freeze:  # alive, and no frames
+                camera.freeze()
+            else:
+                camera.kill()
+            wait_until(lambda: watcher.source.state == "away", 15, "the state away")
+            if freeze:
+                camera.thaw()
+            else:  # every other time at another size and rate; the server's clock begins anew each time
+                width, height, fps = ((640, 480, 15), (320, 240, 25))[kill % 2]
+                camera = RtspCamera(port, width, height, fps)
+            recoveries.append(watcher.wait_for_new(RECOVERY_S))
+            wait_until(lambda: watcher.source.stuck == 0, 15, "the end of readers that were left behind")
+            if kill == min(KILLS - 1, 4):  # what is loaded once is loaded
+                counted = descriptors(), threading.active_count(), memory_mb()
+        assert watcher.fell == 0
+        assert watcher.source.reconnects >= KILLS
+        assert counted is not None
+        assert descriptors() <= counted[0] + 1
+        assert threading.active_count() <= counted[1]
+        assert memory_mb() <= counted[2] + 10
+        print(
+            f"{KILLS} times: back within {max(recoveries):.1f} s, median {sorted(recoveries)[KILLS // 2]:.1f} s; "
+            f"descriptors {counted[0]} -> {descriptors()}, threads {counted[1]} -> {threading.active_count()}, "
+            f"memory {counted[2]:.0f} -> {memory_mb():.0f} MB"
+        )
+    finally:
+        watcher.close()
+        camera.kill()
+
+
+def test_a_stream_that_is_not_there_yet_is_waited_for() -> None:
+    need_rtsp()
+    port = free_port()
+    watcher = Watcher(f"rtsp://user:secret@127.0.0.1:{port}/test")
+    wait_until(lambda: watcher.source.state == "away", 15, "the state away")
+    assert "secret" not in watcher.source.reason
+    time.sleep(0.2)
+    camera = RtspCamera(port)
+    try:
+        watcher.wait_for_new(15)
+    finally:
+        watcher.close()
+        camera.kill()
