@@ -265,6 +265,7 @@ MUTANTS = (
     closed_form(
         "identity of the first row alone", "refinement_network", "mean(axis=(2, 4))", "max(axis=(2, 4))", REFINER
     ),
+    closed_form("others are looked for at the target too", "response_map", " > apart", " > -1.0", PARTS),
     # The state machine
     closed_form("the box never leaves the target", "belief", "on * (1 - self._settings.leaving)", "on * 1.0", BELIEF),
     closed_form("the box never comes back", "belief", " + (1 - on) * self._settings.returning)", ")", BELIEF),

@@ -1,8 +1,8 @@
 """Scenes of real sequences and of details of photographs, from which the refinement network learns; and what all scenes
 are made with. Scenes of objects whose silhouettes are known: mask_scenes.py.
 
-A scene is the same target in several views, its box known in each, rendered as the tracker sees a target (the ROI scaled
-to the crop's side):
+A scene is the same target in several views, its box known in each, rendered as the tracker sees a target (the ROI
+scaled to the crop's side):
     sequences  frames of real sequences, shifted, zoomed and stretched a little, some of them turning over
     details    any rectangle of a photograph, seen from nearer and farther
 """

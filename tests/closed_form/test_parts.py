@@ -16,7 +16,7 @@ from edge_tracker.closed_form.correlation import CorrelationFilter, inverse_spec
 from edge_tracker.closed_form.head import fit_projection
 from edge_tracker.closed_form.likeness import OWN, WEIGHTS, CoarseParts, Evidence, Presence
 from edge_tracker.closed_form.redetection import looks
-from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, height_at, motion_prior, resampling
+from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, motion_prior, other_peaks, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
 from edge_tracker.closed_form.view import View
@@ -203,11 +203,31 @@ def test_the_peak_of_a_smooth_response_is_found_between_the_points() -> None:
     response = np.outer(np.exp(-(((points - 90.7) / 20) ** 2)), np.exp(-(((points - 121.2) / 20) ** 2)))
     peak = find_peak(response.astype(np.float32), np.ones((56, 56), np.float32))
     assert (peak.x_px, peak.y_px) == pytest.approx((121.2, 90.7), abs=0.1)
-    assert height_at(response.astype(np.float32), 121.2, 90.7) == pytest.approx(peak.height)
-    assert height_at(response.astype(np.float32), -50.0, 900.0) == pytest.approx(response[-1, 0])  # the next there is
+    assert peak.height == pytest.approx(response.max())
+    assert peak.box((20.0, 10.0)) == pytest.approx((111.2, 85.7, 20, 10), abs=0.1)
     # Of two equal peaks the prior takes the one near its middle.
     two = response + response[::-1]
     assert find_peak(two.astype(np.float32), motion_prior(56, 90.0, 30.0)).y_px == pytest.approx(90.7, abs=1.5)
+
+
+def test_other_peaks_are_high_enough_and_apart(noise: Noise) -> None:
+    """Against a search of every point."""
+    places = {(20, 10): 1.0, (40, 12): 0.6, (10, 40): 0.4, (44, 44): 0.1, (22, 12): 0.9}  # column, row
+    response = np.zeros((56, 56), np.float32)
+    for (column, row), height in places.items():
+        response[row, column] = height
+    box = (20 * PITCH_PX - 15.0, 10 * PITCH_PX - 20.0, 30.0, 40.0)  # on the highest; the last lies beside it, too near
+    found = other_peaks(response, 0.2, box, 0.9, 4)
+    assert [(peak.x_px / PITCH_PX, peak.y_px / PITCH_PX) for peak in found] == [(40, 12), (10, 40)]
+    assert [peak.height for peak in found] == pytest.approx([0.6, 0.4])
+    assert len(other_peaks(response, 0.05, box, 0.9, 2)) == 2
+    for seed in range(5):
+        bumpy = cv2.GaussianBlur(noise(56, 56) + seed, (0, 0), 3)
+        for peak in other_peaks(bumpy, float(bumpy.mean()), (100.0, 100.0, 24.0, 24.0), 0.9, 50):
+            column, row = round(peak.x_px / PITCH_PX), round(peak.y_px / PITCH_PX)
+            around = bumpy[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+            assert bumpy[row, column] == around.max() >= bumpy.mean()
+            assert np.hypot((peak.x_px - 112) / 24, (peak.y_px - 112) / 24) > 0.9
 
 
 def test_resampling_keeps_a_place_where_it_is() -> None:

@@ -15,7 +15,7 @@ from edge_tracker.closed_form.config import FAST, ClosedFormConfig, FineSettings
 from edge_tracker.closed_form.first_frame import changed_views, latin_hypercube
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Place, over_frames
-from edge_tracker.closed_form.response_map import height_at
+from edge_tracker.closed_form.response_map import PITCH_PX
 from edge_tracker.closed_form.view import View
 from edge_tracker.roi import Window
 from tests.clips import Pose, act
@@ -41,7 +41,8 @@ def started(optics: Optics, see: See, config: ClosedFormConfig, pose: Pose = HOM
 
 def height_there(place: Place, view: View, box: Box) -> float:
     """The response in the middle of the box."""
-    return height_at(place.find(view).response, *centre(box))
+    column, row = (round(v / PITCH_PX) for v in centre(box))
+    return float(place.find(view).response[row, column])
 
 
 @pytest.mark.parametrize("moved", [(0, 0), (9, -6), (-14, 11)])

@@ -196,8 +196,11 @@ def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
 
 
 @pytest.mark.parametrize("side", [(1, 0), (-1, 0), (0, 1), (1, 1), (-1, -1)])
-def test_where_the_filters_slid_off_the_target_is_seen_beside(side: tuple[int, int], tracker_with: Make) -> None:
+def test_where_the_filters_slid_off_the_target_is_seen_beside(
+    side: tuple[int, int], tracker_with: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Filters that hardly look away from the last place do not find a target that jumps; in doubt it is seen beside."""
+    monkeypatch.setattr(tracker_module, "LEAST_JERK", 1e9)  # so large a target's jump looks like the camera's
     config = ClosedFormConfig(
         place=PlaceSettings(motion_sigma=0.03),
         belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
