@@ -185,6 +185,7 @@ def prepared_tracker(config: ServiceConfig) -> Prepared:
         chosen.model,
         engine=chosen.engine,
         threads=chosen.threads,
+        device=chosen.device,
         models_dir=chosen.models_dir,
         settings=chosen.settings,
         seed=chosen.seed,
