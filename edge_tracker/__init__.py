@@ -16,6 +16,7 @@ from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.fmst.config import FmstConfig
+from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.track import Track, TrackState
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "Cv2Tracker",
     "EdgeTrackerError",
     "FmstConfig",
+    "FsnetConfig",
     "Got10kTracker",
     "Track",
     "TrackState",

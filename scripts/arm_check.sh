@@ -124,7 +124,7 @@ else
 fi
 mkdir -p "$root/opt/checkout" "$root/opt/test-site"
 git ls-files -z | xargs -0 tar -c --ignore-failed-read | tar -x -C "$root/opt/checkout"
-python3 -m pip install --quiet --target "$root/opt/test-site" --no-compile --platform any --python-version "$python" --only-binary=:all: \
+python3 -m pip install --quiet --root-user-action ignore --target "$root/opt/test-site" --no-compile --platform any --python-version "$python" --only-binary=:all: \
   "pytest>=8" "hypothesis>=6"
 
 say "import, doctor"

@@ -145,7 +145,8 @@ def report(name: str, rows: NDArray[np.float64], weights: NDArray[np.float64]) -
         alone = [area_under_roc(own[right, i], own[~right, i]) for i in range(COLUMNS)]
         each = ", ".join(f"{field} {max(a, 1 - a):.3f}" for field, a in zip(Evidence._fields, alone, strict=True))
         texts.append(
-            f"{what} {len(own)} looks ({right.mean():.2f} right), AUROC {area_under_roc(score[right], score[~right]):.3f}"
+            f"{what} {len(own)} looks ({right.mean():.2f} right), "
+            f"AUROC {area_under_roc(score[right], score[~right]):.3f}"
             f" (alone: {each}), calibration error {error:.3f}"
         )
     return f"{name}: " + "; ".join(texts)
@@ -216,7 +217,7 @@ def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict
                 parts.append(gather(Witness(backbone, watched, config), own, number))
         rows[name] = np.concatenate(parts)
         if args.rows:
-            np.savez_compressed(args.rows, **rows)
+            np.savez_compressed(args.rows, **rows)  # type: ignore[arg-type]
     return rows
 
 

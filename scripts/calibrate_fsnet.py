@@ -44,7 +44,7 @@ from edge_tracker.threads import one_thread
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
 LOOK_WHILE_LOST = 0.3  # weight of a look while LOST: there are two in a frame, most where the target never was
 # LOST is said late and never ends, so that what an absence looks like to a tracker that follows something is seen too.
-PATIENT = FsnetConfig(belief=BeliefSettings(uncertain_below=0.05, lost_below=0.02, found_above=1.0))
+PATIENT = FsnetConfig(belief=BeliefSettings(lost_after=1000, found_above=1.0))
 
 
 class Witness(FsnetTracker):

@@ -4,7 +4,7 @@
     python scripts/folds.py run --data DIR --peers DIR --tracker "NanoTrack v3" --out FILE
     python scripts/folds.py table FILE...
 
-The sequences of `data/train` are parted by where they come from (FOLDS): what belongs to one scene lies in one fold. The
+The sequences of `data/train` are parted by where they come from (FOLDS): one scene lies in one fold. The
 head of a fold was trained without its sequences (scripts/train_refiner.py --without, scripts/calibrate.py) and tracks
 them: every seed from the first frame and from later ones (TRE), and the hard clips of hard_clips.py. `table` gives
 means and 95 % intervals by bootstrap over scenes, and with several files the paired difference to the first.
@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -41,6 +42,7 @@ from edge_tracker.evaluation.metrics import curves as scored
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, run_task
 from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
+from edge_tracker.files import write_text
 from edge_tracker.images import size_of
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
@@ -130,7 +132,7 @@ def makers(args: argparse.Namespace) -> Callable[[str, int], MakeTracker]:
         found = find_peers(args.peers)
         if args.tracker not in found:
             raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
-        return lambda sequence, seed: found[args.tracker]
+        return lambda _sequence, _seed: found[args.tracker]
     config = assign(METHODS[args.tracker].config, args.set)
     side = config.input_side
     options = EngineOptions(taps=METHODS[args.tracker].taps(config), height=side, width=side)
@@ -157,9 +159,7 @@ def run(args: argparse.Namespace) -> None:
         rows.append(row_of(item, result))
         if time.perf_counter() - started > 20 * (1 + number // max(1, len(todo) // 4)):
             print(f"{number + 1}/{len(todo)}", file=sys.stderr, flush=True)
-    partial_path = args.out.with_suffix(".partial")
-    partial_path.write_text(json.dumps({"label": args.label or args.tracker, "rows": rows}), encoding="utf-8")
-    partial_path.replace(args.out)
+    write_text(args.out, json.dumps({"label": args.label or args.tracker, "rows": rows}))
     print(f"{args.out}: {len(rows)} runs in {time.perf_counter() - started:.0f} s")
 
 
@@ -224,7 +224,7 @@ COLUMNS = ("P", "AUC", "wrong", "false LOST", "found", "drift", "AUC c", "AUC s"
 
 
 def figures(rows: Sequence[dict[str, Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The columns, with each scene counted as often as `weights` say; every sequence counts the same in P, AUC, wrong."""
+    """The columns, each scene counted as often as `weights` say; every sequence counts the same in P, AUC, wrong."""
     total = np.zeros(len(COLUMNS))
     said, wrong, right = (np.array([r[n] for r in rows], float) for n in ("said", "wrong", "right"))
     tracked, lost = STATES.index(TrackState.TRACKED), STATES.index(TrackState.LOST)
@@ -250,6 +250,14 @@ def weights_of(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     return np.array([1 / count[n] for n in names])
 
 
+def interval(spread: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """2.5 and 97.5 percentiles of each column; NaN where there is nothing at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+    return low, high
+
+
 def table(args: argparse.Namespace) -> None:
     loaded = [json.loads(path.read_text(encoding="utf-8")) for path in args.files]
     labels = [data["label"] for data in loaded]
@@ -265,7 +273,7 @@ def table(args: argparse.Namespace) -> None:
         if not all(parts):
             continue
         print(f"{group}: {len({r['sequence'] for r in parts[0]})} sequences, {len(parts[0])} runs")
-        print(" " * wide + "".join(c.rjust(19) for c in COLUMNS) + "   ms")
+        print(" " * wide + "".join(c.rjust(23) for c in COLUMNS) + "   ms")
         random = np.random.default_rng(0)
         scenes = sorted({scene_of(r["sequence"]) for r in parts[0]})
         draws = [
@@ -280,16 +288,16 @@ def table(args: argparse.Namespace) -> None:
             )
             point = figures(rows, own)
             spread = np.array([figures(rows, own * draw[index]) for draw in draws])
-            low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+            low, high = interval(spread)
             cells = [f"{p:.1f} [{a:.1f}, {b:.1f}]" for p, a, b in zip(point, low, high, strict=True)]
             ms = float(np.median([r["ms"] for r in rows]))
-            print(label.ljust(wide) + "".join(c.rjust(19) for c in cells) + f"  {ms:.2f}")
+            print(label.ljust(wide) + "".join(c.rjust(23) for c in cells) + f"  {ms:.2f}")
             if base is None:
                 base, first = spread, point
             else:
-                low, high = np.nanpercentile(spread - base, [2.5, 97.5], axis=0)
+                low, high = interval(spread - base)
                 cells = [f"{p:+.1f} [{a:+.1f}, {b:+.1f}]" for p, a, b in zip(point - first, low, high, strict=True)]
-                print("  difference".ljust(wide) + "".join(c.rjust(19) for c in cells))
+                print("  difference".ljust(wide) + "".join(c.rjust(23) for c in cells))
 
 
 def main() -> int:

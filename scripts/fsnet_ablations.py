@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="OTB; of it, the tasks of OTB2013")
     parser.add_argument("--every-task", action="store_true", help="all tasks of --data instead")
+    parser.add_argument("--tasks", metavar="A,B", help="these tasks alone")
     parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default: all)")
@@ -137,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name.strip() for name in args.variants.split(",")] if args.variants else list(VARIANTS)
     if unknown := [name for name in names if name not in VARIANTS]:
         raise ConfigError(f"no variant is called {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
-    tasks = [task for task in read_tasks(args.data) if args.every_task or task.name in OTB2013]
+    chosen = args.tasks.split(",") if args.tasks else None
+    tasks = [task for task in read_tasks(args.data, chosen) if chosen or args.every_task or task.name in OTB2013]
     print(f"{len(tasks)} tasks\n| variant | P | AUC | fps | p95 / largest, ms | frame 1, s | iterations | saved |")
     print("|---|---|---|---|---|---|---|---|")
     kept: list[dict[str, object]] = []

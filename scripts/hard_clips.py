@@ -1,4 +1,4 @@
-"""Hard footage made of real sequences, for the folds table: longer, shaken, with a look-alike, behind what stands still.
+"""Hard footage made of real sequences, for the folds table: longer, shaken, with a look-alike, behind what is still.
 
 Kinds of clips, all `absence_clips.Clip`s, rendered when asked for and the same for the same seed:
     long    a sequence forwards, backwards, forwards: time enough to drift, to lose and to find
@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.evaluation.absence_clips import Clip, Occluder, to_and_fro, visible_share
+from edge_tracker.boxes import visible_share
+from edge_tracker.evaluation.absence_clips import Clip, Occluder, to_and_fro
 from edge_tracker.evaluation.datasets import Task
 from edge_tracker.images import size_of
 
@@ -71,8 +72,8 @@ def _ellipse_pasted(
     mask = np.zeros(image.shape[:2], np.float32)
     middle = (round(x + w / 2), round(y + h / 2))
     cv2.ellipse(mask, middle, (max(1, round(w * 0.45)), max(1, round(h * 0.5))), 0, 0, 360, 1.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.04 * float(np.sqrt(w * h))))[..., None]
-    return (image * (1 - mask) + np.minimum(layer * light, 255) * mask).astype(np.uint8)
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.04 * float(np.sqrt(w * h))))[..., None]
+    return np.asarray(image * (1 - soft) + np.minimum(layer * light, 255) * soft, np.uint8)
 
 
 def hard_clips(tasks: Sequence[Task], seed: int = 0) -> list[Clip]:
@@ -117,10 +118,9 @@ def _shaken(task: Task, stretch: NDArray[np.intp], random: np.random.Generator) 
     whole = np.round(shifts).astype(np.intp)
     moved = boxes + np.concatenate([whole, np.zeros_like(whole)], axis=1)
     seen = visible_share(moved, (width, height))
-    clip = Clip(
+    return Clip(
         f"{task.name}-shake", "shake", task, stretch, np.where(seen[:, None] > 0, moved, np.nan), seen, Shake(whole)
     )
-    return clip
 
 
 def _twinned(task: Task, stretch: NDArray[np.intp]) -> Clip:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -89,6 +89,8 @@ def read_video(folder: Path) -> list[tuple[Image, Image]]:
     frames = []
     for path in sorted(folder.glob("*.png")):
         ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if ids is None:
+            raise DatasetError(f"cannot decode {path}")
         mask = np.where(ids > 0, 255, 0).astype(np.uint8)
         if min(cv2.boundingRect(mask)[2:]) >= SMALLEST_OBJECT_PX:
             frames.append((read_image(path.with_suffix(".jpg")), mask))
@@ -206,7 +208,7 @@ def video_scenes(
         camera, light = Camera.any(random), Light().drifted(random, 1.0)
         walk = _Walk(random, side, calm=random.random() < 0.7)
         share = 0.3
-        views = []
+        views: list[Any] = []
         for number in np.sort(random.permutation(len(frames))[:VIDEO_FRAMES]).tolist():
             image, mask = frames[number]
             if mirrored:
@@ -310,7 +312,7 @@ def _beside(
     other = cv2.boundingRect((shape > 127).astype(np.uint8))
     if min(other[2:]) < 4:
         return picture, None
-    covered = np.count_nonzero((shape > 127) & (mask > 127)) / max(1, np.count_nonzero(mask > 127))
+    covered = float(np.count_nonzero((shape > 127) & (mask > 127))) / max(1, int(np.count_nonzero(mask > 127)))
     if not (front and random.random() < IN_FRONT and covered < MOST_COVERED):
         shape = np.where(mask > 127, 0, shape).astype(np.uint8)
     light = Light().drifted(random, 1.0)

@@ -32,8 +32,10 @@ PLACE = "tests/closed_form/test_place.py"
 EXTENT = "tests/closed_form/test_extent.py"
 AGAIN = "tests/closed_form/test_redetection.py"
 PARTS = "tests/closed_form/test_parts.py"
-GALLERY = "tests/closed_form/test_gallery.py"
 TRACKER = "tests/closed_form/test_tracker.py"
+CAMERA = "tests/closed_form/test_camera.py"
+GALLERY = "tests/closed_form/test_gallery.py"
+REFINER = "tests/closed_form/test_refiner.py"
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,35 @@ MUTANTS = (
     ),
     # Is it the target
     closed_form(
+        "new views never remembered",
+        "tracker",
+        "self._presence.remember(view, box)",
+        "pass",
+        f"{TRACKER}::test_new_looks_of_the_target_are_remembered",
+    ),
+    closed_form(
         "colours never follow the light",
         "tracker",
         "COLOUR_RATE, COLOUR_EVERY = 0.02",
         "COLOUR_RATE, COLOUR_EVERY = 0.0",
         f"{TRACKER}::test_colours_follow_a_slow_change_of_light",
     ),
+    closed_form(
+        "other colours are not doubted",
+        "tracker",
+        "probability *= DOUBT",
+        "pass",
+        f"{TRACKER}::test_what_has_other_colours_is_doubted",
+    ),
     closed_form("colours of the surroundings count", "colour", "(found - self._common)", "found", PARTS),
+    closed_form("mean feature not taken off", "likeness", "- self._mean).reshape", ").reshape", PARTS),
+    closed_form(
+        "target is not seen beside",
+        "tracker",
+        "if probability > least:",
+        "if False:",
+        f"{TRACKER}::test_where_the_filters_slid_off_the_target_is_seen_beside",
+    ),
     closed_form(
         "evidence without the refiner",
         "likeness",
@@ -194,51 +218,90 @@ MUTANTS = (
         "return",
         f"{TRACKER}::test_a_black_spell_is_lost_and_over_when_it_ends",
     ),
+    # Among look-alikes, before a moving camera
+    closed_form(
+        "jerks of the camera not followed",
+        "tracker",
+        "self.box = keep_in_frame((x + dx, y + dy, w, h)",
+        "_ = ((x + dx, y + dy, w, h)",
+        f"{TRACKER}::test_a_jerk_of_the_camera_is_followed",
+    ),
+    closed_form("a pan is taken for a jerk", "camera", "beyond = moved - self._pan", "beyond = moved", CAMERA),
+    closed_form("shifts that cannot be told are believed", "camera", "if not peak >= LEAST_PEAK:", "if False:", CAMERA),
+    closed_form(
+        "other peaks are not kept",
+        "tracker",
+        "if frame % settings.others_every == 0:",
+        "if False:",
+        f"{TRACKER}::test_what_stands_beside_the_target_is_kept",
+    ),
+    closed_form(
+        "no looking out",
+        "tracker",
+        "if frame % settings.look_out_every == 0:",
+        "if False:",
+        f"{TRACKER}::test_what_stands_beside_the_target_is_kept",
+    ),
+    closed_form(
+        "margin without what was beside",
+        "likeness",
+        "margin = min(likeness - float(self._others.likeness(described)[0]), MOST_MARGIN)",
+        "margin = MOST_MARGIN",
+        GALLERY,
+    ),
+    closed_form("seeking weighs as following", "likeness", "self._weights[int(seeking)]", "self._weights[0]", GALLERY),
+    closed_form("first description makes room", "gallery", "np.inf if stays else self._now", "self._now", GALLERY),
+    closed_form(
+        "seen again is not fresh",
+        "gallery",
+        "self._seen[nearest] = max(self._seen[nearest], self._now)",
+        "pass",
+        GALLERY,
+    ),
+    closed_form("what is known takes room again", "gallery", "if alike[nearest] > SAME:", "if False:", GALLERY),
+    closed_form(
+        "corrections do not go by how sure they are", "extent", "t * t / (t * t + s * s)", "min(1.0, t)", EXTENT
+    ),
+    closed_form(
+        "identity of the first row alone", "refinement_network", "mean(axis=(2, 4))", "max(axis=(2, 4))", REFINER
+    ),
     # The state machine
+    closed_form("the box never leaves the target", "belief", "on * (1 - self._settings.leaving)", "on * 1.0", BELIEF),
+    closed_form("the box never comes back", "belief", " + (1 - on) * self._settings.returning)", ")", BELIEF),
+    closed_form(
+        "one frame may say all",
+        "belief",
+        "evidence = min(max(_log_odds(probability), -self._most), self._most)",
+        "evidence = _log_odds(probability)",
+        BELIEF,
+    ),
+    closed_form(
+        "good frames are a credit",
+        "belief",
+        "self._predicted(self._belief) + evidence, self._surest)",
+        "self._predicted(self._belief) + evidence, 99.0)",
+        BELIEF,
+    ),
+    closed_form(
+        "a search leaves its belief",
+        "belief",
+        "            self._belief = self._surest\n            tracked",
+        "            tracked",
+        BELIEF,
+    ),
+    closed_form(
+        "tracked as soon as not in doubt",
+        "belief",
+        "TrackState.TRACKED if self.confidence >= s.tracked_above",
+        "TrackState.TRACKED if self.confidence >= s.uncertain_below",
+        BELIEF,
+    ),
     closed_form(
         "any likely look ends a search", "belief", " and self.confidence >= self._settings.found_above", "", BELIEF
     ),
     closed_form(
         "confidence is not averaged", "belief", "self._settings.rate * (probability", "1.0 * (probability", BELIEF
     ),
-    closed_form("a box never leaves by itself", "belief", "on * (1 - s.leaving)", "on", BELIEF),
-    closed_form("a box never comes back by itself", "belief", " + (1 - on) * s.returning", "", BELIEF),
-    closed_form(
-        "one frame is believed without limit",
-        "belief",
-        "min(max(_log_odds(probability), -self._most), self._most)",
-        "_log_odds(probability)",
-        BELIEF,
-    ),
-    closed_form(
-        "good frames are a credit",
-        "belief",
-        "min(_log_odds(before) + evidence, self._surest)",
-        "_log_odds(before) + evidence",
-        BELIEF,
-    ),
-    closed_form("never LOST", "belief", "if self._belief < _log_odds(LOST_BELOW):", "if False:", BELIEF),
-    closed_form(
-        "a search leaves its doubt", "belief", "            self._belief = self._surest\n", "            pass\n", BELIEF
-    ),
-    # The target among others
-    closed_form(
-        "new looks never remembered",
-        "tracker",
-        "self._presence.remember(view, box)",
-        "pass",
-        f"{TRACKER}::test_new_looks_of_the_target_are_remembered",
-    ),
-    closed_form("no look of frame 1 is kept", "gallery", "np.inf if stays else self._now", "self._now", GALLERY),
-    closed_form(
-        "the newest look makes room", "gallery", "int(self._seen.argmin())", "int(self._seen.argmax())", GALLERY
-    ),
-    closed_form("every look takes room", "gallery", "if alike[nearest] > SAME:", "if False:", GALLERY),
-    closed_form("what was beside the target is forgotten", "likeness", "self._others.add(described)", "pass", GALLERY),
-    closed_form(
-        "one set of weights for both states", "likeness", "self._weights[int(seeking)]", "self._weights[0]", GALLERY
-    ),
-    closed_form("mean feature not taken off", "likeness", "- self._mean).reshape", ").reshape", GALLERY),
     # While LOST
     closed_form("search never looks in another size", "redetection", "ZOOM = 1.25", "ZOOM = 1.0", AGAIN),
     closed_form(

@@ -1,11 +1,10 @@
-"""Scenes from which the refinement network learns: the same target in several views, its box known in each.
+"""Scenes of real sequences and of details of photographs, from which the refinement network learns; and what all scenes
+are made with. Scenes of objects whose silhouettes are known: mask_scenes.py.
 
-Three kinds, all rendered as the tracker sees a target (the ROI scaled to the crop's side):
+A scene is the same target in several views, its box known in each, rendered as the tracker sees a target (the ROI scaled
+to the crop's side):
     sequences  frames of real sequences, shifted, zoomed and stretched a little, some of them turning over
-    objects    what GrabCut cuts out of a photograph, pasted on others, turning, tilting, bending and stretching
     details    any rectangle of a photograph, seen from nearer and farther
-A tight box of the target is not what annotators draw: objects' boxes are parts of them, or larger or smaller than
-tight, but the same in all views of a scene, so that the network must learn from the first view what is meant.
 """
 
 from __future__ import annotations
@@ -26,10 +25,8 @@ from edge_tracker.video.images import read_image
 Image = NDArray[np.uint8]
 
 PHOTO_SIDE_PX = 240  # longer side of photographs and objects
-VIEWS = 4  # of objects and details: the first on a background of its own, the others in a slow walk
+VIEWS = 4  # of a detail: the first, and the others in a slow walk
 FRAMES = 60  # of a sequence, at most
-PARTS, LOOSE = 0.12, 0.5  # share of the targets that are parts of objects; whose boxes are not tight
-OTHERS, TWINS = 0.5, 0.5  # share of the objects that are not alone; of those, beside one that looks the same
 CHANGING = 0.4  # share of the objects that turn over, away and about; of the sequences that turn
 SMALLEST_SIDE_PX = 14  # of an object's box in the crop
 SIZE_SPREAD, PLACE_SPREAD = 0.13, 0.05  # of a target in its crop: of log size, of the crop's side
@@ -93,99 +90,6 @@ def as_photo(image: Image) -> Image:
     """An image at PHOTO_SIDE_PX."""
     k = PHOTO_SIDE_PX / max(image.shape[:2])
     return np.asarray(cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def cut_out(photo: Image) -> CutOut | None:
-    """The object in the middle of a photograph (GrabCut, Rother et al. 2004); None where there is no plain one."""
-    height, width = photo.shape[:2]
-    labels = np.zeros((height, width), np.uint8)
-    middle = (width // 10, height // 10, 8 * width // 10, 8 * height // 10)
-    cv2.setRNGSeed(0)
-    cv2.grabCut(photo, labels, middle, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_RECT)
-    inside = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    inside = np.asarray(cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(inside)
-    if count < 2:
-        return None
-    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    x, y, w, h, area = stats[largest].tolist()
-    if not 0.04 < area / (height * width) < 0.55 or area < 0.35 * w * h or max(w / h, h / w) > 5:
-        return None
-    own = slice(y, y + h), slice(x, x + w)
-    return CutOut(photo[own].copy(), np.where(parts[own] == largest, 255, 0).astype(np.uint8))
-
-
-def object_scene(
-    random: np.random.Generator, objects: Sequence[CutOut], photos: Sequence[Image], number: int, side: int
-) -> list[View] | None:
-    """An object on one photograph, then on that or another in VIEWS - 1 more views; None where it left the crop."""
-    item = objects[number]
-    if random.random() < 0.5:
-        item = item.mirrored()
-    meant = _part(random, item.mask) if random.random() < PARTS else item.mask
-    whole = meant is item.mask
-    _, _, w, h = cv2.boundingRect(meant)
-    enlarged = min(6.0, item.mask.size / max(1, w * h))  # a part is to be as large as a whole one
-    loosely = random.random() < LOOSE
-    off, loose = loosely * random.normal(0, 0.03, 2), loosely * random.normal(0.03, 0.07, 2)
-    camera = Camera.any(random)
-    grounds = [photos[int(random.integers(len(photos)))]] * 2
-    if random.random() < 0.4:
-        grounds[1] = photos[int(random.integers(len(photos)))]
-    ground_at, ground_zoom, ground_turn = random.uniform(0.2, 0.8, 2), random.uniform(-0.9, 0.1), random.normal(0, 0.2)
-    other, twin = None, False
-    if random.random() < OTHERS:
-        twin = random.random() < TWINS
-        other = item if twin else objects[int(random.integers(len(objects)))]
-    other_at, other_turn = random.uniform(0, 2 * np.pi), random.normal(0, 0.3)
-    distance = random.uniform(0.75, 1.6)  # of the object's sides: next to each other, or apart
-    turn, stretch, light = random.normal(0, 0.25), random.normal(0, 0.1), Light().drifted(random, 1.0)
-    changing = random.random() < CHANGING
-    about = changing and random.random() < 0.25  # shows its other side
-    tilt = np.zeros(2)
-    views = []
-    for view in range(VIEWS):
-        share = 1.0 if view <= 1 else 0.35
-        turn += random.normal(0, (0.9 if changing else 0.3) * share)
-        stretch += random.normal(0, (0.4 if changing else 0.25) * share)
-        if changing:
-            tilt = tilt + random.normal(0, 0.2 * share, 2)
-        if view == 1 and about:
-            item, meant = item.mirrored(), np.ascontiguousarray(meant[:, ::-1])
-            other = item if twin else other
-        light = light.drifted(random, share)
-        ground_at = ground_at + random.normal(0, 0.06, 2)
-        size = _size(random, side)
-        at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
-        ground = grounds[min(view, 1)]
-        centre = ground_at * ground.shape[1::-1]
-        picture = _warped(ground, affine(ground_turn, np.exp(-ground_zoom), 0, side / 2, centre), side)
-        if other is not None:
-            angle = other_at + random.normal(0, 0.4)
-            height, width = item.mask.shape
-            sides = size * np.array([(width / height) ** 0.5, (height / width) ** 0.5])
-            place = at + distance * sides * (np.cos(angle), np.sin(angle))
-            other_pose = (turn + other_turn / 3, stretch, size) if twin else (other_turn, 0.0, size)
-            seen, mask, _ = _placed(other, other.mask, *other_pose, place, tilt if twin else 0, None, side)
-            picture = _paste(picture, light.on(seen) if twin else seen, mask)
-        bent = (0.1 if changing else 0.05) * random.random()
-        bend = random.normal(0, bent, (4, 4, 2)).astype(np.float32)
-        pose = turn, stretch, size * enlarged**0.5
-        seen, mask, meant_mask = _placed(item, meant, *pose, at, tilt, bend, side)
-        if not whole:  # it is the part that shall lie in the middle
-            px, py, pw, ph = cv2.boundingRect((meant_mask > 127).astype(np.uint8))
-            shift = np.array([[1, 0, at[0] - px - pw / 2], [0, 1, at[1] - py - ph / 2]], np.float32)
-            seen, mask, meant_mask = (_shifted(layer, shift) for layer in (seen, mask, meant_mask))
-        x, y, w, h = cv2.boundingRect((meant_mask > 127).astype(np.uint8))
-        if min(w, h) < SMALLEST_SIDE_PX or min(x, y) <= 1 or max(x + w, y + h) >= side - 1:
-            return None
-        picture = _paste(picture, light.on(seen), mask)
-        if view > 0 and random.random() < 0.2:
-            picture = _occluded(random, picture, (x, y, w, h), photos[int(random.integers(len(photos)))])
-        box_w, box_h = (np.array([w, h]) * np.exp(loose)).tolist()
-        cx, cy = x + w * (0.5 + off[0]), y + h * (0.5 + off[1])
-        views.append(View(camera.takes(_degraded(random, picture)), (cx - box_w / 2, cy - box_h / 2, box_w, box_h)))
-    return views
 
 
 def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[View]:

@@ -77,7 +77,7 @@ def scenes(args: argparse.Namespace) -> Iterator[Rendered]:
             yield Rendered("photo", "", f"photo {number}", detail_scene(chance(4, turn, number), photo, side))
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, what in (
         ("data", "sequences, OTB layout"),
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=ROOM, help="views at most")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def main() -> int:
         boxes: list[NDArray[np.float64]] = []
         others: list[NDArray[np.float64]] = []
         scene_of: list[int] = []
-        kinds, sequences, names = [], [], []
+        kinds, sequences, names = list[str](), list[str](), list[str]()
         for scene in tqdm(scenes(args), unit=" scenes", mininterval=20):
             if len(scene.views) < 2:
                 continue

@@ -1,5 +1,5 @@
-"""Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into its
-head file.
+"""Train the network that refines boxes and tells targets apart (`closed_form.refiner`) for a backbone, and put it into
+its head file.
 
     python scripts/train_refiner.py --model edge-small --scenes FOLDER --head FILE [--without A,B ...]
 
@@ -12,6 +12,8 @@ names begin as --without says are not trained on, and the figures printed are th
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +52,7 @@ from edge_tracker.closed_form.refinement_network import (
 from edge_tracker.closed_form.refiner import colour_grid, colours
 from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_metrics import area_under_roc
+from edge_tracker.files import whole_file
 from edge_tracker.grid import Grid, bin_centres
 
 GROUP, GROUPS = 4, 12  # scenes of one kind, which must be told apart; such groups in a batch
@@ -78,7 +81,8 @@ class Scenes:
 
     def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
         """Raises DatasetError where nothing was rendered."""
-        own = folder / backbone.info.fingerprint[:16]
+        turned = b"".join(p.directions.tobytes() + p.offset.tobytes() for p in head.projections.values())
+        own = folder / f"{backbone.info.fingerprint[:16]}-{hashlib.sha256(turned).hexdigest()[:8]}"
         try:
             with np.load(folder / "scenes.npz") as truth:
                 self.box = truth["box"].astype(np.float64)
@@ -112,18 +116,17 @@ class Scenes:
         coarse, fine = head.projections[coarse_tap.name].first(COARSE), head.projections[fine_tap.name].first(FINE)
         coarse_at, fine_at = info.place_of("selection"), info.place_of("localisation")
         count = len(self.box)
-        partials = [path.with_suffix(".partial") for path in paths]
-        maps = [
-            open_memmap(path, "w+", np.float16, (count, cells, cells, channels))
-            for path, (cells, channels) in zip(partials, sizes, strict=True)
-        ]
-        for i in tqdm(range(count), "looking", mininterval=20):
-            patch = np.ascontiguousarray(patches[i])
-            taps = backbone(patch)
-            maps[0][i], maps[1][i], maps[2][i] = fine(taps[fine_at]), coarse(taps[coarse_at]), colours(patch)
-        for path, partial_path, array in zip(paths, partials, maps, strict=True):
-            array.flush()
-            partial_path.replace(path)
+        with contextlib.ExitStack() as stack:
+            maps = [
+                open_memmap(stack.enter_context(whole_file(path)), "w+", np.float16, (count, cells, cells, channels))
+                for path, (cells, channels) in zip(paths, sizes, strict=True)
+            ]
+            for i in tqdm(range(count), "looking", mininterval=20):
+                patch = np.ascontiguousarray(patches[i])
+                taps = backbone(patch)
+                maps[0][i], maps[1][i], maps[2][i] = fine(taps[fine_at]), coarse(taps[coarse_at]), colours(patch)
+            for array in maps:
+                array.flush()
 
 
 def grids_of(backbone: Backbone) -> list[Grid]:
@@ -358,11 +361,12 @@ def loss_of(net: Net, batch: Batch) -> Tensor:
     right = (batch.overlap > RIGHT).float()
     plain = ((batch.overlap > RIGHT) | (batch.overlap < WRONG)).float()
     doubt = functional.binary_cross_entropy_with_logits(said[:, 4], right, reduction="none")
+    first, now, rivals = (net.identify(inner).float() for inner in batch.inner)
     return (
         (distance * near).sum() / count
         + SCALE_WEIGHT * (laplace * near).sum() / count
         + MATCH_WEIGHT * (doubt * plain).sum() / plain.sum()
-        + IDENTITY_WEIGHT * identity_loss(*(net.identify(inner).float() for inner in batch.inner), batch.same)
+        + IDENTITY_WEIGHT * identity_loss(first, now, rivals, batch.same)
     )
 
 
@@ -405,7 +409,9 @@ def judge(net: Net, sampler: Sampler) -> str:
         )
         texts.append(
             f"{name}: IoU {overlap[near].mean():.3f} -> {after:.3f}, left {left.mean(axis=0).round(3).tolist()}, "
-            f"corr. with scale {sure:.2f}, match AUROC {area:.3f} EER {equal_error(said[overlap > RIGHT, 4], said[overlap < WRONG, 4]):.3f}, identity EER {equal_error(own, rival):.3f}"
+            f"corr. with scale {sure:.2f}, match AUROC {area:.3f} "
+            f"EER {equal_error(said[overlap > RIGHT, 4], said[overlap < WRONG, 4]):.3f}, "
+            f"identity EER {equal_error(own, rival):.3f}"
         )
     return "; ".join(texts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError, first_line
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-PROBE = Path(__file__).resolve().parents[1] / "fsnet" / "graphs" / "look.onnx"  # a small graph to try a device with
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +30,12 @@ def why_no_cuda() -> str:
     """Why nothing can run on a CUDA device, in one line; empty where it can."""
     if CUDA not in onnxruntime.get_available_providers():
         return f"onnxruntime {onnxruntime.__version__} has no {CUDA}: install onnxruntime-gpu in place of onnxruntime"
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     try:
         if hasattr(onnxruntime, "preload_dlls"):  # finds CUDA's libraries where pip has put them
             onnxruntime.preload_dlls()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it warns of is told below
-            session = onnxruntime.InferenceSession(str(PROBE), options, providers=providers("cuda"))
+        put(np.zeros(1, np.float32), "cuda")
     except Exception as error:  # the runtime's own exceptions have no common base
         return f"{CUDA} does not start: {first_line(error)}"
-    if CUDA not in session.get_providers():
-        return f"{CUDA} does not start: is there a driver, and are CUDA and cuDNN the versions that it wants?"
     return ""
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,23 @@ class _Layer:
     zero_point: int
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep LiteRT's word of its delegate off the terminal: it writes past Python, to file descriptor 2."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class LiteRtBackbone:
     """A `.tflite` file made by converters/, run on the CPU. Every layer is an output of its own, so that each has its
     own scale. Raises ModelError where the file cannot be used.
@@ -43,10 +63,11 @@ class LiteRtBackbone:
         height, width = options.height, options.width
         info = BackboneInfo.from_metadata(read_metadata(path), path).at(height, width, path)
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=options.threads)
-            if len(inputs := self._interpreter.get_input_details()) == 1:
-                self._interpreter.resize_tensor_input(inputs[0]["index"], [1, height, width, 3])
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter = Interpreter(model_path=str(path), num_threads=options.threads)
+                if len(inputs := self._interpreter.get_input_details()) == 1:
+                    self._interpreter.resize_tensor_input(inputs[0]["index"], [1, height, width, 3])
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"LiteRT cannot load {path}: {why_no_model(path, error)}") from error
         self._input, self._signed = _input_of(self._interpreter, info, path)

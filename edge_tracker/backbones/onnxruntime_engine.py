@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import HEIGHT, WIDTH, BackboneInfo, EngineOptions, check_outputs
-from edge_tracker.backbones.devices import Bound, providers, usable
+from edge_tracker.backbones.devices import CUDA, Bound, providers, usable
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 from edge_tracker.recognise import why_no_model
+
+log = logging.getLogger(__name__)
 
 
 class OnnxRuntimeBackbone:
@@ -31,6 +34,9 @@ class OnnxRuntimeBackbone:
             self._session = onnxruntime.InferenceSession(str(path), session, providers=providers(self.device))
         except Exception as error:  # the engine's own exceptions have no common base
             raise ModelError(f"ONNX Runtime cannot load {path}: {why_no_model(path, error)}") from error
+        if self.device == "cuda" and CUDA not in self._session.get_providers():
+            log.warning("running on the processor: %s does not load; its CUDA or cuDNN may be of other versions", CUDA)
+            self.device = "cpu"
         metadata = self._session.get_modelmeta().custom_metadata_map
         info = BackboneInfo.from_metadata(metadata, path).at(height, width, path)
         inputs = [(i.shape, i.type) for i in self._session.get_inputs()]

@@ -52,7 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineErrors(
         prog="edge-track", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="print the version and the packaged models")
+    parser.add_argument(
+        "--version",
+        action=Version,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="print the version and the packaged models",
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in (track, serve, config, demo, batch, evaluate, bench, models, settings, doctor):
         command.add_parser(commands)

@@ -40,7 +40,8 @@ class Camera:
         now, last = np.asarray(small, np.float32), self._last
         self._last = now
         if last is None or last.shape != now.shape:
-            self._hann, self._pan = cv2.createHanningWindow(size, cv2.CV_32F), None
+            self._hann = np.asarray(cv2.createHanningWindow(size, cv2.CV_32F), np.float32)
+            self._pan = None
             return 0.0, 0.0
         shift, peak = cv2.phaseCorrelate(last, now, self._hann)
         moved = np.array([shift[0] * width / size[0], shift[1] * height / size[1]])

@@ -105,7 +105,7 @@ class BeliefSettings:
     """When a box is believed, doubted, given up and believed again (`belief`)."""
 
     rate: Annotated[float, Share, "weight of the newest frame in the confidence"] = 0.7
-    tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.75
+    tracked_above: Annotated[float, Share, "confidence from which the state is TRACKED"] = 0.8
     uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
     leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.05
     returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (

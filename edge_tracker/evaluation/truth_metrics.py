@@ -56,10 +56,13 @@ def truth_of(result: TaskResult) -> Truth:
     ]
     tracked = later & (states == TrackState.TRACKED.value)
     bins = np.digitize(result.confidences, CONFIDENCES[1:-1])
-    counts = [np.bincount(bins[tracked & flags], minlength=len(CONFIDENCES) - 1) for flags in (right | True, wrong)]
+    tracked_in, wrong_in = (
+        np.bincount(bins[tracked & flags], minlength=len(CONFIDENCES) - 1) for flags in (right | True, wrong)
+    )
     lost = states == TrackState.LOST.value
     found = tuple(e.found_after <= FOUND_WITHIN for e in episodes(result) if e.held and not np.isnan(e.found_after))
-    return Truth(*per_state, *counts, _drifts(right, wrong, lost), found)
+    said, wrongly, rightly = per_state
+    return Truth(said, wrongly, rightly, tracked_in, wrong_in, _drifts(right, wrong, lost), found)
 
 
 def _drifts(right: NDArray[np.bool_], wrong: NDArray[np.bool_], lost: NDArray[np.bool_]) -> tuple[int, ...]:

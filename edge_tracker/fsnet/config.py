@@ -63,9 +63,10 @@ class FsnetConfig:
     averaged: Annotated[int, Between(1, 100_000), "best candidates whose mean is taken"] = 5
     hidden: Annotated[int, Between(1, 8192), "outputs of fc4 and fc5 where they are not pre-trained"] = 512
     box_ridge: Annotated[float, Above(0), "regularisation of the box regression"] = 0.1
+    size_gain: Annotated[float, Between(0, 1), "share of the regressed size with which the search goes on"] = 0.2
     maps: MapSettings = field(default_factory=MapSettings)
     tuning: TuningSettings = field(default_factory=TuningSettings)
-    belief: BeliefSettings = field(default_factory=BeliefSettings)
+    belief: BeliefSettings = field(default_factory=lambda: BeliefSettings(found_above=0.8))
     seed: Annotated[int, Between(0, 2**63 - 1), "random seed"] = 0
 
     def __post_init__(self) -> None:

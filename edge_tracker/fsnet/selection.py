@@ -33,6 +33,8 @@ def choose(taps: Sequence[NDArray[np.float32]], how: str, count: int, random: np
         kept = least_shared(maps, share) if how == "mi" else usable_maps(maps)
         if how == "random" and len(kept) > share:
             kept = np.sort(random.choice(kept, share, replace=False))
+        if not len(kept):  # a picture of one colour: any maps will do
+            kept = np.arange(share)
         chosen.append(Chosen(kept, 1 / root_mean_square(tap)))
     return chosen
 

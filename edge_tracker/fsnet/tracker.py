@@ -32,6 +32,8 @@ LATER_POSITIVES, LATER_NEGATIVES = 24, 64  # samples of a frame after the first
 REUSED = 0.5  # of the negatives, at most, that are candidates of the tracking step
 BATCH = 32, 96
 MINED_FROM, MINE_EVERY = 384, 5
+# While LOST, a place whose colours are hardly the target's is believed less, but not never: the light may have changed.
+OWN_COLOURS, DOUBT = 0.2, 0.65  # `Colours.likeness`; factor
 LARGEST_CORRECTION = 0.3  # of a side, in one frame, by the box regression
 COLOUR_RATE = 0.02  # per frame that is learned
 # While LOST, candidates lie on a grid over this share of the window: neighbouring looks of the search overlap by half.
@@ -116,8 +118,12 @@ class FsnetTracker:
         rows = self._network.pool(view.maps, candidates)
         answer = self._answer(candidates, rows)
         self._score = answer.score
-        self._place = self._on_image(answer.box, view.window, image)
         learned = answer.score > c.tuning.m
+        # Where the classifier is unsure of the place, it knows nothing of the size.
+        growth = c.size_gain * math.log(_size(answer.regressed) / _size(answer.box)) if learned else 0.0
+        sides = answer.box[2:] if learned else on_crop[2:]
+        place = _with_sides(answer.box, sides[0] * math.exp(growth), sides[1] * math.exp(growth))
+        self._place = self._on_image(place, view.window, image)
         self.box = self._on_image(answer.regressed, view.window, image) if learned else self._place
         if learned:
             self._remember(view, answer.box, candidates, rows)
@@ -183,7 +189,7 @@ class FsnetTracker:
         if belief.believed and self._score > self._config.tuning.m:
             self._look = view.patch, on_crop
             self._colours.learn(view.patch, on_crop, COLOUR_RATE)
-        state = belief.follow(probability, probability, 0.0)
+        state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self._place
         if state is TrackState.LOST:
@@ -199,7 +205,7 @@ class FsnetTracker:
         best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
         self.box = self._place = redetection.box
         state = self._belief.seek(best.probability)
-        if state is TrackState.TRACKED:
+        if state is not TrackState.LOST:
             self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)
 
@@ -216,6 +222,8 @@ class FsnetTracker:
         )
         answer = self._answer(candidates, self._network.pool(view.maps, candidates))
         probability = self._probability(view, answer.box, answer.score)
+        if self._colours.likeness(view.patch, answer.box) < OWN_COLOURS:
+            probability *= DOUBT
         return Sighting(self._on_image(answer.box, view.window, image), probability, probability, 0.0)
 
     def _probability(self, view: View, on_crop: Box, score: float) -> float:
@@ -236,6 +244,16 @@ class FsnetTracker:
         k = window.side / self._config.input_side
         x, y, w, h = box
         return keep_in_frame((x * k + window.x, y * k + window.y, w * k, h * k), size_of(image), self._smallest_px)
+
+
+def _size(box: Box) -> float:
+    return math.sqrt(box[2] * box[3])
+
+
+def _with_sides(box: Box, width: float, height: float) -> Box:
+    """The same centre, other sides."""
+    cx, cy = centre(box)
+    return cx - width / 2, cy - height / 2, width, height
 
 
 def _box(values: NDArray[np.float64]) -> Box:

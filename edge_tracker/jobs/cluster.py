@@ -59,12 +59,24 @@ class Shipment:
         aside = Path(tempfile.mkdtemp(prefix="edge-tracker-"))
         for name, content in self.files.items():
             (aside / name).write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            aside.rename(folder)
-        except OSError:  # another worker of this machine was quicker
+        # Another worker of this machine may have been quicker, and be at work with what it has put there: only what is
+        # damaged is moved out of the way.
+        if not _renamed(aside, folder):
+            if _digest_of(folder) != self.digest:
+                _renamed(folder, aside.with_name(f"{aside.name}.damaged"))
+                _renamed(aside, folder)
+            shutil.rmtree(aside.with_name(f"{aside.name}.damaged"), ignore_errors=True)
             shutil.rmtree(aside, ignore_errors=True)
         return folder
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Move a folder to where none is."""
+    try:
+        source.rename(target)
+    except OSError:
+        return False
+    return True
 
 
 def shipped(digest: str, version: str) -> Path:

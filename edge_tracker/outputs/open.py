@@ -103,6 +103,8 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
         if "://" in place or re.match("log:|record:", spec):
             continue
         path = Path(place)
+        if path.is_char_device():  # /dev/null, a terminal: nothing there can be overwritten
+            continue
         written = [path] if place == "-" or _is_special(path) else [path, partial_path(path)]
         identities = {identity for each in written for identity in _identities(each)} if place != "-" else {"-"}
         for identity in identities:

@@ -233,6 +233,10 @@ class TestLiteRt:
     def _needs_litert(self) -> None:
         pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert (extra 'litert')")
 
+    def test_its_word_of_the_delegate_stays_off_the_terminal(self, capfd: pytest.CaptureFixture[str]) -> None:
+        load_backbone(PACKAGED / "edge-small.int8.tflite", EngineOptions("litert"))
+        assert capfd.readouterr().err == ""
+
     @staticmethod
     def archive(path: Path, text: str) -> None:
         with zipfile.ZipFile(path, "w") as file:

@@ -46,7 +46,7 @@ def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.Ca
     ("tracker", "settings"),
     [
         ("fmst", ["roi_scale=3", "fraction=0.3"]),
-        ("accurate", ["roi_scale=3", "box.refiner_trust=1e-9,1e-9,1e-9", "fine=none"]),
+        ("accurate", ["roi_scale=3", "box.refiner_trust=0,0,0", "fine=none"]),
         ("fast", ["place.views=2"]),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_box_that_the_refiner_denies_is_hardly_corrected(optics: Optics, head:
     view, box = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
     corrected, match = extent.correct(view, box)
     assert match < -0.2
-    np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.02)
+    np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.05)
 
 
 @pytest.mark.parametrize(

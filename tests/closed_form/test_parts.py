@@ -19,8 +19,9 @@ from edge_tracker.closed_form.redetection import looks
 from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, height_at, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
 from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
+from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid, peak_of_parabola
-from edge_tracker.roi import sample
+from edge_tracker.roi import Window, sample
 
 Noise = Callable[..., np.ndarray]
 

@@ -171,17 +171,17 @@ def test_the_scale_filter_follows_what_shrinks_where_the_refiner_does_not() -> N
     clip, still = act(SHRINKS), "box.refiner_trust=0.1,0,0"
     ends = [run(Tracker("accurate", MODEL, settings=s), clip) for s in ([still], [still, "scale.rate=0"])]
     assert ends[0].overlaps[-20:].mean() > 0.7
-    assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.1
+    assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.03
 
 
 def test_colours_follow_a_slow_change_of_light(tracker_with: Make) -> None:
     """By colours alone, a target that is lit half after 120 frames is believed, for they were learned on the way."""
     dims = act(Pose(160 + 20 * np.sin(k / 8), 120, light=1 - 0.004 * k) for k in range(120))
-    found = run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, 0, -3)), dims)
+    found = run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, -3)), dims)
     assert found.confidences[-10:].mean() > 0.5
     # In one step it is not: half of what is compared stays frame 1's, the rest has had no time.
     darker = act([*[HOME] * 10, *[replace(HOME, light=0.5)] * 10])
-    assert run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, 0, -3)), darker).confidences[-1] < 0.3
+    assert run(tracker_with(ClosedFormConfig(), (0, 0, 10, 0, -3)), darker).confidences[-1] < 0.3
 
 
 def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
@@ -196,17 +196,14 @@ def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
 
 
 @pytest.mark.parametrize("side", [(1, 0), (-1, 0), (0, 1), (1, 1), (-1, -1)])
-def test_a_target_that_jumps_out_of_the_filters_reach_is_found_at_once(
-    side: tuple[int, int], tracker_with: Make
-) -> None:
-    """Filters that hardly look away from the last place do not find it; the places beside and the camera's jerk do."""
+def test_where_the_filters_slid_off_the_target_is_seen_beside(side: tuple[int, int], tracker_with: Make) -> None:
+    """Filters that hardly look away from the last place do not find a target that jumps; in doubt it is seen beside."""
     config = ClosedFormConfig(
         place=PlaceSettings(motion_sigma=0.03),
         belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
     )
-    home = Pose(52, 52)
-    jump = Pose(home.x + 31 * side[0], home.y + 31 * side[1])
-    found = run(tracker_with(config), act([*[home] * 4, *[jump] * 3]))
+    jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
+    found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
     assert found.overlaps[3] > 0.8
     # Where nothing is in doubt, it is not looked for.
     sure = replace(config, belief=BeliefSettings(uncertain_below=0.0))
@@ -217,7 +214,7 @@ def test_the_refiner_is_asked_in_every_frame_of_doubt(tracker_with: Make) -> Non
     """At a confidence under `STEADY` the box is corrected in frames that would else not be its turn."""
     off = [HOME] * 2 + [Pose(160, 120, w=44 * 1.02**k) for k in range(12)]
     never = ClosedFormConfig(box=BoxSettings(refine_every=10_000))
-    sure, doubting = (run(tracker_with(never, (0, 0, 0, 0, 0, score)), act(off)) for score in (4.0, 0.5))
+    sure, doubting = (run(tracker_with(never, (0, 0, 0, 0, score)), act(off)) for score in (4.0, 0.5))
     assert doubting.overlaps[-1] > sure.overlaps[-1] + 0.03
 
 
@@ -305,7 +302,7 @@ def test_plainly_wrong_frames_are_lost_and_doubtful_ones_are_not(
 def test_the_probability_goes_by_what_the_refiner_says(tracker_with: Make) -> None:
     """By its match alone: a target is believed, and a place without it is not."""
     leaves = act([*[HOME] * 10, *[replace(HOME, shown=False)] * 15])
-    found = run(tracker_with(ClosedFormConfig(), (0, 0, 0, 10, 0, -3)), leaves)
+    found = run(tracker_with(ClosedFormConfig(), (0, 0, 0, 10, -3)), leaves)
     assert set(found.states[2:8]) == {TrackState.TRACKED}  # it is asked in frame 2 first
     assert found.states[-1] is TrackState.LOST
     assert found.confidences[-1] < 0.1
@@ -339,15 +336,14 @@ def leaves_and_returns(size: float = 56.0, twin_colour: tuple[int, int, int] | N
                 *crossing, *[Pose(250, 160, w=size, h=size)] * 30])  # fmt: skip
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 10), ("fast", 10)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 6), ("fast", 6)])
 @pytest.mark.parametrize("size", [30.0, 56.0])
 def test_a_target_that_left_is_found_where_it_returns(preset: str, within: int, size: float) -> None:
     clip = leaves_and_returns(size)
     found = run(Tracker(preset, MODEL), clip)
     back = len(clip.poses) - 30
-    # The look-alike is doubted for its colours, if not at once: it has the target's pattern.
-    assert found.states[back - 25 : back - 1].count(TrackState.TRACKED) <= 2
-    assert found.states[back - 25 : back - 1].count(TrackState.LOST) >= 18
+    assert TrackState.TRACKED not in found.states[back - 25 : back - 1]
+    assert found.states[back - 2] is TrackState.LOST
     again = found.states.index(TrackState.TRACKED, back - 1)
     assert again - (back - 1) <= within
     assert found.overlaps[-10:].min() > (0.75 if size > 40 else 0.6)

@@ -27,8 +27,7 @@ let done = false;
 video.ontimeupdate = async () => {
   if (done || video.currentTime < 0.5) return;
   done = true; video.pause();
-  const time = video.currentTime;
-  video.onseeked = () => {
+  setTimeout(() => {  // the last picture comes a little after the pause
     canvas.width = video.videoWidth; canvas.height = video.videoHeight;
     const context = canvas.getContext("2d");
     context.drawImage(video, 0, 0);
@@ -37,10 +36,9 @@ video.ontimeupdate = async () => {
     for (let y = 4; y < canvas.height; y += 8) for (let x = 4; x < canvas.width; x += 8) {
       const k = 4 * (y * canvas.width + x); rows.push([data[k + 2], data[k + 1], data[k]]);
     }
-    fetch("/told", {method: "POST", body: JSON.stringify(
-      {time, width: canvas.width, height: canvas.height, duration: video.duration, pixels: rows})});
-  };
-  video.currentTime = 1.01;
+    fetch("/told", {method: "POST", body: JSON.stringify({time: video.currentTime,
+      width: canvas.width, height: canvas.height, duration: video.duration, pixels: rows})});
+  }, 500);
 };
 </script>"""
 
@@ -89,10 +87,10 @@ def test_the_demo_plays_in_a_browser(tmp_path: Path) -> None:
     assert seen["time"] >= 0.5  # type: ignore[operator]
     assert seen["duration"] == pytest.approx(10, abs=0.1)
     assert (seen["width"], seen["height"]) == (320, 240)
-    with open_source(str(tmp_path / "demo.mp4")) as source:
-        frame = next(frame for frame in source if frame.time_s + 1 / source.fps > 1.01)
-    expected = frame.image[4::8, 4::8].reshape(-1, 3)
-    assert expected.std() > 20  # a picture, not a plain ground
     shown = np.array(seen["pixels"])
-    assert np.abs(shown.astype(int) - expected.astype(int)).mean() < 6
+    with open_source(str(tmp_path / "demo.mp4")) as source:
+        apart = [np.abs(shown - frame.image[4::8, 4::8].reshape(-1, 3)).mean() for frame in source]
+    best = int(np.argmin(apart))
+    assert abs(best / source.fps - seen["time"]) < 2.5 / source.fps  # type: ignore[operator]
+    assert apart[best] < 6 < apart[0]
     assert cv2.imread(str(tmp_path / "demo.png")) is not None

@@ -14,6 +14,7 @@ from edge_tracker.errors import FileError, UsageError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.ope import run_tasks
 from edge_tracker.jobs import DaskCluster, packed
+from edge_tracker.jobs import cluster as cluster_module
 from edge_tracker.jobs.cluster import Shipment, shipped
 from tests.jobs.conftest import Cluster
 from tests.jobs.work import doubled, slow
@@ -75,6 +76,25 @@ def test_files_that_were_changed_on_the_way_are_refused(tmp_path: Path, monkeypa
         shipped(shipment.digest, __version__)
     assert shipment.unpack() == folder
     assert shipped(shipment.digest, __version__) == folder
+
+
+def test_a_second_worker_leaves_what_the_first_works_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find nothing; the first has put its files there before the second is ready."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shipment = Shipment({"a.onnx": b"model"})
+    original = cluster_module._digest_of
+    inodes: list[int] = []
+
+    def looked_too_early(folder: Path) -> str | None:
+        if not inodes:
+            monkeypatch.setattr(cluster_module, "_digest_of", original)
+            inodes.append(shipment.unpack().stat().st_ino)
+            return None
+        return original(folder)
+
+    monkeypatch.setattr(cluster_module, "_digest_of", looked_too_early)
+    assert shipment.unpack().stat().st_ino == inodes[0]
+    assert [path.name for path in tmp_path.iterdir()] == [f"edge-tracker-{shipment.digest[:16]}"]
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address", "http://127.0.0.1:1"])

@@ -1,4 +1,4 @@
-"""The folds table: scenes stay together, every sequence weighs the same, differences are paired; a run from end to end."""
+"""The folds table: scenes stay together, every sequence weighs the same, differences are paired; a whole run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from edge_tracker.evaluation.absence_clips import Clip
+from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.evaluation.datasets import read_tasks
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Clip
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -76,9 +77,22 @@ def test_the_table_tells_a_difference_that_holds_in_every_scene(
     assert high - low > 10
 
 
-def test_hard_clips_are_what_they_say(otb_folder: Path) -> None:
-    tasks = read_tasks(otb_folder)
-    clips = {clip.kind: clip for clip in hard_clips.hard_clips(tasks[:1]) if isinstance(clip, Clip)}
+@pytest.fixture(scope="module")
+def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same 45 frames as a sequence of two folds."""
+    root = tmp_path_factory.mktemp("footage")
+    for name in ("UAV_boat1", "DAVIS_dog"):
+        (root / name / "img").mkdir(parents=True)
+        for number, image in enumerate(clip.images[:45], start=1):
+            cv2.imwrite(str(root / name / "img" / f"{number:04d}.png"), image)
+        truth = clip.boxes[:45] + np.array([1, 1, 0, 0])
+        np.savetxt(root / name / "groundtruth_rect.txt", truth, fmt="%.3f", delimiter=",")
+    return root
+
+
+def test_hard_clips_are_what_they_say(footage: Path) -> None:
+    tasks = read_tasks(footage)
+    clips = {clip.kind: clip for clip in hard_clips.hard_clips(tasks[:1])}
     assert set(clips) == {"long", "shake", "twin"}
     shake = clips["shake"]
     source = tasks[0]
@@ -100,38 +114,21 @@ def test_hard_clips_are_what_they_say(otb_folder: Path) -> None:
     assert len(clips["long"]) > len(source) or len(source) >= hard_clips.LONGEST
 
 
-def test_a_run_ends_in_a_file_that_the_table_reads(otb_folder: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    first = next(p for p in sorted(otb_folder.iterdir()) if p.is_dir())
-    (data / "UAV_boat1").symlink_to(first)
-    (data / "DAVIS_dog").symlink_to(first)
-    head = ROOT / "edge_tracker" / "models" / "edge-small.head.npz"
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "folds.py"),
-        "run",
-        "--data",
-        str(data),
-        "--kinds",
-        "ope",
-        "--seeds",
-        "1",
-    ]
+def test_a_run_ends_in_a_file_that_the_table_reads(footage: Path, tmp_path: Path) -> None:
+    head = PACKAGED / "edge-small.head.safetensors"
+    command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "1"]
+    command += ["--kinds", "ope,tre", "--tracker", "fast"]
+    found = tmp_path / "found.json"
     done = subprocess.run(
-        [*command, "--tracker", "fast", "--head", f"*={head}", "--out", str(tmp_path / "found.json")],
-        capture_output=True,
-        text=True,
-        timeout=300,
+        [*command, "--head", f"*={head}", "--out", str(found)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
-    assert {r["sequence"] for r in rows} == {"UAV_boat1", "DAVIS_dog"}
-    assert all(0.5 < r["precision"] <= 1 and sum(r["said"]) > 10 for r in rows)
-    wrong = subprocess.run(
-        [*command, "--head", f"*={data}", "--out", str(tmp_path / "x.json")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+    rows = json.loads(found.read_text())["rows"]
+    assert {(r["sequence"], r["kind"]) for r in rows} == {
+        (name, kind) for name in ("UAV_boat1", "DAVIS_dog") for kind in ("ope", "tre")
+    }
+    assert all(r["precision"] > 0.8 and sum(r["said"]) >= script.SHORTEST - 1 for r in rows)
+    assert all(max(r["ideal"]) > r["success"] for r in rows)
+    wrong = [*command, "--head", f"*={footage}", "--out", str(tmp_path / "x.json")]
+    failed = subprocess.run(wrong, capture_output=True, text=True, timeout=300)
+    assert (failed.returncode, len(failed.stderr.splitlines())) == (2, 1)

@@ -1,4 +1,4 @@
-"""Training of the refinement network: the scenes' boxes are right, the net is the NumPy one, a short run is of use."""
+"""Training of the refinement network: scenes are rendered once, the net is the NumPy one, a short run is of use."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra 'conver
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import refinement_scenes as scenes
+import render_scenes
 import train_refiner as script
 
 from edge_tracker import Tracker
-from edge_tracker.backbones.base import PURPOSES
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
-from edge_tracker.boxes import iou
-from edge_tracker.closed_form.head import load_head
-from edge_tracker.closed_form.refiner import SURE, Refiner, View, colour_grid
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.boxes import deltas, iou, moved
+from edge_tracker.closed_form.head import Head, load_head
+from edge_tracker.closed_form.refinement_network import IDENTITY_SHAPES, SHAPES, SURE
+from edge_tracker.closed_form.refiner import Refiner
+from edge_tracker.closed_form.view import View
+from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.datasets import read_tasks
-from edge_tracker.grid import Grid
+from edge_tracker.roi import Window
 from tests.conftest import Clip
 
 SIDE = 192
 MODEL = PACKAGED / "edge-small.onnx"
+HEAD = PACKAGED / "edge-small.head.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -40,55 +44,59 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def shape_on_plain_ground(seed: int = 0) -> np.ndarray:
-    """A picture with a textured object in its middle."""
+def shape_on_plain_ground(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A picture with a textured object in its middle, and its mask."""
     random = np.random.default_rng(seed)
     image = np.full((160, 200, 3), 60, np.uint8) + random.integers(0, 12, (160, 200, 3), dtype=np.uint8)
-    cv2.ellipse(image, (100, 80), (45, 30), 20, 0, 360, (40, 200, 230), -1)
+    mask = np.zeros((160, 200), np.uint8)
+    where = ((100, 80), (45, 30), 20, 0, 360)
+    cv2.ellipse(image, *where, (40, 200 - 20 * seed, 230), -1)
     cv2.rectangle(image, (80, 70), (110, 90), (200, 40, 60), -1)
-    return image
+    cv2.ellipse(mask, *where, 1, -1)
+    return image, mask
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """photos/, masks/ and videos/ of a few pictures each."""
+    root = tmp_path_factory.mktemp("pictures")
+    for folder in ("photos", "masks", "videos/DAVIS_one"):
+        (root / folder).mkdir(parents=True)
     for number in range(6):
-        cv2.imwrite(str(folder / f"{number}.png"), shape_on_plain_ground(number))
+        image, mask = shape_on_plain_ground(number)
+        cv2.imwrite(str(root / "photos" / f"{number}.png"), image)
+        for folder, name in (("masks", f"shape_{number}"), ("videos/DAVIS_one", f"{number:05d}")):
+            cv2.imwrite(str(root / folder / f"{name}.jpg"), image)
+            cv2.imwrite(str(root / folder / f"{name}.png"), mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def rendered(otb_folder: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rendered")
+    options = ["--data", str(otb_folder), "--photos", str(pictures / "photos"), "--masks", str(pictures / "masks")]
+    options += ["--masks-video", str(pictures / "videos"), "--output", str(folder), "--limit", "600"]
+    assert render_scenes.main(options) == 0
     return folder
 
 
-def test_an_object_is_cut_out_and_plain_ground_is_none() -> None:
-    photo = scenes.as_photo(shape_on_plain_ground())
-    found = scenes.cut_out(photo)
-    assert found is not None
-    k = scenes.PHOTO_SIDE_PX / 200
-    assert found.mask.shape == pytest.approx((k * 64, k * 88), rel=0.15)
-    assert 0.55 < (found.mask > 0).mean() < 0.95
-    assert scenes.cut_out(np.full((160, 240, 3), 90, np.uint8)) is None
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(MODEL, EngineOptions(taps=PURPOSES, height=SIDE, width=SIDE))
 
 
-def test_boxes_of_objects_follow_what_was_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With tight boxes, the green object on grey ground lies just inside its box, in every view."""
-    mask = np.zeros((60, 80), np.uint8)
-    cv2.ellipse(mask, (40, 30), (39, 29), 0, 0, 360, 255, -1)
-    item = scenes.CutOut(np.full((60, 80, 3), (0, 255, 0), np.uint8), mask)
-    ground = np.full((160, 240, 3), 128, np.uint8)
-    monkeypatch.setattr(scenes, "_degraded", lambda _, picture: picture)
-    monkeypatch.setattr(scenes.Light, "drifted", lambda self, *_: self)
-    monkeypatch.setattr(scenes, "_occluded", lambda _, picture, *__: picture)
-    monkeypatch.setattr(scenes.Camera, "any", classmethod(lambda cls, _: cls(1.0, False)))
-    overlaps = []
-    for seed in range(40):
-        views = scenes.object_scene(np.random.default_rng(seed), [item], [ground], 0, SIDE) or []
-        for patch, box in views:
-            green = (patch[..., 1] > 150) & (patch[..., 0] < 110) & (patch[..., 2] < 110)
-            count, _, stats, _ = cv2.connectedComponentsWithStats(green.astype(np.uint8))
-            assert count >= 2
-            overlaps.append(max(float(iou(np.array(box), part[:4].astype(float))) for part in stats[1:]))
-    # Parts of objects, and conventions other than the tight box, are what the rest is.
-    assert len(overlaps) > 60
-    assert np.median(overlaps) > 0.75
-    assert np.max(overlaps) > 0.95
+@pytest.fixture(scope="module")
+def head(backbone: Backbone) -> Head:
+    return load_head(HEAD, backbone.info)
+
+
+@pytest.fixture(scope="module")
+def seen(rendered: Path, backbone: Backbone, head: Head) -> script.Scenes:
+    return script.Scenes(rendered, backbone, head)
+
+
+def sampler(seen: script.Scenes, backbone: Backbone) -> script.Sampler:
+    return script.Sampler(seen, np.ones(len(seen.kind), np.bool_), script.grids_of(backbone), 0)
 
 
 def test_a_detail_keeps_its_colours_inside_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +109,7 @@ def test_a_detail_keeps_its_colours_inside_its_box(monkeypatch: pytest.MonkeyPat
         views = scenes.detail_scene(np.random.default_rng(seed), photo, SIDE)
         assert len(views) == scenes.VIEWS
         cores = []
-        for patch, (x, y, w, h) in views:
+        for patch, (x, y, w, h), _ in views:
             inside = patch[int(y + 0.25 * h) : int(y + 0.75 * h) + 1, int(x + 0.25 * w) : int(x + 0.75 * w) + 1]
             cores.append(cv2.resize(inside, (6, 6), interpolation=cv2.INTER_AREA).astype(float).ravel())
         assert np.corrcoef(cores)[0].min() > 0.8
@@ -112,122 +120,149 @@ def test_frames_are_cropped_with_their_boxes(otb_folder: Path) -> None:
     made = list(scenes.sequence_scenes(np.random.default_rng(0), task, 3, SIDE))
     assert len(made) == 3
     for views in made:
-        sides = np.array([box[2:] for _, box in views])
+        sides = np.array([view.box[2:] for view in views])
         np.testing.assert_allclose(np.sqrt(sides.prod(axis=1)).mean(), SIDE / 3.2, rtol=0.15)
-        assert all(patch.shape == (SIDE, SIDE, 3) for patch, _ in views)
+        assert all(view.patch.shape == (SIDE, SIDE, 3) for view in views)
 
 
-@pytest.fixture(scope="module")
-def looks(otb_folder: Path) -> list[script.Scene]:
-    head = load_head(PACKAGED / "edge-small.head.npz", load_backbone(MODEL, purposes=PURPOSES).info)
-    images = [scenes.as_photo(shape_on_plain_ground(number)) for number in range(4)]
-    todo = script.jobs(read_tasks(otb_folder)[:2], images, SIDE, 0, 2)
-
-    def load() -> object:
-        return load_backbone(MODEL, purposes=PURPOSES, side=SIDE)
-
-    return script.look_at(todo, load, head, 2)
-
-
-def grids() -> list[Grid]:
-    info = load_backbone(MODEL, purposes=PURPOSES, side=SIDE).info
-    return [*(Grid.over(SIDE, tap.stride, tap.receptive_offset_px) for tap in reversed(info.taps)), colour_grid(SIDE)]
+def test_what_is_rendered_says_what_it_shows(seen: script.Scenes, rendered: Path) -> None:
+    assert {"Alpha", "Beta", "DAVIS_one", ""} == set(seen.sequence.tolist())
+    assert {"shape", "video", "photo"} < set(seen.kind.tolist())
+    assert (seen.views >= 2).all()
+    assert seen.first[-1] + seen.views[-1] == len(seen.box)
+    assert (np.diff(seen.first) == seen.views[:-1]).all()
+    assert all(len(maps) == len(seen.box) for maps in seen.maps)
+    patches = np.load(rendered / "patches.npy", mmap_mode="r")
+    number = int(seen.first[len(seen.first) // 2])
+    blocks = patches[number].reshape(48, 4, 48, 4, 3).mean(axis=(1, 3)) * 4 / 255 - 2
+    np.testing.assert_allclose(seen.maps[2][number].numpy(), blocks, atol=0.01)
 
 
-def test_the_exported_network_says_what_the_trained_one_does(looks: list[script.Scene]) -> None:
-    """From the same looks: samples, attention and convolutions are laid out alike."""
+def test_the_exported_network_says_what_the_trained_one_does(
+    seen: script.Scenes, rendered: Path, backbone: Backbone
+) -> None:
+    """From the same views: samples, attention, convolutions and identities are laid out alike; and taken up again."""
     torch.manual_seed(1)
     net = script.Net().eval()
-    torch.nn.init.normal_(net.head_1.weight, std=1.0)
-    fine, coarse, _ = grids()
+    torch.nn.init.normal_(net.head_1.weight, std=0.8)
+    fine, coarse, _ = script.grids_of(backbone)
     refiner = Refiner(net.export(), coarse, fine)
-    one, two = next(scene for scene in looks if len(scene.looks) > 3).looks[:2]
+    patches = np.load(rendered / "patches.npy", mmap_mode="r")
+    one, two = (int(seen.first[0]) + k for k in (0, 1))
 
-    def view(look: script.Look) -> View:
-        # The patch is not kept, but colours are the means of its cells.
-        patch = np.repeat(np.repeat((look.colours.astype(np.float32) + 2) * 255 / 4, 4, 0), 4, 1)
-        return View(
-            look.coarse.astype(np.float32),
-            look.fine.astype(np.float32),
-            patch.round().astype(np.uint8),
-            tuple(look.box),
-        )
+    def view(number: int) -> View:
+        maps = [seen.maps[k][number].numpy().astype(np.float32) for k in (1, 0)]
+        return View(Window(0, 0, SIDE), np.ascontiguousarray(patches[number]), maps[0], maps[1])
 
-    refiner.start([view(one)])
-    said = refiner.predict(view(two))
-    sampler = script.Sampler(looks, looks, grids(), 0)
+    boxes = [tuple(seen.box[number].tolist()) for number in (one, two)]
+    refiner.start([(view(one), boxes[0])])
+    said = refiner.predict(view(two), boxes[1])
+    drawn = sampler(seen, backbone)
+    numbers = np.array([one, two])
     with torch.no_grad():
-        samples = [sampler._samples([look], look.box[None]) for look in (one, two)]
-        expected = net(*samples)[0].numpy()
-    np.testing.assert_allclose(np.append(said.errors, SURE * said.match), expected, atol=0.03)
+        samples = drawn._samples(numbers, seen.box[numbers])
+        expected = net(samples[:1], samples[1:])[0].numpy()
+        vectors = net.identify(drawn._samples(numbers, seen.box[numbers], script.INNER, 1.0)).numpy()
+        again = script.Net().eval()
+        again.take(net.export())
+        np.testing.assert_allclose(again(samples[:1], samples[1:])[0].numpy(), expected, atol=0.03)
+    np.testing.assert_allclose([*said.errors, SURE * said.match], expected[:5], atol=0.03)
+    np.testing.assert_allclose(np.log(said.scales), expected[5:], atol=0.03)
+    for number, box, vector in zip(numbers, boxes, vectors, strict=True):
+        np.testing.assert_allclose(refiner.identify(view(int(number)), [box])[0], vector, atol=0.02)
     assert abs(expected).max() > 0.1
 
 
-def test_errors_lead_back_to_the_truth(looks: list[script.Scene]) -> None:
-    sampler = script.Sampler(looks, looks, grids(), 0)
-    batch = sampler(48)
-    back = script.moved(batch.boxes, script.errors_of(batch.boxes, batch.truth))
-    np.testing.assert_allclose(back, batch.truth, atol=1e-9)
-    overlap = batch.overlap.numpy()
-    assert 0.3 < (overlap > script.RIGHT).mean() < 0.8
-    assert 0.1 < (overlap < script.WRONG).mean() < 0.6
+def test_batches_are_true(seen: script.Scenes, backbone: Backbone) -> None:
+    draw = sampler(seen, backbone)
+    shares = []
+    for _ in range(6):
+        batch = draw()
+        errors = batch.errors.numpy()
+        np.testing.assert_allclose(deltas(batch.boxes, batch.truth), errors, atol=1e-5)
+        np.testing.assert_allclose(moved(batch.boxes, errors), batch.truth, atol=1e-3)
+        overlap = batch.overlap.numpy()
+        plain = overlap > 0
+        np.testing.assert_allclose(overlap[plain], iou(batch.boxes, batch.truth)[plain], atol=1e-5)
+        assert batch.same.numpy().diagonal().all()
+        shares.append([(overlap > script.RIGHT).mean(), (overlap < script.WRONG).mean()])
+    right, wrong = np.mean(shares, axis=0)
+    assert 0.3 < right < 0.8
+    assert 0.1 < wrong < 0.6
+
+
+def test_an_identity_is_found_among_its_rivals() -> None:
+    own = torch.eye(4)
+    none = torch.eye(4, dtype=torch.bool)
+    good = script.identity_loss(own, own, -own, none)
+    bad = script.identity_loss(own, -own, own, none)
+    assert good < 0.01 < 5 < bad
+    # Other views of the same object are no rivals.
+    alike = torch.ones(4, 4) / 2
+    assert script.identity_loss(alike, alike, -alike, torch.ones(4, 4, dtype=torch.bool)) < 0.01
+    assert script.identity_loss(alike, alike, -alike, none) > 1
+
+
+def test_equal_error() -> None:
+    assert script.equal_error(np.array([1.0, 2.0]), np.array([-1.0, 0.0])) == 0
+    assert script.equal_error(np.arange(100.0), np.arange(100.0)) == pytest.approx(0.5, abs=0.01)
 
 
 def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
-    otb_folder: Path,
-    photos: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    clip: Clip,
-    capsys: pytest.CaptureFixture[str],
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Clip, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in (("REPORT", 15), ("REPORTED", 2), ("OBJECT_SCENES", 4), ("UNSEEN_SCENES", 8), ("BATCH", 16)):
+    for name, value in (("REPORT", 15), ("REPORTED", 2)):
         monkeypatch.setattr(script, name, value)
-    head = tmp_path / "edge-small.head.npz"
-    shutil.copy(PACKAGED / head.name, head)
-    options = ["--model", "edge-small", "--data", str(otb_folder), "--photos", str(photos), "--head", str(head)]
-    real = script.write_whole
+    head = tmp_path / HEAD.name
+    shutil.copy(HEAD, head)
+    options = ["--model", str(MODEL), "--scenes", str(rendered), "--head", str(head), "--steps", "45"]
+    real = script.write_checkpoint
 
-    def interrupted(path: Path, write: object) -> None:
-        real(path, write)
+    def interrupted(*arguments: object) -> None:
+        real(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(script, "write_whole", interrupted)
+        patch.setattr(script, "write_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            script.main([*options, "--steps", "60", "--hold-out"])
+            script.main([*options, "--without", "Alpha"])
     checkpoint = head.with_name(head.name + ".checkpoint")
     assert checkpoint.is_file()
-    assert script.main([*options, "--steps", "45"]) == 2
-    assert "another training" in capsys.readouterr().err
-    assert script.main([*options, "--steps", "60"]) == 2  # it has not learned from all sequences
-    assert "another training" in capsys.readouterr().err
-    assert script.main([*options, "--steps", "60", "--hold-out"]) == 0
+    for other in ([*options[:-1], "30", "--without", "Alpha"], options):  # fewer steps; learned from all sequences
+        assert script.main(other) == 2
+        assert "another training" in capsys.readouterr().err
+    assert script.main([*options, "--without", "Alpha"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
-    assert [line.split(":")[0] for line in lines] == ["step 30", "step 45", "step 60"]
+    assert [line.split(":")[0] for line in lines] == ["step 30", "step 45"]
     assert not checkpoint.exists()
-    info = load_backbone(MODEL, purposes=PURPOSES).info
-    before, after = (load_head(path, info) for path in (PACKAGED / head.name, head))
+    info = load_backbone(MODEL, EngineOptions(taps=PURPOSES)).info
+    before, after = (load_head(path, info) for path in (HEAD, head))
     assert after.refinement is not None
+    assert set(after.refinement.tensors) == {"sharpness"} | {
+        f"{name}.{part}" for name in SHAPES | IDENTITY_SHAPES for part in ("weight", "bias")
+    }
     np.testing.assert_array_equal(before.presence, after.presence)
-    np.testing.assert_array_equal(before.projections[0].directions, after.projections[0].directions)
+    assert script.main([*options, "--begun", str(HEAD)]) == 0  # what was learned before is still of use
     tracker = Tracker("accurate", str(MODEL), models_dir=tmp_path)
     tracker.init(clip.images[0], clip.first_box)
     assert iou(np.array(tracker.update(clip.images[1]).box), clip.boxes[1]) > 0.5
 
 
-def test_bad_input_is_told_in_one_line(tmp_path: Path, otb_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    head = tmp_path / "edge-small.head.npz"
-    shutil.copy(PACKAGED / head.name, head)
-    options = ["--model", "edge-small", "--data", str(otb_folder), "--photos", str(tmp_path)]
-    for given in (str(tmp_path / "none.npz"), str(head)):
-        assert script.main([*options, "--head", given]) == 2
+def test_bad_input_is_told_in_one_line(
+    tmp_path: Path, rendered: Path, backbone: Backbone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = tmp_path / HEAD.name
+    shutil.copy(HEAD, head)
+    options = ["--model", str(MODEL), "--head", str(head)]
+    for wrong in (
+        [*options, "--scenes", str(tmp_path)],
+        ["--model", str(MODEL), "--scenes", str(rendered), "--head", str(tmp_path / "none.safetensors")],
+    ):
+        assert script.main(wrong) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     head.with_name(head.name + ".checkpoint").write_bytes(b"no checkpoint")
-    cv2.imwrite(str(tmp_path / "photo.png"), shape_on_plain_ground())
-    assert script.main([*options, "--head", str(head)]) == 2
-    error = capsys.readouterr().err.strip()
-    assert "delete it to begin anew" in error
-    assert len(error.splitlines()) == 1
-    with pytest.raises(EdgeTrackerError, match="scenes"):
-        script.Sampler([], [], grids(), 0)
+    assert script.main([*options, "--scenes", str(rendered)]) == 2
+    assert "delete it to begin anew" in capsys.readouterr().err
+    seen = script.Scenes(rendered, backbone, load_head(HEAD, backbone.info))
+    with pytest.raises(DatasetError, match="scenes"):
+        script.Sampler(seen, np.zeros(len(seen.kind), np.bool_), script.grids_of(backbone), 0)

@@ -15,7 +15,7 @@ import pytest
 
 from edge_tracker.cli import main
 from edge_tracker.errors import ConfigError, OutputError
-from edge_tracker.jobs import Processes
+from edge_tracker.jobs import DaskCluster, Processes
 from edge_tracker.service.batch import _lock, read_jobs
 from tests.conftest import ROOT, Clip
 from tests.jobs.conftest import Cluster, cluster
@@ -156,6 +156,51 @@ def test_a_cluster_makes_the_same_tracks(clips: Path, tmp_path: Path, alone: dic
     assert tracks_of(tmp_path) == alone
     assert batch(clips, tmp_path) == 0  # where it was done does not matter
     assert json.loads((tmp_path / "summary.json").read_text())["done_before"] == 6
+
+
+def test_clips_on_a_cluster_that_loses_a_worker_and_its_scheduler(
+    clip: Clip, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EDGE_TRACKER_CLIPS=200 is the same with more clips, by hand."""
+    count = int(os.environ.get("EDGE_TRACKER_CLIPS", "12"))
+    lines = ["source,init,name,seed"]
+    for index, image in enumerate(clip.images[:40]):
+        cv2.imwrite(str(tmp_path / f"{index:03d}.png"), image)
+    for number in range(count):  # clips of four frames that begin at different ones, in different places
+        first, box = number % 36, clip.boxes[number % 36] + [number % 7, number % 5, 0, 0]
+        pattern = tmp_path / f"clip{number}"
+        pattern.mkdir()
+        for index in range(first, first + 4):
+            (pattern / f"{index:03d}.png").symlink_to(tmp_path / f"{index:03d}.png")
+        lines.append(f'{pattern.name},"{",".join(map(str, box))}",c{number},{number}')
+    (tmp_path / "jobs.csv").write_text("\n".join(lines) + "\n")
+    assert batch(tmp_path, tmp_path / "alone", jobs="jobs.csv") == 0
+    given: list[int] = []
+    original = DaskCluster.run
+
+    def run(self: DaskCluster, work: object, items: object) -> object:
+        for index, outcome in original(self, work, items):  # type: ignore[arg-type, var-annotated]
+            given.append(index)
+            if len(given) == count // 6:
+                cluster.kill(cluster.workers[0])
+                cluster.start_worker()
+            if len(given) == count // 2:
+                assert cluster.scheduler is not None
+                for process in (cluster.scheduler, *cluster.workers):
+                    cluster.kill(process)
+                cluster.start_scheduler()
+                cluster.start_worker()
+                cluster.start_worker()
+            yield index, outcome
+
+    monkeypatch.setattr(DaskCluster, "run", run)
+    code = batch(tmp_path, tmp_path / "there", "--cluster", cluster.address, jobs="jobs.csv")
+    assert json.loads((tmp_path / "there" / "summary.json").read_text())["failed"] == {}
+    assert code == 0
+    assert sorted(given) == list(range(count))
+    names = [json.loads(line)["name"] for line in (tmp_path / "there" / "done.jsonl").read_text().splitlines()]
+    assert sorted(names) == sorted(f"c{number}" for number in range(count))
+    assert tracks_of(tmp_path / "there") == tracks_of(tmp_path / "alone")
 
 
 def test_two_runs_do_not_share_a_folder(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

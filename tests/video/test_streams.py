@@ -145,3 +145,25 @@ def test_a_stream_that_is_not_there_is_refused_and_keeps_the_password_to_itself(
         open_source("rtsp://user:secret@127.0.0.1:9/x")
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None  # whose text has the URL as it was given
+
+
+@pytest.mark.parametrize("kind", ["m3u8", "ffconcat", "sdp"])
+def test_a_local_playlist_reaches_nothing_on_the_network(kind: str, video: Path, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Counting(Files):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+    with server(partial(Counting, directory=str(video.parent))) as port:
+        url = f"http://127.0.0.1:{port}/{video.name}"
+        text = {
+            "m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{url}\n#EXT-X-ENDLIST\n",
+            "ffconcat": f"ffconcat version 1.0\nfile '{url}'\n",
+            "sdp": f"v=0\nc=IN IP4 127.0.0.1\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        }[kind]
+        (tmp_path / f"list.{kind}").write_text(text)
+        with pytest.raises(SourceMissing):
+            list(open_source(str(tmp_path / f"list.{kind}")))
+    assert asked == []
