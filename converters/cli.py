@@ -37,6 +37,7 @@ from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import run_tasks
 
 PROBE_TIMEOUT_S = 600
+FEWEST_CROPS = 8  # fewer show no range of activations; whether more are enough, the gates say
 NOISE_CROPS = 4  # for a conversion without footage: it then has nothing to calibrate
 
 
@@ -136,13 +137,21 @@ def float_file(model: str) -> Path:
 
 
 def take_crops(args: argparse.Namespace, side: int) -> Crops | None:
-    """The crops that were asked for, or None."""
+    """The crops that were asked for, or None. Raises ModelError where they are too few: said now, not in minutes."""
+    if not (args.crops or args.frames):
+        return None
     if args.crops:
         crops = Crops.load(args.crops)
         if crops.side != side:
             raise ModelError(f"{args.crops} holds crops of {crops.side} px, {args.model} takes {side}")
-        return crops
-    return collect(find_footage(args.frames), side=side, seed=args.seed) if args.frames else None
+    else:
+        crops = collect(find_footage(args.frames), side=side, seed=args.seed)
+    if args.precision.startswith("int8") and len(crops.calibration) < FEWEST_CROPS:
+        raise ModelError(
+            f"this footage gives {len(crops.calibration)} different crops to calibrate with, at least {FEWEST_CROPS} "
+            "are needed: add other scenes, or a longer clip in which something moves"
+        )
+    return crops
 
 
 def held_out(crops: Crops | None, side: int) -> NDArray[np.uint8]:

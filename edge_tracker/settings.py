@@ -49,11 +49,6 @@ def Above(low: float) -> msgspec.Meta:  # noqa: N802
     return msgspec.Meta(gt=low)
 
 
-def OneOf(*names: str) -> Any:  # noqa: N802
-    """One of these strings; for fields whose choices are computed, else write Literal."""
-    return Literal[names]
-
-
 def check(settings: Any) -> None:
     """Check the types and ranges of a dataclass's fields, for its `__post_init__`; 1 becomes 1.0 and a list a tuple
     where the field says so. Raises ConfigError."""

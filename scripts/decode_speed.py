@@ -78,10 +78,7 @@ def main(argv: list[str] | None = None) -> int:
                 frames = reader(clip)
                 rates[name].append(frames / (time.process_time() - start))
         for name, found in rates.items():
-            print(
-                f"{name:12} {statistics.median(found):6.1f} frames per second of processor time "
-                f"(median of {args.passes} passes)"
-            )
+            print(f"{name:12} {statistics.median(found):6.1f} frames per second of processor time")
         ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
         print(f"ratio        {ratio:6.2f} (median of the passes' ratios)")
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=320x240:rate={RATE}:duration=60", *h264, str(part))

@@ -187,6 +187,7 @@ def markdown(record: dict[str, Any]) -> str:
         parts = [
             "no thermometer" if state["temperature_c"] is None else f"{state['temperature_c']:.0f} degrees C",
             *([f"{state['frequency_mhz']} MHz"] if state["frequency_mhz"] else []),
+            *([f"load {state['load']}"] if state["load"] is not None else []),
             *([f"governor {state['governor']}"] if state["governor"] else []),
             f"throttled: {', '.join(state['throttled_now']) or 'no'}",
         ]

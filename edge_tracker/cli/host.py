@@ -100,6 +100,12 @@ class Host:
         text = self._read("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
         return int(text) // 1000 if text.isdigit() else None
 
+    @property
+    def load(self) -> float | None:
+        """Mean number of processes that wanted a processor in the last minute."""
+        first = self._read("proc/loadavg").split(" ")[0]
+        return float(first) if first.replace(".", "").isdigit() else None
+
     def throttling(self) -> tuple[list[str], list[str]]:
         """What holds the processor back now, and what has since the start; a Raspberry Pi tells."""
         _, equals, text = self.tool(["vcgencmd", "get_throttled"]).partition("=")
@@ -117,6 +123,7 @@ class Host:
             "temperature_c": self.temperature_c,
             "frequency_mhz": self.frequency_mhz,
             "governor": self.governor or None,
+            "load": self.load,
             "throttled_now": now,
             "throttled_since_start": since_start,
         }

@@ -29,6 +29,7 @@ def service_config(args: argparse.Namespace, spec: str) -> ServiceConfig:
         model=str(args.model),
         engine=args.engine,
         threads=args.threads,
+        device=args.device,
         models_dir=None if args.models_dir is None else str(args.models_dir),
         seed=args.seed,
         settings=tuple(args.set),

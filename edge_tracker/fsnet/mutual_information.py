@@ -97,5 +97,5 @@ def _joint_entropies(binned: NDArray[np.intp], rows: NDArray[np.intp], chunk: sl
     for k, row in enumerate(rows):
         np.add(codes, bins * binned[row], out=buffer)
         counts = np.bincount(buffer.ravel(), minlength=size * bins * bins)
-        found[k] = terms[counts].reshape(size, -1).sum(axis=1)
+        found[k] = terms.take(counts).reshape(size, -1).sum(axis=1)
     return np.log(n) - found / n

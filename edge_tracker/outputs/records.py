@@ -64,7 +64,8 @@ class _TextOutput(ABC):
 class JsonLinesOutput(_TextOutput):
     """{"index", "time_s", "target", "box": [x, y, w, h], "confidence", "state"} per track; 0-based pixels.
 
-    Live sources add "taken_at", the Unix time of capture.
+    Live sources add "taken_at", the Unix time of capture. Where several targets take turns, one that had to wait adds
+    "age", the frames since its box was looked for.
     """
 
     def line(self, frame: Frame, track: Track) -> str:
@@ -77,6 +78,7 @@ class JsonLinesOutput(_TextOutput):
             "box": [round(v, 3) for v in track.box],
             "confidence": round(track.confidence, 4),
             "state": track.state.value,
+            **({"age": track.age} if track.age else {}),
         }
         return json.dumps(record) + "\n"
 

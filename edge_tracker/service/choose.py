@@ -1,13 +1,22 @@
-"""`--init`: how a target is chosen, as a user writes it."""
+"""How a target is chosen: `--init` as a user writes it, and what chooses by itself."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 from edge_tracker.errors import ConfigError
 from edge_tracker.service.targets import checked_name
+from edge_tracker.track import Track
+from edge_tracker.video.source import Frame
+
+Image = NDArray[np.uint8]
 
 FORMS = "x,y,w,h, NAME=x,y,w,h, motion[:N], detector:PROGRAM or detector:mqtt://..."
 
@@ -22,6 +31,15 @@ class Wish:
     box: Box | None = None
     most: int | None = None
     place: str = ""
+
+
+class Chooser(Protocol):
+    """Finds targets by itself: motion, a detector."""
+
+    def propose(self, frame: Frame, tracks: Sequence[Track]) -> list[tuple[Image, Box]]:
+        """New targets that are not among `tracks`: each with the picture it was seen in, and its box in that."""
+
+    def close(self) -> None: ...
 
 
 def parsed_wish(text: str) -> Wish:

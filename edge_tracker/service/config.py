@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from edge_tracker.errors import ConfigError
 from edge_tracker.outputs.open import refuse_overwriting
@@ -35,6 +35,7 @@ class TrackerConfig:
     model: Annotated[str, "name or path"] = "auto"
     engine: Annotated[str, "what runs the model"] = "auto"
     threads: Annotated[int, Between(1, 1024), "of the engine"] = 1
+    device: Annotated[Literal["cpu", "cuda"], "where ONNX Runtime computes"] = "cpu"
     models_dir: Annotated[str | None, "where to look for models first"] = None
     seed: Annotated[int | None, "of the method's random draws"] = None
     settings: Annotated[tuple[str, ...], "NAME=VALUE, of the method"] = ()

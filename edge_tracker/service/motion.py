@@ -65,7 +65,7 @@ class _Candidate:
 
 
 class MotionChooser:
-    """Proposes what moves (`watch.Chooser`)."""
+    """Proposes what moves (`choose.Chooser`)."""
 
     def __init__(self, settings: MotionSettings | None = None) -> None:
         self.settings = settings or MotionSettings()

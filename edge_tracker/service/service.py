@@ -17,6 +17,7 @@ from edge_tracker.errors import ConfigError, OutputError
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.base import Output
 from edge_tracker.outputs.open import Origin, open_outputs
+from edge_tracker.service.choose import Chooser
 from edge_tracker.service.config import CameraConfig, ServiceConfig, without_secrets
 from edge_tracker.service.detections import MqttChooser, ProgramChooser
 from edge_tracker.service.motion import MotionChooser
@@ -24,7 +25,7 @@ from edge_tracker.service.notify import Supervisor
 from edge_tracker.service.run import close_all
 from edge_tracker.service.state import Remembered
 from edge_tracker.service.targets import Targets
-from edge_tracker.service.watch import Chooser, Watch, WatchSummary
+from edge_tracker.service.watch import Watch, WatchSummary
 from edge_tracker.video.latest import LatestSource
 from edge_tracker.video.open import is_live, is_local, open_source
 from edge_tracker.video.source import Source
@@ -185,6 +186,7 @@ def prepared_tracker(config: ServiceConfig) -> Prepared:
         chosen.model,
         engine=chosen.engine,
         threads=chosen.threads,
+        device=chosen.device,
         models_dir=chosen.models_dir,
         settings=chosen.settings,
         seed=chosen.seed,

@@ -11,20 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
-from edge_tracker.errors import EdgeTrackerError, OutputError, TransientError, UsageError
+from edge_tracker.errors import EdgeTrackerError, TransientError, UsageError
 from edge_tracker.outputs.base import Output
-from edge_tracker.outputs.status import Reporting, Status, temperature_c, throttled
-from edge_tracker.service.run import close_all
+from edge_tracker.outputs.status import Status, temperature_c, throttled
+from edge_tracker.service.choose import Chooser
+from edge_tracker.service.outlets import Outlets
+from edge_tracker.service.self_chosen import SelfChosen
 from edge_tracker.service.state import Remembered
 from edge_tracker.service.targets import Targets
 from edge_tracker.settings import Above, check
-from edge_tracker.track import Track, TrackState
+from edge_tracker.track import TrackState
 from edge_tracker.video.latest import LatestSource
 from edge_tracker.video.source import Frame, Source
 
@@ -45,15 +47,6 @@ class WatchSettings:
 
     def __post_init__(self) -> None:
         check(self)
-
-
-class Chooser(Protocol):
-    """Finds targets by itself: motion, a detector."""
-
-    def propose(self, frame: Frame, tracks: Sequence[Track]) -> list[tuple[Image, Box]]:
-        """New targets that are not among `tracks`: each with the picture it was seen in, and its box in that."""
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -89,17 +82,14 @@ class Watch:
         self.settings = settings or WatchSettings()
         self.beat = time.monotonic()  # when the loop last came round
         self.computing_since: float | None = None  # when the step that is under way began
-        self.errors: dict[str, int] = dict.fromkeys(outputs, 0)
-        self._outputs = dict(outputs)
+        self._outlets = Outlets(name, outputs, source.live)
         self._first = list(first)
-        self._chooser = chooser
-        self._own: dict[str, float | None] = {}  # targets of the chooser, and since when each is LOST
+        self._self_chosen = SelfChosen(chooser, self.settings.drop_lost_after_s) if chooser is not None else None
         self._remembered = remembered
         self._hold = hold
         self._requests: queue.SimpleQueue[tuple[Callable[[Image], Any], Future[Any]]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._image: Image | None = None
-        self._failing: set[str] = set()
         self._latencies: collections.deque[float] = collections.deque(maxlen=MEASURED)
         self._moments: collections.deque[float] = collections.deque(maxlen=MEASURED)
         self._state = "connecting"
@@ -142,23 +132,26 @@ class Watch:
             views = [*seen, image] if seen else [image]
             self.targets.move(views[0], name, box)
             self.targets.catch_up(name, views[1:])
-            self._own.pop(name, None)  # whom a person chose, the chooser does not drop
+            self._leave(name)
 
         self.ask(action)
 
     def rename(self, old: str, new: str) -> None:
         def action(_: Image) -> None:
             self.targets.rename(old, new)
-            self._own.pop(old, None)
+            self._leave(old)
 
         self.ask(action)
 
     def drop(self, name: str) -> None:
         def action(_: Image) -> None:
             self.targets.drop(name)
-            self._own.pop(name, None)
 
         self.ask(action)
+
+    def _leave(self, name: str) -> None:
+        if self._self_chosen is not None:
+            self._self_chosen.leave(name)
 
     @property
     def ended(self) -> bool:
@@ -205,7 +198,7 @@ class Watch:
             ):
                 self._state = "waiting"
                 self._image = frame.image
-                self._write(frame, [], self._pages())
+                self._outlets.show(frame)
                 yield None
                 time.sleep(0.02)
             if self._hold:
@@ -224,11 +217,12 @@ class Watch:
             tracks = self.targets.tracks
         if self._remembered is not None and self._remembered.restore(self.name, frame, self.targets):
             tracks = self.targets.tracks
-        if self._chooser is not None:
-            tracks = self._choose(frame, tracks)
+        if self._self_chosen is not None:
+            self._self_chosen.update(frame, self.targets)
+            tracks = self.targets.tracks
         self._updates += bool(tracks)
         self._lost += any(track.state is TrackState.LOST for track in tracks)
-        self._write(frame, tracks, self._outputs)
+        self._outlets.write(frame, tracks)
         self._moments.append(time.monotonic())
         if frame.taken_at is not None:
             self._latencies.append(max(time.time() - frame.taken_at, 0.0))
@@ -237,31 +231,6 @@ class Watch:
         first, self._first = self._first, []
         for name, box in first:
             self.targets.add(frame.image, box, name)
-
-    def _choose(self, frame: Frame, tracks: list[Track]) -> list[Track]:
-        """Drop what the chooser found and is long gone, and take what it finds now."""
-        assert self._chooser is not None
-        states = {track.target: track.state for track in tracks}
-        for name, since in list(self._own.items()):
-            if name not in states:
-                del self._own[name]
-            elif states[name] is not TrackState.LOST:
-                self._own[name] = None
-            elif since is None:
-                self._own[name] = frame.time_s
-            elif frame.time_s - since >= self.settings.drop_lost_after_s:
-                self.targets.drop(name)
-                del self._own[name]
-        for image, box in self._chooser.propose(frame, self.targets.tracks):
-            try:
-                name = self.targets.add(image, box)
-            except UsageError as error:  # followed already, or enough are
-                log.debug("%s: %s", self.name, error)
-                continue
-            self._own[name] = None
-            if image is not frame.image:
-                self.targets.catch_up(name, [frame.image])
-        return self.targets.tracks
 
     def _answer(self) -> None:
         while True:
@@ -278,33 +247,11 @@ class Watch:
             except Exception as error:  # it belongs to who asked
                 future.set_exception(error)
 
-    def _write(self, frame: Frame, tracks: Sequence[Track], outputs: Mapping[str, Output]) -> None:
-        for name, output in outputs.items():
-            try:
-                output.write(frame, tracks)
-            except OutputError as error:
-                if not self.source.live and not isinstance(error, TransientError):
-                    raise  # what is to be kept of a file must all be kept; a camera goes on
-                self.errors[name] += 1
-                if name not in self._failing:
-                    self._failing.add(name)
-                    log.error("%s: %s; tracking goes on", self.name, error)
-                continue
-            if name in self._failing:
-                self._failing.remove(name)
-                log.error("%s: %s is back; it has missed %d frames", self.name, name, self.errors[name])
-
-    def _pages(self) -> dict[str, Output]:
-        return {name: output for name, output in self._outputs.items() if isinstance(output, Reporting)}
-
     def _housekeeping(self) -> None:
         now = time.monotonic()
         if now - self._reported >= self.settings.report_every_s:
             self._reported = now
-            status = self.status()
-            for output in self._outputs.values():
-                if isinstance(output, Reporting):
-                    output.report(status, self.targets.tracks)
+            self._outlets.report(self.status(), self.targets.tracks)
         if self._remembered is not None and now - self._saved >= self.settings.save_every_s:
             self._saved = now
             self._remembered.keep(self.name, self._image, self.targets.tracks)
@@ -330,7 +277,7 @@ class Watch:
             updates_per_s=rate,
             latency_s=statistics.median(self._latencies) if self._latencies else None,
             turns=self.targets.turns,
-            output_errors=dict(self.errors),
+            output_errors=dict(self._outlets.errors),
             temperature_c=temperature_c(),
             throttled=throttled(),
         )
@@ -342,10 +289,10 @@ class Watch:
     def _end(self, complete: bool) -> None:
         if self._remembered is not None:
             self._remembered.keep(self.name, self._image, self.targets.tracks)
-        for each in (self.source, self._chooser):
+        for each in (self.source, self._self_chosen):
             if each is not None:
                 each.close()
         while not self._requests.empty():
             _, future = self._requests.get_nowait()
             future.set_exception(EdgeTrackerError(f"{self.name} has ended"))
-        close_all(list(self._outputs.values()), complete)
+        self._outlets.close(complete)

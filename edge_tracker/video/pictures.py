@@ -76,7 +76,7 @@ class Pictures:
 def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """The pixels of a bgr24 frame, (H, W, 3), in the frame's own memory where its rows are not padded."""
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : 3 * frame.width]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : 3 * frame.width]
     return np.ascontiguousarray(rows).reshape(frame.height, frame.width, 3)
 
 

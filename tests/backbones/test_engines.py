@@ -234,7 +234,7 @@ class TestLiteRt:
         pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert (extra 'litert')")
 
     def test_its_word_of_the_delegate_stays_off_the_terminal(self, capfd: pytest.CaptureFixture[str]) -> None:
-        load_backbone(PACKAGED / "edge-small.int8.tflite", EngineOptions("litert"))
+        load_backbone(PACKAGED / "edge-small.int8-mixed.tflite", EngineOptions("litert"))
         assert capfd.readouterr().err == ""
 
     @staticmethod

@@ -197,6 +197,7 @@ def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFi
     "arguments",
     [
         ["--source", "missing.mp4", "--init", "1,2,3,4"],
+        ["--source", "missing.mp4"],
         ["--camera", "62", "--init", "1,2,3,4"],
         ["--camera", "-1", "--init", "1,2,3,4"],
         ["eval", "--data", "missing", "--out", "out"],
@@ -223,7 +224,7 @@ def test_errors_are_one_line_and_exit_code_2(
         [],
         ["--init", "1,2,3,4"],
         ["--source", "x", "--camera", "0", "--init", "1,2,3,4"],
-        ["--source", "x"],
+        ["--source", "x", "--init", "motion:x"],
         ["--source", "x", "--init", "1,2,3"],
         ["--source", "x", "--init", "a,b,c,d"],
         ["--source", "x", "--init", "1,2,3,4", "--max-frames", "0"],

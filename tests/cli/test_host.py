@@ -42,6 +42,10 @@ def test_a_healthy_pi_gets_no_advice(tmp_path: Path) -> None:
     assert host.temperature_c == 51
 
 
+def test_a_busy_machine_says_so(tmp_path: Path) -> None:
+    assert machine(tmp_path, {"proc/loadavg": "19.44 18.38 169.63 3/190 123\n"}).state()["load"] == 19.44
+
+
 def test_a_machine_that_tells_nothing_gets_no_advice(tmp_path: Path) -> None:
     host = machine(tmp_path, installed=lambda _: False)
     assert host.advice() == []
@@ -49,6 +53,7 @@ def test_a_machine_that_tells_nothing_gets_no_advice(tmp_path: Path) -> None:
         "temperature_c": None,
         "frequency_mhz": None,
         "governor": None,
+        "load": None,
         "throttled_now": [],
         "throttled_since_start": [],
     }

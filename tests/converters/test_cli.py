@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +21,7 @@ from converters.trunks import TRUNKS, load_trunk
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.engines import load_backbone
+from tests.conftest import Clip
 
 NETWORK = ["--model", "mobilenetv3-small", "--random-weights"]
 
@@ -159,3 +161,16 @@ def test_tracking_is_measured_where_sequences_are_given(
     assert main([*NETWORK, *options, "--output", str(output), "--max-drop", "-0.1"]) == 2
     assert "success falls" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_footage_that_shows_too_little_is_refused_before_the_work(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "still").mkdir()
+    for index in range(6):
+        cv2.imwrite(str(tmp_path / "still" / f"{index:03d}.png"), clip.images[index])
+    (tmp_path / "still.txt").write_text("100,80,44,44\n" * 6)
+    monkeypatch.setattr(OnnxWriter, "write", lambda *_: pytest.fail("it began to convert"))
+    options = ["--precision", "int8", "--frames", str(tmp_path / "still"), "--output", str(tmp_path / "m.onnx")]
+    assert main([*NETWORK, *options]) == 2
+    assert "different crops to calibrate with, at least 8 are needed" in capsys.readouterr().err

@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_tracker import Tracker
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.boxes import iou
 from edge_tracker.errors import ModelError
+from tests.conftest import Clip
 
 torch = pytest.importorskip("torch")
 scipy_io = pytest.importorskip("scipy.io")
 
 from converters.matconvnet import CONVOLUTIONS, read_vgg_m
+from converters.plan import Network
+from converters.rewrites import normalised
 from converters.trunks import IMAGENET_MEAN, TRUNKS, load_trunk
 
 MEAN_255 = tuple(255 * m for m in IMAGENET_MEAN)
@@ -141,19 +148,33 @@ def test_a_window_gives_the_same_as_the_whole_image_where_both_see_enough() -> N
     np.testing.assert_allclose(inside.numpy(), whole[:, :, 7:15, 9:23].numpy(), atol=1e-5)
 
 
-def test_the_onnx_file_is_torchs_at_any_size() -> None:
-    from converters.rewrites import normalised
-    from converters.to_onnx import export
-    from edge_tracker.backbones.ort import onnxruntime
-
-    trunk = load_trunk("vgg-m", None)
-    model = export("vgg-m", trunk)
-    assert "LRN" in {node.op_type for node in model.graph.node}
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    crop = np.random.default_rng(1).integers(0, 256, (1, 96, 160, 3), dtype=np.uint8)
-    found = session.run(None, {"crop": crop})
+@pytest.mark.parametrize("size", [(96, 160), (320, 64)])
+def test_the_onnx_file_is_torchs_at_any_size(onnx_file: Path, size: tuple[int, int]) -> None:
+    backbone = load_backbone(onnx_file, EngineOptions("onnxruntime", taps=PURPOSES, height=size[0], width=size[1]))
+    crop = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    found = backbone(crop)
     with torch.no_grad():
-        expected = [tap.numpy() for tap in trunk(normalised(crop, TRUNKS["vgg-m"]))]
-    assert [tap.shape for tap in found] == [(1, 512, 6, 10), (1, 256, 12, 20)]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
+        expected = load_trunk("vgg-m", None)(normalised(crop[None], TRUNKS["vgg-m"]))
+    for one, other, tap in zip(found, expected, backbone.info.taps, strict=True):
+        assert one.shape == (size[0] // tap.stride, size[1] // tap.stride, tap.channels)
+        np.testing.assert_allclose(one.transpose(2, 0, 1), other[0].numpy(), atol=1e-4 * float(other.abs().max()))
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from converters.to_onnx import export
+
+    model = export(Network("vgg-m", load_trunk("vgg-m", None), TRUNKS["vgg-m"]))
+    assert "LRN" in {node.op_type for node in model.graph.node}  # one operator, not the five that torch makes of it
+    path = tmp_path_factory.mktemp("vgg-m") / "vgg-m.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("layers", ["both", "deep"])
+def test_fsnet_tracks_on_it(onnx_file: Path, clip: Clip, layers: str) -> None:
+    """Random convolutions tell enough to follow a disc for a few frames."""
+    tracker = Tracker("fsnet", onnx_file, settings=[f"maps.layers={layers}", "maps.count=64"])
+    tracker.init(clip.images[0], clip.first_box)
+    tracks = [tracker.update(image) for image in clip.images[1:6]]
+    assert iou(np.array([track.box for track in tracks]), clip.boxes[1:6]).mean() > 0.4

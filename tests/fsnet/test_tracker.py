@@ -99,7 +99,7 @@ def fsnet(clip: Clip, config: FsnetConfig, frames: int) -> FsnetTracker:
 
 
 def test_the_loss_threshold_saves_iterations_and_their_number_is_bounded(clip: Clip) -> None:
-    with_it = fsnet(clip, FsnetConfig(), 60)
+    with_it = fsnet(clip, FsnetConfig(tuning=TuningSettings(loss_enough=0.1)), 60)
     without = fsnet(clip, FsnetConfig(tuning=TuningSettings(loss_enough=None)), 60)
     updates, done, saved = with_it.tally
     assert updates >= 6  # frame 1, and every tenth

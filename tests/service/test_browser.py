@@ -293,9 +293,35 @@ def test_two_viewers_see_the_same_and_one_that_sleeps_does_not_matter(
     service.watches[0].add((238, 178, 44, 44), "seen by both")
     page.locator("#targets li").wait_for()
     before = service.watches[0].status().updates
-    page.wait_for_timeout(1500)
-    assert service.watches[0].status().updates - before > 15
+    wait_until(lambda: service.watches[0].status().updates - before > 15, 10, "frames while one viewer sleeps")
     session.send("Debugger.resume")
     other.locator("#targets li").wait_for()
     assert other.locator("#targets .name").inner_text() == "seen by both"
     context.close()
+
+
+def test_two_cameras_on_one_page(browser: Any, camera: MjpegCamera) -> None:
+    cameras = (CameraConfig(camera.url, "front <door>"), CameraConfig(camera.url, "back/yard"))
+    service = Service(ServiceConfig(cameras, page=PageConfig("0")), pytest.fail)
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    context = browser.new_context()
+    try:
+        for watch in service.watches:
+            wait_until(lambda: watch.status().source_state == "live", 15, "the camera")  # noqa: B023
+        service.watches[1].add((238, 178, 44, 44), "in the yard")
+        page = opened(context, service)
+        assert page.locator("#targets li").count() == 0
+        page.get_by_label("Camera").select_option("back/yard")
+        page.locator("#targets li").wait_for()
+        assert page.locator("#targets .name").inner_text() == "in the yard"
+        page.reload()  # it stays with the camera that was chosen
+        page.locator("#targets li").wait_for()
+        page.get_by_role("button", name="Drop: in the yard").click()
+        until(page, "document.querySelectorAll('#targets li').length === 0")
+        assert service.watches[1].targets.names == []
+        assert page.problems == []
+    finally:
+        context.close()
+        service.stop()
+        thread.join(20)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 from edge_tracker.boxes import centre, iou
 from edge_tracker.errors import BoxError, ConfigError, UsageError
 from edge_tracker.methods import Prepared, prepare
+from edge_tracker.outputs.records import JsonLinesOutput
 from edge_tracker.service.targets import LONGEST_NAME, Targets, TargetSettings, checked_name, without
 from edge_tracker.track import Track, TrackState
+from edge_tracker.video.source import Frame
 from tests.service.scenes import BLUE, DISC, RED, Image, box_at, scene
 
 
@@ -180,6 +184,10 @@ def test_targets_take_turns_when_there_is_no_time_for_all(caplog: pytest.LogCapt
     assert max(counts) - min(counts) <= 1  # in turn, nobody starves
     assert 40 <= sum(counts) < 4 * 40
     assert max(map(max, ages)) in (1, 2, 3, 4)
+    waiting = next(track for track in targets.update(image) if track.age)
+    lines = JsonLinesOutput("-")
+    assert json.loads(lines.line(Frame(0, 0.0, image), waiting))["age"] == waiting.age  # and says so
+    assert "age" not in json.loads(lines.line(Frame(0, 0.0, image), replace(waiting, age=0)))
     assert targets.turns > 1.3
     assert sum("take turns" in record.message for record in caplog.records) == 1
 

@@ -151,7 +151,7 @@ def test_an_output_that_fails_stops_neither_tracking_nor_others(
     watch = Watch("c", live(STILL), Targets(prepared), {"good": good, "bad": bad}, first=[(None, box_at(60, 80))])
     with Running(watch):
         wait_until(lambda: bad.writes > 20, 10, "twenty frames")
-    assert watch.errors == {"good": 0, "bad": 10}
+    assert watch.status().output_errors == {"good": 0, "bad": 10}
     assert len(good.frames) == bad.writes
     assert len(bad.frames) == bad.writes - 10
     said = [record.message for record in caplog.records if "bad" in record.message or str(error) in record.message]
