@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.images import size_of
+from edge_tracker.roi import PLAIN_SPREAD
 
 LONGER_SIDE_PX = 160  # of the picture that is compared
 LEAST_PEAK = 0.08  # of the phase correlation, that is believed
@@ -37,6 +38,9 @@ class Camera:
         if k < 0.5:  # averaging reads every pixel: drop most of a large picture's before
             image = np.asarray(cv2.resize(image, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_NEAREST), np.uint8)
         small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        if int(small.max()) - int(small.min()) < PLAIN_SPREAD:  # a black frame: what it is compared with says nothing
+            self._last = None
+            return 0.0, 0.0
         now, last = np.asarray(small, np.float32), self._last
         self._last = now
         if last is None or last.shape != now.shape:
