@@ -138,6 +138,8 @@ def used_options(arguments: Sequence[str]) -> list[str]:
 @functools.cache
 def help_of(script: str) -> str | None:
     """What `--help` prints, or FAILED and why; None where it needs a package that is not here."""
+    if (ROOT / script).is_dir():
+        return ""
     if not script.endswith(".py"):
         return (ROOT / script).read_text(encoding="utf-8")  # a shell script has no help: its text has its options
     start = ["-m", script.split("/")[0]] if script.endswith("__main__.py") else [script]
