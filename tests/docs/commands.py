@@ -14,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from unittest import mock
 
 from edge_tracker.errors import ConfigError
@@ -135,6 +135,9 @@ def used_options(arguments: Sequence[str]) -> list[str]:
     return [match[0] for argument in arguments if (match := OPTION.match(argument))]
 
 
+HIDDEN: Any = {"capture_output": True, "text": True, "timeout": 300}
+
+
 @functools.cache
 def help_of(script: str) -> str | None:
     """What `--help` prints, or FAILED and why; None where it needs a package that is not here."""
@@ -150,7 +153,14 @@ def help_of(script: str) -> str | None:
     missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", done.stderr)
     if missing and missing[1] in packages_of_extras():
         return None
-    return done.stdout if done.returncode == 0 else f"{FAILED} {script} --help: {done.stderr.strip().splitlines()[-1]}"
+    if done.returncode != 0:
+        return f"{FAILED} {script} --help: {done.stderr.strip().splitlines()[-1]}"
+    text = done.stdout
+    for command in (re.search(r"\{([a-z,-]+)\} \.\.\.", text) or ["", ""])[1].split(","):
+        if command:  # a command of the script has options of its own
+            own = subprocess.run([*called[:-1], command, "--help"], cwd=ROOT, env=this_checkout(), **HIDDEN)
+            text += own.stdout
+    return text
 
 
 @functools.cache
