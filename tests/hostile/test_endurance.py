@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tracker import ClosedFormConfig, FmstConfig, Tracker
+from edge_tracker import Tracker
 from tests.conftest import Clip
 
 
@@ -42,8 +42,8 @@ def test_memory_stays_flat(clip: Clip) -> None:
 
 @pytest.fixture(scope="module", params=["accurate", "fast", "fmst"])
 def tracker(request: pytest.FixtureRequest) -> Tracker:
-    config = FmstConfig(candidates=50, averaged=1) if request.param == "fmst" else ClosedFormConfig(views=2)
-    return Tracker(request.param, config=config if request.param != "fast" else None)
+    fewer = {"accurate": ["place.views=2"], "fast": [], "fmst": ["candidates=50", "averaged=1"]}  # quicker starts
+    return Tracker(request.param, settings=fewer[request.param])
 
 
 @settings(max_examples=25, deadline=None)

@@ -290,7 +290,7 @@ LAYERS: dict[str, np.ndarray] = {
 
 
 @FUZZ
-@given(content=safetensors(LAYERS, {"kind": "pre-trained layers", "model": "m", "fingerprint": TRUNK}))
+@given(content=safetensors(LAYERS, {"kind": "pre-trained classifier", "model": "m", "fingerprint": TRUNK}))
 def test_pretrained_layers(content: bytes, folder: Path) -> None:
     path = folder / "m.fsnet.safetensors"
     path.write_bytes(content)
@@ -302,7 +302,7 @@ def test_pretrained_layers(content: bytes, folder: Path) -> None:
 def test_pretrained_layers_do_not_grow_beyond_their_file(folder: Path) -> None:
     path = folder / "bomb.fsnet.safetensors"
     tensors = LAYERS | {"w5": np.ones((1 << 20, 1), np.int8), "w5.scale": np.ones((1, 1 << 20), np.float32)}
-    path.write_bytes(save(tensors, stated_metadata("pre-trained layers", Owner("m", TRUNK))))
+    path.write_bytes(save(tensors, stated_metadata("pre-trained classifier", Owner("m", TRUNK))))
     with pytest.raises(ModelError, match="unusable shapes"):
         read_pretrained(path, INFO)
 
