@@ -170,6 +170,8 @@ def test_without_a_cuda_provider_it_runs_on_the_cpu_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(devices.log, "disabled", False)  # a library that sets up logging disables what it finds
+    caplog.set_level("WARNING", logger=devices.log.name)
     devices.why_no_cuda.cache_clear()
     assert devices.usable("cuda") == "cpu"
     assert len(caplog.records) == 1
