@@ -116,9 +116,9 @@ mkdir "$work/deb"
 scripts/make_deb.sh --suite "$suite" --arch arm64 --out "$work/deb"
 deb=$(ls "$work"/deb/*.deb)
 if [ "$docs" = yes ]; then
-  cp "$deb" "$root/root/edge-tracker.deb"
+  cp "$deb" "$root/opt/edge-tracker.deb"
   inside apt-get -qq update
-  inside apt-get -qq install -y --no-install-recommends /root/edge-tracker.deb
+  inside apt-get -qq install -y --no-install-recommends /opt/edge-tracker.deb
 else
   dpkg-deb -x "$deb" "$root"
 fi
