@@ -63,7 +63,7 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         value = value.item()  # a NumPy scalar
     try:
         found = msgspec.convert(value, hint)
-    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:  # it has errors for half of a Unicode pair too
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:  # of text too
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}") from error
     if not _finite(found):
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}")
