@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 
 pytest.importorskip("onnxscript", reason="conversion needs onnxscript (extra 'convert-onnx')")
+pytest.importorskip("torch", reason="conversion needs torch (extra 'convert-onnx')")
+
+import torch
 
 from converters.fingerprint import of_trunk
 from converters.onnx_weights import read_weights
