@@ -51,7 +51,9 @@ class OnnxRuntimeBackbone:
 
     def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         session = self._session
-        return _features(session.run(self._outputs, {session.get_inputs()[0].name: crop[None]}, self._run_options))
+        taps = session.run(self._outputs, {session.get_inputs()[0].name: crop[None]}, self._run_options)
+        # Views, not copies: (1, C, H, W) seen as (H, W, C) still flattens to (H W, C) for BLAS.
+        return [tap[0].transpose(1, 2, 0) for tap in taps]
 
     def projected(self, projections: Mapping[str, Projection]) -> Features:
         """The taps of these names, projected by the engine itself: their many channels are never copied."""
@@ -64,18 +66,19 @@ class OnnxRuntimeBackbone:
     def _projecting(self, projections: Mapping[str, Projection]) -> Features:
         added, outputs = [], []
         for tap, (directions, offset) in projections.items():
-            names = [f"edge_tracker/{tap}/{part}" for part in ("directions", "offset", "projected")]
+            names = [f"edge_tracker/{tap}/{part}" for part in ("directions", "offset", "projected", "channels last")]
             weights = np.ascontiguousarray(directions.T)[..., None, None]  # of a 1 x 1 convolution
             added += [constant(names[0], weights), constant(names[1], -offset)]
-            added.append(node("Conv", [tap, *names[:2]], names[2]))
-            outputs.append(names[2])
+            added += [node("Conv", [tap, *names[:2]], names[2])]
+            added += [node("Transpose", [names[2]], names[3], perm=[0, 2, 3, 1])]
+            outputs.append(names[3])
         try:
             graph = with_outputs(self._path.read_bytes(), added, outputs)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot read {self._path}: {first_line(error)}") from error
         session = self._load(graph)
         name = session.get_inputs()[0].name
-        return lambda crop: _features(session.run(outputs, {name: crop[None]}, self._run_options))
+        return lambda crop: [values[0] for values in session.run(outputs, {name: crop[None]}, self._run_options)]
 
     @property
     def _session(self) -> Any:
@@ -110,8 +113,3 @@ class OnnxRuntimeBackbone:
             self._bound = Bound(self._session, self.device, self._run_options)
         taps = self._bound({self._session.get_inputs()[0].name: crop[None]}, self._outputs)
         return [taps[name] for name in self._outputs]
-
-
-def _features(maps: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """(1, C, H, W) each, seen as (H, W, C): no copy, and it still flattens to (H W, C) for BLAS."""
-    return [values[0].transpose(1, 2, 0) for values in maps]
