@@ -55,6 +55,7 @@ class Recipe:
     taps: Callable[[Any], tuple[Purpose, ...]]  # settings -> the taps it reads
     load: Callable[[Backbone, Model, Path | None], Any]  # backbone, where its file was found, file asked for -> head
     build: Callable[[Backbone, Any, Any], Method]  # backbone, head, settings -> a fresh target
+    deferred: bool = False  # `build` asks the backbone for projections, which loads it
 
 
 def _closed_form_head(backbone: Backbone, model: Model, file: Path | None) -> Any:
@@ -107,9 +108,15 @@ METHODS: dict[str, Recipe] = {
         _closed_form_taps,
         _closed_form_head,
         ClosedFormTracker,
+        deferred=True,
     ),
     "fast": Recipe(
-        "closed-form filter on the coarse tap alone", FAST, _closed_form_taps, _closed_form_head, ClosedFormTracker
+        "closed-form filter on the coarse tap alone",
+        FAST,
+        _closed_form_taps,
+        _closed_form_head,
+        ClosedFormTracker,
+        deferred=True,
     ),
     "fmst": Recipe(
         "feature map selection (first paper)",
@@ -210,7 +217,8 @@ def prepare(
 def _prepared(tracker: str, config: Any, file: Path | None, model: Model, options: EngineOptions) -> Prepared:
     recipe = METHODS[tracker]
     side = getattr(config, "input_side", options.height)
-    backbone = load_backbone(model.path, replace(options, taps=recipe.taps(config), height=side, width=side))
+    wanted = replace(options, taps=recipe.taps(config), height=side, width=side, deferred=recipe.deferred)
+    backbone = load_backbone(model.path, wanted)
     head = recipe.load(backbone, model, file)
     recipe.build(backbone, head, config)  # what does not fit together is said now, not with the first target
     companions = [path for ending in COMPANIONS for path in model.files(backbone.info.model, ending)]

@@ -90,7 +90,7 @@ class IdentitySettings:
     own_every: Annotated[int, Between(1, 10_000), "frames between two looks of the target"] = 4
     others_every: Annotated[int, Between(1, 10_000), "frames between two collections of what is beside it"] = 3
     other_height: Annotated[float, Share, "response peak from which something beside the target is collected"] = 0.12
-    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 8
+    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 24
 
     def __post_init__(self) -> None:
         check(self)

@@ -85,6 +85,8 @@ class Place:
         """Learn that the target lies in `box` (crop pixels), at a share `gate` of the rates, where it is their turn in
         this frame."""
         settings, fine = self._config.place, self._config.fine
+        if frame % settings.learn_every == 1 % settings.learn_every:
+            self._ridge.solve()  # what was learned last, a frame later: the work is spread
         if frame % settings.learn_every == 0:
             rate = over_frames(settings.rate * gate, settings.learn_every)
             self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)

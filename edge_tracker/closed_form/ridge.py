@@ -70,18 +70,17 @@ class RidgeFilter:
         target: NDArray[np.float32],
         rate: float,
     ) -> None:
-        """Move the moments by `rate` towards this frame's, and solve on."""
+        """Move the moments by `rate` towards this frame's. The weights follow with `solve`."""
         np.matmul(rows.T, rows, out=self._scratch)
         self._scratch *= np.float32(rate)
         self._a *= np.float32(1 - rate)
         self._a += self._scratch
         self._b += np.float32(rate) * (target @ rows - self._b)
-        self._solve()
 
     def _damping(self) -> np.float32:
         return np.float32(self.ridge * np.trace(self._a) / len(self._a))
 
-    def _solve(self) -> None:
+    def solve(self) -> None:
         """A few steps of conjugate gradients on ((1 - anchor) A + anchor A_1 + damping) w = b, from the last w."""
         new, a = np.float32(1 - self.anchor), self._scratch
         x = self.weights

@@ -66,6 +66,7 @@ def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later(noise:
     np.testing.assert_allclose(filter_.weights, solved(a1, b1, np.trace(a1)), rtol=1e-3, atol=1e-4)
     rows, target = frames[2]
     filter_.learn(rows, target, rate)
+    filter_.solve()
     a, b = (1 - rate) * a1 + rate * rows.T @ rows, (1 - rate) * b1 + rate * rows.T @ target
     expected = solved((1 - anchor) * a + anchor * a1, (1 - anchor) * b + anchor * b1, np.trace(a))
     np.testing.assert_allclose(filter_.weights, expected, rtol=1e-3, atol=1e-4)
