@@ -14,7 +14,6 @@ import math
 from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.track import TrackState
 
-STEADY = 0.8  # confidence below which the refiner is asked in every frame
 LIKELY = 0.5  # probability from which a place is followed while LOST
 LOST_BELOW = 0.02  # belief that the box is on the target, below which it is LOST
 
@@ -33,11 +32,6 @@ class Belief:
         self.confidence = 1.0  # probability that the box is right, averaged over a few frames
         self.state = TrackState.TRACKED
         self._belief = self._surest  # log odds that the box is on the target
-
-    @property
-    def steady(self) -> bool:
-        """Nothing is in doubt."""
-        return self.confidence >= STEADY
 
     @property
     def doubtful(self) -> bool:

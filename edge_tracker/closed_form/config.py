@@ -56,8 +56,7 @@ class BoxSettings:
 
     refiner_trust: Annotated[
         Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"
-    ] = (0.1, 0.032, 0.1)
-    refine_every: Annotated[int, Between(1, 10_000), "frames between two refinements while the target is believed"] = 2
+    ] = (0.4, 0.08, 0.2)
     regressor_ridge: Annotated[float, Above(0), "regularisation of the regressor"] = 1.0
     regressor_gain: Annotated[Gain, "share of the regressor's correction that is applied"] = (0.3, 0.2, 0.05)
     regressor_learn_every: Annotated[int, Between(1, 10_000), "frames between two updates of the regressor"] = 20

@@ -65,16 +65,6 @@ class Extent:
         """How many slightly shifted views of frame 1 are wanted."""
         return REFINED_VIEWS if self._refiner is not None else REGRESSED_VIEWS
 
-    def refines_in(self, frame: int, steady: bool) -> bool:
-        """Whether the box is corrected in this frame: always, or the refiner every so often while all is well."""
-        return self._refiner is None or not steady or frame % self._config.box.refine_every == 0
-
-    def compares_in(self, frame: int, steady: bool) -> bool:
-        """Whether the box is compared with known looks of the target in this frame: while all is well, when the
-        refiner rests, so that each frame has news of one of the two."""
-        every = self._config.box.refine_every
-        return self._refiner is None or not steady or every == 1 or frame % every != 0
-
     def start(self, views: Sequence[tuple[View, Box]], image: NDArray[np.uint8], box: Box) -> None:
         """Learn frame 1 from views with the target's box in crop pixels, the first unchanged; `box` in image pixels."""
         if self._refiner is not None:
@@ -100,7 +90,7 @@ class Extent:
 
     def growth(self, image: NDArray[np.uint8], box: Box, frame: int) -> float | None:
         """The factor by which the target in `box` (image pixels) has grown; None in frames in which it is not asked."""
-        if (frame + 1) % self._config.scale.every:  # not in the frames in which the refiner is asked
+        if frame % self._config.scale.every:
             return None
         assert self._scale is not None
         return min(max(self._scale.estimate(*_grey(image, box)), 1 / LARGEST_FACTOR), LARGEST_FACTOR)

@@ -31,7 +31,6 @@ class Sighting(NamedTuple):
     box: Box  # image pixels
     probability: float  # that it is the target
     height: float  # of the response peak
-    match: float  # what the refiner says of it
 
 
 Look = Callable[[Box], Sighting]  # looks closely around a box, image pixels

@@ -60,7 +60,9 @@ def _graph(network: RefinementNetwork) -> bytes:
         return output
 
     def linear(name: str, values: str, weight: NDArray[np.float32]) -> str:
-        return step("Gemm", name, values, fixed(f"{name}.weight", weight), fixed(f"{name}.bias", tensors[f"{name}.bias"]))
+        return step(
+            "Gemm", name, values, fixed(f"{name}.weight", weight), fixed(f"{name}.bias", tensors[f"{name}.bias"])
+        )
 
     def convolved(name: str, maps: str, channels: int, unused: int, stride: int) -> str:
         weight = tensors[f"{name}.weight"].reshape(3, 3, channels, -1).transpose(3, 2, 0, 1)

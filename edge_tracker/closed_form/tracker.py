@@ -17,7 +17,7 @@ from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.extent import Extent
 from edge_tracker.closed_form.first_frame import box_views, changed_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.likeness import CoarseParts, Evidence, Presence
+from edge_tracker.closed_form.likeness import CoarseParts, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
@@ -64,7 +64,7 @@ class ClosedFormTracker:
         random = np.random.default_rng(self._config.seed)
         optics = self._optics
         self.box = self._good = box  # the last box that was believed
-        self._frame, self._match = 0, 0.0
+        self._frame = 0
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while LOST
@@ -81,7 +81,6 @@ class ClosedFormTracker:
         self._camera = Camera()
         self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
-        self._evidence: Evidence | None = None  # of the last frame that was judged
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
@@ -91,7 +90,6 @@ class ClosedFormTracker:
             return self._seek(image, self._redetection)
         view = self._see(image, self.box)
         if view is None:  # a black frame, a covered lens: keep all that is known
-            self._match = 0.0
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._place.find(view)
         candidate = self._corrected(view, found)
@@ -159,15 +157,10 @@ class ClosedFormTracker:
         return None if is_plain(patch) else self._optics.see(window, patch)
 
     def _corrected(self, view: View, found: Found) -> Candidate:
-        """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
-        height = found.peak.height
+        """The box at the peak, corrected; in doubt, or that of a place beside it."""
         box = found.box(view.on_crop(self.box)[2:])
-        if height <= 0:  # an old answer of the refiner says nothing where the filters find nothing
-            return Candidate(box, height, min(self._match, 0.0))
-        if not self._extent.refines_in(self._frame, self._belief.steady):
-            return Candidate(box, height, self._match)
         corrected = self._extent.correct(view, box)
-        candidate = Candidate(corrected.box, height, corrected.match)
+        candidate = Candidate(corrected.box, found.peak.height, corrected.match)
         if self._belief.denied(candidate.match) and self._belief.doubtful:
             return self._beside(view, found, box, candidate)
         return candidate
@@ -193,10 +186,8 @@ class ClosedFormTracker:
     def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
-        known = None if self._extent.compares_in(self._frame, belief.steady) else self._evidence
-        evidence = self._evidence = self._presence.evidence(view, *candidate, before=known)
+        evidence = self._presence.evidence(view, *candidate)
         probability = self._presence.probability(evidence)
-        self._match = candidate.match
         if belief.believed:
             self._remember(view, candidate)
         state = belief.follow(probability)
@@ -222,15 +213,14 @@ class ClosedFormTracker:
         self.box = redetection.box
         state = self._belief.seek(best.probability)
         if state is TrackState.TRACKED:
-            self._good, self._match, self._redetection = self.box, best.match, None
-            self._evidence = None
+            self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)
 
     def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
         """Look closely around `place` (image pixels) for the target."""
         view = self._see(image, place)
         if view is None:
-            return Sighting(place, 0.0, 0.0, 0.0)
+            return Sighting(place, 0.0, 0.0)
         found = self._place.find(view)
         corrected = self._extent.correct(view, found.box(view.on_crop(place)[2:]))
         box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
@@ -238,7 +228,7 @@ class ClosedFormTracker:
         probability = self._presence.probability(evidence, seeking=True)
         if evidence.colour < OWN_COLOURS:
             probability *= DOUBT
-        return Sighting(box, probability, found.peak.height, corrected.match)
+        return Sighting(box, probability, found.peak.height)
 
 
 def _in_frame(box: Box, size: tuple[int, int]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_tracker.closed_form.belief import LOST_BELOW, STEADY, Belief
+from edge_tracker.closed_form.belief import LOST_BELOW, Belief
 from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.track import TrackState
 
@@ -34,7 +34,6 @@ def followed(probabilities: list[float], settings: BeliefSettings = SHARP) -> li
 def test_frame_1_is_believed() -> None:
     belief = Belief(SHARP)
     assert (belief.state, belief.confidence) == (T, 1.0)
-    assert belief.steady
     assert belief.believed
     assert not belief.doubtful
 
@@ -103,18 +102,13 @@ def test_confidence_is_an_average_over_a_few_frames() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "steady", "believed", "doubtful"),
-    [
-        (STEADY, True, True, False),
-        (STEADY - 0.01, False, True, False),
-        (0.6, False, False, False),
-        (0.59, False, False, True),
-    ],
+    ("confidence", "believed", "doubtful"),
+    [(0.61, True, False), (0.6, False, False), (0.59, False, True)],
 )
-def test_what_follows_from_the_confidence(confidence: float, steady: bool, believed: bool, doubtful: bool) -> None:
+def test_what_follows_from_the_confidence(confidence: float, believed: bool, doubtful: bool) -> None:
     belief = Belief(SHARP)
     belief.follow(confidence)
-    assert (belief.steady, belief.believed, belief.doubtful) == (steady, believed, doubtful)
+    assert (belief.believed, belief.doubtful) == (believed, doubtful)
 
 
 @pytest.mark.parametrize(("probability", "trusted"), [(0.6, True), (0.59, False)])

@@ -179,23 +179,6 @@ def test_no_frame_more_than_doubles_the_size(optics: Optics, head: Head, see: Se
         assert extent.growth(image, HOME.box, 2) == limit
 
 
-@pytest.mark.parametrize(
-    ("config", "frame", "steady", "asked"),
-    [
-        (ClosedFormConfig(), 1, True, False),
-        (ClosedFormConfig(), 2, True, True),
-        (ClosedFormConfig(), 1, False, True),
-        (FAST, 1, True, True),
-        (ClosedFormConfig(box=BoxSettings(refine_every=5)), 4, True, False),
-        (ClosedFormConfig(box=BoxSettings(refine_every=5)), 5, True, True),
-    ],
-)
-def test_the_refiner_is_asked_in_doubt_and_every_so_often(
-    config: ClosedFormConfig, frame: int, steady: bool, asked: bool, optics: Optics, head: Head
-) -> None:
-    assert Extent(optics, head, config, np.random.default_rng(0)).refines_in(frame, steady) is asked
-
-
 def test_views_for_the_box_lie_around_it(optics: Optics) -> None:
     image = act([HOME]).images[0]
     boxes = np.array([box for _, box in box_views(optics, image, HOME.box, 20, np.random.default_rng(0))])

@@ -44,7 +44,7 @@ class Looks:
     def __call__(self, place: Box) -> Sighting:
         self.places.append(place)
         probability, height = self._find(place)
-        return Sighting(place, probability, height, 0.0)
+        return Sighting(place, probability, height)
 
 
 def steps(redetecting: Redetection, looks: Looks, frames: range) -> list[Sighting]:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -213,12 +214,12 @@ def test_where_the_filters_slid_off_the_target_is_seen_beside(
     assert run(tracker_with(sure), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
 
 
-def test_the_refiner_is_asked_in_every_frame_of_doubt(tracker_with: Make) -> None:
-    """At a confidence under `STEADY` the box is corrected in frames that would else not be its turn."""
-    off = [HOME] * 2 + [Pose(160, 120, w=44 * 1.02**k) for k in range(12)]
-    never = ClosedFormConfig(box=BoxSettings(refine_every=10_000))
-    sure, doubting = (run(tracker_with(never, (0, 0, 0, 0, score)), act(off)) for score in (4.0, 0.5))
-    assert doubting.overlaps[-1] > sure.overlaps[-1] + 0.03
+def test_the_refiner_is_asked_in_every_frame(tracker_with: Make) -> None:
+    """One that says that the box is too large makes it smaller in each of them."""
+    config = ClosedFormConfig(scale=ScaleSettings(every=10_000))
+    widths = run(tracker_with(config, (0, 0, -0.05, -0.05, 8.0)), act([HOME] * 8)).tracks
+    sides = [track.box[2] for track in widths]
+    assert all(later < sooner for sooner, later in pairwise(sides))
 
 
 def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
