@@ -72,7 +72,7 @@ class CorrelationFilter:
         offsets = np.fft.fftfreq(self._side, 1 / self._side)  # 0, 1, ..., -2, -1
         line = np.exp(-0.5 * (offsets / sigma) ** 2)
         self._desired = np.outer(np.fft.rfft(line), np.fft.fft(line)).astype(np.complex64)
-        self._numerator, self._denominator = self._moments(transformed, place)
+        self._numerator, self._denominator = self._moments(transformed, place, 1.0)
 
     def respond(self, transformed: NDArray[np.float32]) -> NDArray[np.float32]:
         """How much each point looks like the target's centre: (points, points)."""
@@ -88,21 +88,22 @@ class CorrelationFilter:
 
     def learn(self, transformed: NDArray[np.float32], place: tuple[float, float], rate: float) -> None:
         """Move by `rate` towards this frame, the target at `place` (x, y)."""
-        numerator, denominator = self._moments(transformed, place)
+        numerator, denominator = self._moments(transformed, place, rate)
         self._numerator *= np.float32(1 - rate)
-        numerator *= np.float32(rate)
         self._numerator += numerator
-        self._denominator += np.float32(rate) * (denominator - self._denominator)
+        self._denominator *= np.float32(1 - rate)
+        self._denominator += denominator
 
     def _moments(
-        self, x: NDArray[np.float32], place: tuple[float, float]
+        self, x: NDArray[np.float32], place: tuple[float, float], share: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Numerator (half, 2, n, D): desired response at `place` times conj(x). Denominator (half, n): |x|^2."""
+        """Numerator (half, 2, n, D): desired response at `place` times conj(x). Denominator (half, n): |x|^2. Both
+        times `share`."""
         fy, fx = self._frequencies
         shift = np.outer(np.exp(-2j * np.pi * fy * place[1]), np.exp(-2j * np.pi * fx * place[0]))
-        desired = (self._desired * shift).astype(np.complex64)[..., None]
-        numerator = np.empty_like(x)
-        numerator[:, 0] = desired.real * x[:, 0] + desired.imag * x[:, 1]
-        numerator[:, 1] = desired.imag * x[:, 0] - desired.real * x[:, 1]
-        denominator = np.einsum("ykxd,ykxd->yx", x, x)
-        return numerator, denominator
+        desired = (share * self._desired * shift).astype(np.complex64)[:, None, :, None]
+        numerator = desired.imag * x[:, ::-1]
+        along = desired.real * x
+        numerator[:, 0] += along[:, 0]
+        numerator[:, 1] -= along[:, 1]
+        return numerator, np.float32(share) * np.einsum("ykxd,ykxd->yx", x, x)
