@@ -78,7 +78,7 @@ class OnnxRuntimeBackbone:
             raise ModelError(f"cannot read {self._path}: {first_line(error)}") from error
         session = self._load(graph)
         name = session.get_inputs()[0].name
-        return lambda crop: [values[0] for values in session.run(outputs, {name: crop[None]}, self._run_options)]
+        return lambda crop: [values[0] for values in session.run(outputs, {name: crop[None]})]
 
     @property
     def _session(self) -> Any:

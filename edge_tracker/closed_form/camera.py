@@ -25,7 +25,7 @@ class Camera:
     def __init__(self) -> None:
         self._last: NDArray[np.float32] | None = None
         self._hann = np.zeros((0, 0), np.float32)
-        self._pan: NDArray[np.float64] | None = None
+        self._pan: tuple[float, float] | None = None  # the running mean, pixels of the image
 
     def jerk(self, image: NDArray[np.uint8]) -> tuple[float, float]:
         """The shift (x, y) in pixels since the last picture less its running mean; (0, 0) where it cannot be told.
@@ -36,21 +36,22 @@ class Camera:
         if int(small.max()) - int(small.min()) < PLAIN_SPREAD:  # a black frame: what it is compared with says nothing
             self._last = None
             return 0.0, 0.0
-        now, last = np.asarray(small, np.float32), self._last
+        if small.shape != self._hann.shape:
+            self._hann = np.asarray(cv2.createHanningWindow(size_of(small), cv2.CV_32F), np.float32)
+            self._last = None
+        # Not by OpenCV's argument for it, which writes into the pictures: the last one would come under it twice.
+        now, last = small * self._hann, self._last
         self._last = now
-        if last is None or last.shape != now.shape:
-            self._hann = np.asarray(cv2.createHanningWindow(size_of(now), cv2.CV_32F), np.float32)
+        if last is None:
             self._pan = None
             return 0.0, 0.0
-        shift, peak = cv2.phaseCorrelate(last, now, self._hann)
-        moved = np.array(shift) * size_of(image) / size_of(now)
-        if not peak >= LEAST_PEAK:  # NaN for plain pictures
-            moved[:] = 0
-        if self._pan is None:
-            self._pan = moved.copy()
-        beyond = moved - self._pan
-        self._pan += PAN_RATE * beyond
-        return float(beyond[0]), float(beyond[1])
+        (dx, dy), peak = cv2.phaseCorrelate(last, now)
+        (width, height), (across, down) = size_of(image), size_of(now)
+        x, y = (dx * width / across, dy * height / down) if peak >= LEAST_PEAK else (0.0, 0.0)  # NaN for plain pictures
+        pan = self._pan or (x, y)
+        beyond = x - pan[0], y - pan[1]
+        self._pan = pan[0] + PAN_RATE * beyond[0], pan[1] + PAN_RATE * beyond[1]
+        return beyond
 
 
 def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

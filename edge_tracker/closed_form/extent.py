@@ -93,7 +93,8 @@ class Extent:
         if frame % self._config.scale.every:
             return None
         assert self._scale is not None
-        return min(max(self._scale.estimate(*_grey(image, box)), 1 / LARGEST_FACTOR), LARGEST_FACTOR)
+        factor = self._scale.estimate(*_grey(image, box)) ** self._config.scale.gain
+        return min(max(factor, 1 / LARGEST_FACTOR), LARGEST_FACTOR)
 
     def learn(self, view: View, box: Box, factor: float | None, gate: float, frame: int) -> None:
         """Learn that `box` (crop pixels), grown by `factor`, is right, at a share `gate` of the rates."""

@@ -116,7 +116,7 @@ class ClosedFormTracker:
     def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
         """Collect how the target looks, and what is seen beside it: `box` (crop pixels) is surely the target."""
         settings, frame = self._config.identity, self._frame
-        if frame % settings.own_every == 0:
+        if (frame + 1) % settings.own_every == 0:  # in which it is described anyway
             self._presence.remember(view, box)
         if frame % settings.others_every == 0:
             peaks = other_peaks(found.response, settings.other_height, box, APART, MOST_BESIDE)
