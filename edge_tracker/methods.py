@@ -73,8 +73,8 @@ def _weight_network(backbone: Backbone, model: Model, file: Path | None) -> Any:
     return load_weight_network(file or model.companion(backbone.info, WEIGHT_NETWORK), backbone.info)
 
 
-def _closed_form_taps(config: ClosedFormConfig) -> tuple[Purpose, ...]:
-    return PURPOSES if config.fine is not None else ("selection",)
+def _both(_: ClosedFormConfig) -> tuple[Purpose, ...]:
+    return PURPOSES
 
 
 def _selection(_: FmstConfig) -> tuple[Purpose, ...]:
@@ -103,17 +103,17 @@ def _fsnet(backbone: Backbone, pretrained: Pretrained | None, config: FsnetConfi
 
 METHODS: dict[str, Recipe] = {
     "accurate": Recipe(
-        "closed-form filters on two taps, and a network that corrects the box",
+        "closed-form filter, and a network that corrects the box in every frame",
         ClosedFormConfig(),
-        _closed_form_taps,
+        _both,
         _closed_form_head,
         ClosedFormTracker,
         deferred=True,
     ),
     "fast": Recipe(
-        "closed-form filter on the coarse tap alone",
+        "closed-form filter, and a network that corrects the box in every third frame",
         FAST,
-        _closed_form_taps,
+        _both,
         _closed_form_head,
         ClosedFormTracker,
         deferred=True,
@@ -195,7 +195,7 @@ def prepare(
         if config is not None and not isinstance(config, ClosedFormConfig):
             raise ConfigError(f"tracker auto is set up by ClosedFormConfig, not by {type(config).__name__}")
         if config is not None:
-            tracker = "accurate" if config.fine is not None else "fast"
+            tracker = "accurate"
         else:
             remembered = recall(found, options)
             if remembered is None:

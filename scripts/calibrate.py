@@ -3,8 +3,9 @@
     python scripts/calibrate.py --model edge-small --data DIR --head FILE [--unseen A=FILE --unseen B=FILE] [--every N]
 
 Tracks clips with exactly known absences (the loss protocol's) and hard ones (hard_clips.py), cut from --data, and fits
-logistic regressions of "the target is there and the box right" on `likeness.Evidence`: for "accurate" and for "fast",
-while following and while seeking. What is in FILE before does not count much: it only decides what is watched.
+logistic regressions of "the target is there and the box right" on `likeness.Evidence`, while following and while
+seeking, from what "accurate" and "fast" see. What is in FILE before does not count much: it only decides what is
+watched.
 
 A refinement network is surer of what it was trained on than of anything else. With --unseen, each fold of folds.py is
 watched with a head that was trained without it; the weights written to that head are fitted to the other folds, those
@@ -41,6 +42,7 @@ from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import Clip, absence_clips
 from edge_tracker.evaluation.absence_metrics import PRESENT, RIGHT, area_under_roc
 from edge_tracker.evaluation.datasets import read_tasks
+from edge_tracker.files import whole_file
 from edge_tracker.images import size_of
 from edge_tracker.methods import AUTOMATIC, METHODS
 from edge_tracker.settings import assign
@@ -172,52 +174,42 @@ def main() -> int:
         paths = {fold: Path(unseen.get(fold, args.head)) for fold in (unseen or FOLDS)}
         heads = {fold: load_head(path, info) for fold, path in paths.items()}
         rows = watch(args, model, heads)
-        fitted = {}
-        for fold_number, fold in enumerate((*heads, "all")):
-            presence = []
-            for name in AUTOMATIC:
-                own = rows[name]
-                others = own[own[:, FOLD] != fold_number] if fold in heads else own
-                presence.append(fit_both(others))
-                if fold in heads:
-                    print(report(f"{name}, fold {fold}", own[own[:, FOLD] == fold_number], presence[-1]), flush=True)
-            fitted[fold] = np.array(presence)
-        for preset, weights in zip(AUTOMATIC, fitted["all"], strict=True):
-            print(preset, weights.round(2).tolist())
-        for fold in unseen:
-            save_head(paths[fold], info, replace(heads[fold], presence=fitted[fold]))
-        save_head(args.head, info, replace(load_head(args.head, info), presence=fitted["all"]))
+        for number, fold in enumerate(heads):
+            weights = fit_both(rows[rows[:, FOLD] != number])
+            print(report(f"fold {fold}", rows[rows[:, FOLD] == number], weights), flush=True)
+            if fold in unseen:
+                save_head(paths[fold], info, replace(heads[fold], presence=weights))
+        weights = fit_both(rows)
+        print(weights.round(2).tolist())
+        save_head(args.head, info, replace(load_head(args.head, info), presence=weights))
     except (EdgeTrackerError, OSError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict[str, NDArray[np.float64]]:
+def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> NDArray[np.float64]:
     """The rows of both trackers."""
-    rows: dict[str, NDArray[np.float64]] = {}
     if args.rows and args.rows.is_file():
         with np.load(args.rows) as kept:
-            rows = {name: kept[name] for name in kept.files}
-    if rows.keys() >= set(AUTOMATIC):
-        return rows
+            return np.asarray(kept["rows"])
     tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data)]
     clips = absence_clips(tasks, tasks, args.seed) + [c for c in hard_clips(tasks, args.seed) if c.kind != "long"]
+    parts: list[NDArray[np.float64]] = []
     for name in AUTOMATIC:
-        if name in rows:
-            continue
         config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
-        options = EngineOptions(taps=METHODS[name].taps(config), height=config.input_side, width=config.input_side)
-        backbone = load_backbone(model, options)
-        parts = []
+        side = config.input_side
+        backbone = load_backbone(model, EngineOptions(taps=PURPOSES, height=side, width=side))
         for number, fold in enumerate(heads):
             own = [c for c in clips if fold_of(sequence_of(c.source.name)) == fold][:: args.every]
             watched = replace(heads[fold], presence=UNCALIBRATED)
             with one_thread():
                 parts.append(gather(Witness(backbone, watched, config), own, number))
-        rows[name] = np.concatenate(parts)
-        if args.rows:
-            np.savez_compressed(args.rows, **rows)  # type: ignore[arg-type]
+            parts[-1][:, CLIP] += len(clips) * AUTOMATIC.index(name)
+    rows = np.concatenate(parts)
+    if args.rows:
+        with whole_file(args.rows) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, rows=rows)
     return rows
 
 

@@ -41,7 +41,6 @@ from edge_tracker.closed_form.refinement_network import (
     COARSE,
     CONTEXT,
     FINE,
-    IDENTITY_SHAPES,
     INNER,
     MASKS,
     PARTS,
@@ -187,7 +186,7 @@ class Net(nn.Module):
     def take(self, network: RefinementNetwork) -> None:
         """Go on from what was exported; what is not there begins anew."""
         self.log_sharpness.fill_(float(np.log(network.sharpness)))
-        for name in ALL_SHAPES:
+        for name in SHAPES:
             layer = getattr(self, name.replace(".", "_"))
             if f"{name}.weight" not in network.tensors:
                 continue
@@ -202,7 +201,7 @@ class Net(nn.Module):
 
     def export(self) -> RefinementNetwork:
         tensors = {"sharpness": self.log_sharpness.exp()}
-        for name in ALL_SHAPES:
+        for name in SHAPES:
             layer = getattr(self, name.replace(".", "_"))
             weight = layer.weight
             # (out, in, row, column) -> (row column in, out), (out, in) -> (in, out)
@@ -214,11 +213,8 @@ class Net(nn.Module):
         )
 
 
-ALL_SHAPES = SHAPES | IDENTITY_SHAPES
-
-
 def _linear(name: str) -> nn.Linear:
-    return nn.Linear(*ALL_SHAPES[name])
+    return nn.Linear(*SHAPES[name])
 
 
 def _convolution(name: str, step: int) -> nn.Conv2d:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_tracker import ClosedFormConfig, FmstConfig, Tracker
 from edge_tracker.boxes import LARGEST_PX, SMALLEST_PX, as_box, iou, keep_in_frame, rescaled
-from edge_tracker.closed_form.config import BeliefSettings, BoxSettings, FineSettings, PlaceSettings, ScaleSettings
+from edge_tracker.closed_form.config import BeliefSettings, BoxSettings, PlaceSettings
 from edge_tracker.errors import BoxError, ConfigError, EdgeTrackerError
 from edge_tracker.methods import prepare
 from edge_tracker.roi import Window, crop, window_around
@@ -24,9 +24,7 @@ from tests.clips import Pose, act
 GROUPS = (
     ClosedFormConfig,
     PlaceSettings,
-    FineSettings,
     BoxSettings,
-    ScaleSettings,
     BeliefSettings,
     FmstConfig,
 )

@@ -15,19 +15,18 @@ Gain = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class PlaceSettings:
-    """Where the target is: the ridge filter on the coarse tap, and what both filters share."""
+    """Where the target is: the ridge filter on the coarse tap."""
 
-    channels: Annotated[int, Between(1, 4096), "channels of the coarse tap after projection"] = 32
     target_sigma: Annotated[float, Above(0), "width of the Gaussian to be answered, of the box's sides"] = 0.13
     ridge: Annotated[float, Above(0), "regularisation, of the mean diagonal"] = 0.03
     rate: Annotated[float, Share, "learning rate per frame"] = 0.02
-    anchor: Annotated[float, Share, "share of frame 1 that stays in all filters, the scale filter's too"] = 0.2
+    anchor: Annotated[float, Share, "share of frame 1 that stays in the filter"] = 0.2
     solver_steps: Annotated[int, Between(1, 1000), "conjugate-gradient steps per solution"] = 4
     learn_every: Annotated[int, Between(1, 10_000), "frames between two solutions"] = 3
     views: Annotated[int, Between(0, 1000), "changed views of frame 1 that are learned"] = 20
     motion_sigma: Annotated[float, Above(0), "width of the prior around the last place, of the ROI's side"] = 0.4
-    gate_low: Annotated[float, Share, "height of the response peak up to which nothing is learned"] = 0.1
-    gate_high: Annotated[float, Share, "height of the response peak from which the full rate is learned"] = 0.4
+    gate_low: Annotated[float, Share, "height of the response peak up to which nothing is learned"] = 0.05
+    gate_high: Annotated[float, Share, "height of the response peak from which the full rate is learned"] = 0.3
 
     def __post_init__(self) -> None:
         check(self)
@@ -36,50 +35,16 @@ class PlaceSettings:
 
 
 @dataclass(frozen=True)
-class FineSettings:
-    """The correlation filter on the fine tap."""
-
-    weight: Annotated[float, Share, "share of its answer in the response"] = 0.4
-    channels: Annotated[int, Between(1, 4096), "channels of the fine tap after projection"] = 48
-    sigma: Annotated[float, Above(0), "width of the Gaussian to be answered, of sqrt(w h)"] = 0.1
-    ridge: Annotated[float, Above(0), "regularisation, of the mean spectrum"] = 0.01
-    rate: Annotated[float, Share, "learning rate per frame"] = 0.02
-    learn_every: Annotated[int, Between(1, 10_000), "frames between two updates"] = 2
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@dataclass(frozen=True)
 class BoxSettings:
-    """How the box is corrected: by the refiner where the head has one, else by a regressor learned in frame 1."""
+    """How the refiner corrects the box."""
 
-    refiner_trust: Annotated[
+    trust: Annotated[
         Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"
-    ] = (0.4, 0.08, 0.2)
-    regressor_ridge: Annotated[float, Above(0), "regularisation of the regressor"] = 1.0
-    regressor_gain: Annotated[Gain, "share of the regressor's correction that is applied"] = (0.3, 0.2, 0.05)
-    regressor_learn_every: Annotated[int, Between(1, 10_000), "frames between two updates of the regressor"] = 20
+    ] = (0.4, 0.12, 0.3)
+    every: Annotated[int, Between(1, 10_000), "frames between two corrections while the target is believed"] = 1
 
     def __post_init__(self) -> None:
         check(self)
-
-
-@dataclass(frozen=True)
-class ScaleSettings:
-    """The scale filter."""
-
-    levels: Annotated[int, Between(3, 99), "sizes that are compared, odd"] = 13
-    step: Annotated[float, Between(1.001, 1.5), "factor between two sizes"] = 1.04
-    area_px: Annotated[float, Between(16, 65_536), "area of the template, pixels"] = 512.0
-    rate: Annotated[float, Share, "learning rate per frame"] = 0.02
-    every: Annotated[int, Between(1, 10_000), "frames between two estimates"] = 2
-    gain: Annotated[float, Between(0, 4), "power of the estimated factor that is applied"] = 1.4
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.levels % 2 == 0:
-            raise ConfigError(f"levels is odd, not {self.levels}")
 
 
 @dataclass(frozen=True)
@@ -130,9 +95,7 @@ class ClosedFormConfig:
     roi_scale: Annotated[float, Between(1.5, 10), "side of the square ROI over sqrt(w h)"] = 3.2
     input_side: Annotated[int, Between(64, 4096), "side of the ROI as the backbone sees it, pixels"] = 192
     place: PlaceSettings = field(default_factory=PlaceSettings)
-    fine: FineSettings | None = field(default_factory=FineSettings)  # None: the coarse tap alone, no refiner
     box: BoxSettings = field(default_factory=BoxSettings)
-    scale: ScaleSettings = field(default_factory=ScaleSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     belief: BeliefSettings = field(default_factory=BeliefSettings)
     seed: Annotated[int, Between(0, 2**63 - 1), "random seed"] = 0
@@ -143,11 +106,5 @@ class ClosedFormConfig:
             raise ConfigError(f"input_side is a multiple of 32, not {self.input_side}")
 
 
-# Without the fine tap; what is left is learned and measured less often.
-FAST = ClosedFormConfig(
-    place=PlaceSettings(gate_low=0.05, gate_high=0.3),  # the response lacks what the fine tap adds
-    fine=None,
-    scale=ScaleSettings(levels=11, gain=1.0),
-    # There is no refiner to say when what is followed is the target again; what is said of a box is less sure.
-    belief=BeliefSettings(leaving=0.1, returning=0.005, lost_after=2, trail_height=0.3),
-)
+# The box is corrected less often, and then all at once.
+FAST = ClosedFormConfig(box=BoxSettings(trust=(0.6, 0.15, 0.4), every=3))

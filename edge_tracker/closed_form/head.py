@@ -49,9 +49,8 @@ class Head:
     """What is fitted offline for a backbone."""
 
     projections: Mapping[str, Projection]  # by the name of the tap
-    presence: NDArray[np.float64]  # (2, 2, WEIGHTS): `likeness.Presence`'s weights with the fine tap, and without it;
-    # while following, and while seeking
-    refinement: RefinementNetwork | None = None  # where one was trained (scripts/train_refiner.py)
+    presence: NDArray[np.float64]  # (2, WEIGHTS): `likeness.Presence`'s weights while following, and while seeking
+    refinement: RefinementNetwork | None = None  # what scripts/train_refiner.py adds; nothing is tracked without it
 
 
 class Part(Protocol):
@@ -95,7 +94,7 @@ def load_head(path: Path, info: BackboneInfo) -> Head:
             raise ModelError(f"the head {path} holds {shown(name)}, of which this version knows nothing")
         groups.setdefault(group, {})[rest] = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
     presence = groups.get("presence", {}).get("weights")
-    if presence is None or presence.shape != (2, 2, WEIGHTS):
+    if presence is None or presence.shape != (2, WEIGHTS):
         raise ModelError(f"the head {path} has no usable calibration of presence")
     projections = {tap.name: _projection(groups.get("projection", {}), tap, path) for tap in info.taps}
     try:

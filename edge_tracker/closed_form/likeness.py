@@ -19,11 +19,8 @@ from edge_tracker.boxes import Box
 from edge_tracker.closed_form.colour import Colours
 from edge_tracker.closed_form.gallery import Gallery
 from edge_tracker.closed_form.view import View
-from edge_tracker.grid import Grid
-from edge_tracker.roi import sample
 
 OWN, OTHERS = 24, 32  # descriptions of the target, of which the first stays, and of what was beside it
-PARTS = 3  # the box is described in so many parts along each side, where there is no refiner
 MOST_MARGIN = 1.0  # more says no more
 
 Describe = Callable[[View, Sequence[Box]], NDArray[np.float32]]  # boxes (crop pixels) -> unit vectors (m, D)
@@ -35,7 +32,7 @@ class Evidence(NamedTuple):
     height: float  # of the response peak
     likeness: float  # cosine to the most similar known view of the target: [-1, 1]
     colour: float  # `Colours.likeness`: (-5, 1)
-    match: float  # what the refinement network says, see `Correction.match`: [-1, 1]; 0 where there is none
+    match: float  # what the refinement network says, see `Correction.match`: [-1, 1]
     margin: float  # likeness less that to what was seen beside the target: [-2, MOST_MARGIN]; counts while seeking
 
 
@@ -87,19 +84,3 @@ class Presence:
         *weights, score = self._weights[int(seeking)]
         score += sum(w * e for w, e in zip(weights, evidence, strict=True))
         return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
-
-
-class CoarseParts:
-    """Describes boxes by the coarse features in PARTS x PARTS parts of them, less frame 1's mean."""
-
-    def __init__(self, view: View, grid: Grid) -> None:
-        """`view` is frame 1's; grid: of the coarse tap."""
-        self._grid = grid
-        self._mean = view.coarse.reshape(-1, view.coarse.shape[-1]).mean(axis=0)
-
-    def __call__(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
-        """Unit vectors (m, PARTS PARTS D)."""
-        samples = sample(view.coarse, np.array([self._grid.box(box) for box in boxes]), PARTS, 1.0)
-        parts = (samples.reshape(len(boxes), -1, len(self._mean)) - self._mean).reshape(len(boxes), -1)
-        parts /= np.maximum(np.sqrt(np.einsum("md,md->m", parts, parts)), np.float32(1e-12))[:, None]
-        return parts

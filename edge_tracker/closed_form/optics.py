@@ -11,7 +11,9 @@ from edge_tracker.backbones.base import Backbone, Tap, projected
 from edge_tracker.boxes import Box, centre
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import Head
+from edge_tracker.closed_form.refinement_network import COARSE, FINE
 from edge_tracker.closed_form.view import View
+from edge_tracker.errors import ModelError
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop
 
@@ -24,14 +26,16 @@ class Optics:
         self._roi_scale = config.roi_scale
         coarse = backbone.info.tap("selection")
         self.coarse_grid = self._grid(coarse)
-        self.fine_grid: Grid | None = None
-        projections = {coarse.name: head.projections[coarse.name].first(config.place.channels)}
-        if config.fine is not None:
-            fine = backbone.info.tap("localisation")
-            self.fine_grid = self._grid(fine)
-            projections[fine.name] = head.projections[fine.name].first(config.fine.channels)
+        fine = backbone.info.tap("localisation")
+        self.fine_grid = self._grid(fine)
+        projections = {
+            coarse.name: head.projections[coarse.name].first(COARSE),
+            fine.name: head.projections[fine.name].first(FINE),
+        }
+        if [projection.directions.shape[1] for projection in projections.values()] != [COARSE, FINE]:
+            raise ModelError(f"the head of {backbone.info.model} has fewer than {COARSE} and {FINE} directions")
         self._features = projected(backbone, projections)
-        # A filter sees as far to all sides only from the middle of the coarse grid.
+        # The filter sees as far to all sides only from the middle of the coarse grid.
         self.middle_px = self.coarse_grid.offset_px + self.coarse_grid.stride * (self.coarse_grid.cells - 1) / 2
 
     def window(self, box: Box, scale: float = 1.0) -> Window:
@@ -46,8 +50,8 @@ class Optics:
 
     def see(self, window: Window, patch: NDArray[np.uint8]) -> View:
         """The features of a crop."""
-        coarse, *fine = self._features(patch)
-        return View(window, patch, coarse, fine[0] if fine else None)
+        coarse, fine = self._features(patch)
+        return View(window, patch, coarse, fine)
 
     def _grid(self, tap: Tap) -> Grid:
         return Grid.over(self.side, tap.stride, tap.receptive_offset_px)

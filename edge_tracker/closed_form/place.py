@@ -1,17 +1,15 @@
-"""Where the target is: a ridge filter on the coarse tap and a correlation filter on the fine one, in one response."""
+"""Where the target is: the response of a ridge filter on the coarse tap, and its peak."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import Box, centre
+from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.closed_form.correlation import CorrelationFilter
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.response_map import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
@@ -21,10 +19,9 @@ FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each chang
 
 
 class Found(NamedTuple):
-    """Where the filters find the target in a view."""
+    """Where the filter finds the target in a view."""
 
     response: NDArray[np.float32]  # (P, P), points PITCH_PX crop pixels apart
-    spectrum: NDArray[np.float32] | None  # of the fine features, for learning
     peak: Peak
 
     def box(self, size: tuple[float, float]) -> Box:
@@ -33,65 +30,41 @@ class Found(NamedTuple):
 
 
 class Place:
-    """Both filters of one target."""
+    """The filter of one target."""
 
     def __init__(self, optics: Optics, config: ClosedFormConfig) -> None:
         self._optics, self._config = optics, config
         settings = config.place
         self._ridge = RidgeFilter(settings.ridge, settings.anchor, settings.solver_steps)
-        self._correlation: CorrelationFilter | None = None
-        grid = optics.fine_grid
-        if grid is not None and config.fine is not None:
-            middle = grid.cell(optics.middle_px)
-            up = resampling(grid, optics.side // PITCH_PX)
-            self._correlation = CorrelationFilter(grid.cells, (middle, middle), config.fine.ridge, up)
 
     def start(self, view: View, box: Box, changed: Iterable[tuple[View, Box]]) -> None:
         """Learn frame 1: a view of it with the target's box, and changed ones with theirs; boxes in crop pixels."""
         samples = [(neighbourhoods(view.coarse), self._target_map(box), FIRST_FRAME_WEIGHT)]
         samples += [(neighbourhoods(other.coarse), self._target_map(b), VIEW_WEIGHT) for other, b in changed]
         self._ridge.start(samples)
-        if self._correlation is not None:
-            assert view.fine is not None
-            assert self._config.fine is not None
-            assert self._optics.fine_grid is not None
-            grid = self._optics.fine_grid
-            sigma = self._config.fine.sigma * math.sqrt(box[2] * box[3]) / grid.stride
-            self._correlation.start(self._correlation.transform(view.fine), centre(grid.box(box)), sigma)
 
     def find(self, view: View) -> Found:
         """The response over the view, and its peak under the motion prior."""
         side = self._optics.side
         points = side // PITCH_PX
         response = self._ridge.respond(view.coarse, resampling(self._optics.coarse_grid, points))
-        spectrum = None
-        if self._correlation is not None:
-            assert view.fine is not None
-            assert self._config.fine is not None
-            spectrum = self._correlation.transform(view.fine)
-            response = response + np.float32(self._config.fine.weight) * self._correlation.respond(spectrum)
         prior = motion_prior(points, self._optics.middle_px, self._config.place.motion_sigma * side)
-        return Found(response, spectrum, find_peak(response, prior))
+        return Found(response, find_peak(response, prior))
 
     def gate(self, height: float) -> float:
         """Share of the learning rates that a peak of this height allows: [0, 1]."""
         low, high = self._config.place.gate_low, self._config.place.gate_high
         return min(max((height - low) / (high - low), 0.0), 1.0)
 
-    def learn(self, view: View, spectrum: NDArray[np.float32] | None, box: Box, gate: float, frame: int) -> None:
-        """Learn that the target lies in `box` (crop pixels), at a share `gate` of the rates, where it is their turn in
+    def learn(self, view: View, box: Box, gate: float, frame: int) -> None:
+        """Learn that the target lies in `box` (crop pixels), at a share `gate` of the rate, where it is the turn of
         this frame."""
-        settings, fine = self._config.place, self._config.fine
+        settings = self._config.place
         if frame % settings.learn_every == 1 % settings.learn_every:
             self._ridge.solve()  # what was learned last, a frame later: the work is spread
         if frame % settings.learn_every == 0:
             rate = over_frames(settings.rate * gate, settings.learn_every)
             self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)
-        if self._correlation is None or fine is None or spectrum is None or self._optics.fine_grid is None:
-            return
-        if (frame + 1) % fine.learn_every == 0:  # not all in the same frame
-            rate = over_frames(fine.rate * gate, fine.learn_every)
-            self._correlation.learn(spectrum, centre(self._optics.fine_grid.box(box)), rate)
 
     def _target_map(self, box: Box) -> NDArray[np.float32]:
         """A Gaussian at the target on the coarse grid: (n n,)."""

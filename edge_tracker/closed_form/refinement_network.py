@@ -44,8 +44,8 @@ SHAPES = {
     "convolve.1": (9 * 48, 64),
     "head.0": (64 * (BINS // 2) ** 2, 64),
     "head.1": (64, 9),  # four errors, the log odds, four log scales of what is left of the errors
+    "identity": (PARTS * PARTS * EMBEDDING, IDENTITY),
 }
-IDENTITY_SHAPES = {"identity": (PARTS * PARTS * EMBEDDING, IDENTITY)}  # of a network that was trained for it too
 
 
 class RefinementNetwork:
@@ -54,8 +54,7 @@ class RefinementNetwork:
     def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Raises ValueError for a tensor that is missing, of another shape, or not finite."""
         expected: dict[str, tuple[int, ...]] = {"sharpness": ()}
-        self.identifies = any(name.startswith("identity") for name in tensors)
-        for name, (inputs, outputs) in (SHAPES | (IDENTITY_SHAPES if self.identifies else {})).items():
+        for name, (inputs, outputs) in SHAPES.items():
             expected |= {f"{name}.weight": (inputs, outputs), f"{name}.bias": (outputs,)}
         if tensors.keys() != expected.keys():
             raise ValueError(f"has the tensors {', '.join(sorted(tensors))}")

@@ -8,6 +8,7 @@ whether the target is under the box at all. Trained by scripts/train_refiner.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import Box
+from edge_tracker.boxes import Box, moved_by
+from edge_tracker.closed_form.config import Gain
 from edge_tracker.closed_form.refinement_graph import comparing
 from edge_tracker.closed_form.refinement_network import (
     BINS,
@@ -31,6 +33,9 @@ from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
 from edge_tracker.roi import sample_at, sample_places
 
+TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly followed: in position; in size and aspect
+LARGEST = 0.5  # correction in one frame, of a side or of its logarithm
+
 
 class Correction(NamedTuple):
     """What the network says of a box."""
@@ -40,22 +45,25 @@ class Correction(NamedTuple):
     scales: NDArray[np.float32]  # (4,) how far off the errors are likely to be (scale of a Laplace distribution)
 
 
+class Corrected(NamedTuple):
+    """A box after correction."""
+
+    box: Box
+    match: float  # `Correction.match` of the box before
+
+
 class Refiner:
     """Refines the boxes of one target."""
 
-    def __init__(self, network: RefinementNetwork, coarse: Grid, fine: Grid) -> None:
-        self._network, self._coarse, self._fine = network, coarse, fine
+    def __init__(self, network: RefinementNetwork, coarse: Grid, fine: Grid, trust: Gain) -> None:
+        """trust: error at which half of a correction is applied, of position, size, aspect."""
+        self._network, self._coarse, self._fine, self._trust = network, coarse, fine, trust
         self._compare = comparing(network)
         self._keys = np.zeros((KEY, BINS * BINS), np.float32)
         self._values = np.zeros((BINS * BINS, VALUE + 1), np.float32)
         self._bias = np.zeros(4, np.float32)
         self._patch: NDArray[np.uint8] | None = None  # the crop whose colours were computed last
         self._colours = np.zeros((0, 0, 3), np.float32)
-
-    @property
-    def identifies(self) -> bool:
-        """Whether `identify` says anything."""
-        return self._network.identifies
 
     def start(self, views: Sequence[tuple[View, Box]]) -> None:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
@@ -72,6 +80,15 @@ class Refiner:
         said = self._compare(self._samples(view, [box])[0], self._keys, self._values)
         return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0), np.exp(said[5:]))
 
+    def correct(self, view: View, box: Box) -> Corrected:
+        """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be."""
+        errors, match, scales = self.predict(view, box)
+        place, shape = (min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED)
+        dx, dy, lw, lh = np.clip(errors * np.array([place, place, shape, shape]), -LARGEST, LARGEST).tolist()
+        position, size, aspect = _shares(scales, self._trust)
+        grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
+        return Corrected(moved_by(box, (position * dx, position * dy, grow + stretch, grow - stretch)), match)
+
     def identify(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
         """What is under each box (crop pixels) as a unit vector: (m, IDENTITY), to be compared by dot product."""
         samples = self._samples(view, boxes, INNER, 1.0)
@@ -82,8 +99,6 @@ class Refiner:
         self, view: View, boxes: Sequence[Box], bins: int = BINS, context: float = CONTEXT
     ) -> NDArray[np.float32]:
         """(m, bins bins, channels)."""
-        if view.fine is None:
-            raise ValueError("a view without fine features cannot be refined")
         if self._patch is not view.patch:  # several boxes of a view are sampled, one after the other
             self._patch, self._colours = view.patch, colours(view.patch)
         across, down = sample_places(np.array(boxes), bins, context)
@@ -93,6 +108,15 @@ class Refiner:
             for values, grid in maps
         ]
         return np.concatenate(parts, axis=-1).reshape(len(boxes), bins * bins, -1)
+
+
+def _shares(scales: NDArray[np.float32], trust: Gain) -> Gain:
+    """Shares of a correction (position, size, aspect) that are applied: as a Kalman filter would where what is true
+    changes by `trust` in a frame, and what is said of it is off by `scales` (4,)."""
+    dx, dy, lw, lh = scales.tolist()
+    shape = math.hypot(lw, lh)
+    place, size, aspect = (t * t / (t * t + s * s) for t, s in zip(trust, (max(dx, dy), shape / 2, shape), strict=True))
+    return place, size, aspect
 
 
 def colours(patch: NDArray[np.uint8]) -> NDArray[np.float32]:

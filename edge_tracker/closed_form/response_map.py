@@ -1,4 +1,4 @@
-"""The response map: both filters' answers on one fine grid over the crop, and where it peaks."""
+"""The response map: the filter's answer on a fine grid over the crop, and where it peaks."""
 
 from __future__ import annotations
 

@@ -9,29 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.base import Backbone
-from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled, scaled
+from edge_tracker.boxes import Box, centre, keep_in_frame, rescaled
 from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.camera import LEAST_JERK, Camera
 from edge_tracker.closed_form.colour import region
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.closed_form.extent import Extent
 from edge_tracker.closed_form.first_frame import box_views, changed_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.likeness import CoarseParts, Presence
+from edge_tracker.closed_form.likeness import Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
+from edge_tracker.closed_form.refiner import Refiner
 from edge_tracker.closed_form.response_map import height_at, other_peaks
 from edge_tracker.closed_form.view import View
+from edge_tracker.errors import ModelError
 from edge_tracker.images import size_of
 from edge_tracker.roi import is_plain
 from edge_tracker.track import Track, TrackState
 
 SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
-# Filters that have slid off the target answer beside it: places so many sides away are looked at. Of these, the most
+# A filter that has slid off the target answers beside it: places so many sides away are looked at. Of these, the most
 # alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
 BESIDE, COMPARED = 0.7, 2
 LIKELY, LIKELIER = 0.3, 0.15
+REFINED_VIEWS = 6  # views of frame 1 in which the refiner's bias is measured
 APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 
@@ -52,10 +54,11 @@ class ClosedFormTracker:
     """Tracks one target with a frozen backbone. Nothing is learned while LOST. A `track.Method`."""
 
     def __init__(self, backbone: Backbone, head: Head, config: ClosedFormConfig) -> None:
-        """backbone: gives a coarse tap and, where `config.fine` is set, a fine one behind it."""
-        self._config, self._head = config, head
+        """backbone: gives a coarse tap and a fine one. Raises ModelError for a head without a refinement network."""
+        if head.refinement is None:
+            raise ModelError(f"the head of {backbone.info.model} has no refinement network: scripts/train_refiner.py")
+        self._config, self._network, self._weights = config, head.refinement, head.presence
         self._optics = Optics(backbone, head, config)
-        self._weights = head.presence[0 if config.fine is not None else 1]
         self._belief = Belief(config.belief)
         self.box: Box = (0.0, 0.0, 1.0, 1.0)  # image pixels
 
@@ -64,7 +67,7 @@ class ClosedFormTracker:
         random = np.random.default_rng(self._config.seed)
         optics = self._optics
         self.box = self._good = box  # the last box that was believed
-        self._frame = 0
+        self._frame, self._match = 0, 0.0  # the refiner's last word
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while LOST
@@ -73,11 +76,9 @@ class ClosedFormTracker:
         on_crop = view.on_crop(box)
         self._place = Place(optics, self._config)
         self._place.start(view, on_crop, changed_views(optics, image, box, self._config.place.views, random))
-        self._extent = Extent(optics, self._head, self._config, random)
-        views = [(view, on_crop), *box_views(optics, image, box, self._extent.views, random)]
-        self._extent.start(views, image, box)
-        describe = self._extent.describe or CoarseParts(view, optics.coarse_grid)
-        self._presence = Presence(view, on_crop, describe, self._weights)
+        self._refiner = Refiner(self._network, optics.coarse_grid, optics.fine_grid, self._config.box.trust)
+        self._refiner.start([(view, on_crop), *box_views(optics, image, box, REFINED_VIEWS, random)])
+        self._presence = Presence(view, on_crop, self._refiner.identify, self._weights)
         self._camera = Camera()
         self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
@@ -93,14 +94,11 @@ class ClosedFormTracker:
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._place.find(view)
         candidate = self._corrected(view, found)
-        box = view.on_image(candidate.box)
-        factor = self._extent.growth(image, box, self._frame) if candidate.height > 0 else None
-        self.box = keep_in_frame(scaled(box, factor or 1.0), size_of(image), self._smallest_px)
+        self.box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         on_crop = view.on_crop(self.box)
         gate = self._place.gate(candidate.height)
         if gate > 0:
-            self._place.learn(view, found.spectrum, on_crop, gate, self._frame)
-            self._extent.learn(view, on_crop, factor, gate, self._frame)
+            self._place.learn(view, on_crop, gate, self._frame)
         track = self._judge(image, view, candidate._replace(box=on_crop))
         if track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely:
             self._keep_apart(image, view, found, on_crop)
@@ -116,7 +114,7 @@ class ClosedFormTracker:
     def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
         """Collect how the target looks, and what is seen beside it: `box` (crop pixels) is surely the target."""
         settings, frame = self._config.identity, self._frame
-        if (frame + 1) % settings.own_every == 0:  # in which it is described anyway
+        if frame % settings.own_every == 0:
             self._presence.remember(view, box)
         if frame % settings.others_every == 0:
             peaks = other_peaks(found.response, settings.other_height, box, APART, MOST_BESIDE)
@@ -157,9 +155,11 @@ class ClosedFormTracker:
         return None if is_plain(patch) else self._optics.see(window, patch)
 
     def _corrected(self, view: View, found: Found) -> Candidate:
-        """The box at the peak, corrected; in doubt, or that of a place beside it."""
+        """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
         box = found.box(view.on_crop(self.box)[2:])
-        corrected = self._extent.correct(view, box)
+        if self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every:
+            return Candidate(box, found.peak.height, self._match)
+        corrected = self._refiner.correct(view, box)
         candidate = Candidate(corrected.box, found.peak.height, corrected.match)
         if self._belief.denied(candidate.match) and self._belief.doubtful:
             return self._beside(view, found, box, candidate)
@@ -173,7 +173,7 @@ class ClosedFormTracker:
         alike = self._presence.likeness(view, places)
         best, least = candidate, max(LIKELY, self._probability(view, candidate) + LIKELIER)
         for k in np.argsort(-alike)[:COMPARED].tolist():
-            corrected = self._extent.correct(view, places[k])
+            corrected = self._refiner.correct(view, places[k])
             other = Candidate(corrected.box, height_at(found.response, *centre(places[k])), corrected.match)
             probability = self._probability(view, other)
             if probability > least:
@@ -188,6 +188,7 @@ class ClosedFormTracker:
         belief = self._belief
         evidence = self._presence.evidence(view, *candidate)
         probability = self._presence.probability(evidence)
+        self._match = candidate.match
         if belief.believed:
             self._remember(view, candidate)
         state = belief.follow(probability)
@@ -222,7 +223,7 @@ class ClosedFormTracker:
         if view is None:
             return Sighting(place, 0.0, 0.0)
         found = self._place.find(view)
-        corrected = self._extent.correct(view, found.box(view.on_crop(place)[2:]))
+        corrected = self._refiner.correct(view, found.box(view.on_crop(place)[2:]))
         box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
         evidence = self._presence.evidence(view, view.on_crop(box), found.peak.height, corrected.match)
         probability = self._presence.probability(evidence, seeking=True)

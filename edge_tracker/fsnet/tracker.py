@@ -213,7 +213,7 @@ class FsnetTracker:
         """Look closely around `place` (image pixels) for the target: on a grid, then around its best cell."""
         view = self._see(image, place)
         if view is None:
-            return Sighting(place, 0.0, 0.0, 0.0)
+            return Sighting(place, 0.0, 0.0)
         c = self._config
         candidates = samples.lattice(self._on_crop(place, view.window), SEARCHED * c.input_side, SEARCH_PITCH)
         scores, _ = self._network.judge(self._network.pool(view.maps, candidates))
@@ -224,7 +224,7 @@ class FsnetTracker:
         probability = self._probability(view, answer.box, answer.score)
         if self._colours.likeness(view.patch, answer.box) < OWN_COLOURS:
             probability *= DOUBT
-        return Sighting(self._on_image(answer.box, view.window, image), probability, probability, 0.0)
+        return Sighting(self._on_image(answer.box, view.window, image), probability, probability)
 
     def _probability(self, view: View, on_crop: Box, score: float) -> float:
         """That a box is the target's."""

@@ -46,7 +46,7 @@ def test_track_is_the_default_command(video: Path, clip: Clip, capsys: pytest.Ca
     ("tracker", "settings"),
     [
         ("fmst", ["roi_scale=3", "fraction=0.3"]),
-        ("accurate", ["roi_scale=3", "box.refiner_trust=0,0,0", "fine=none"]),
+        ("accurate", ["roi_scale=3", "box.trust=0,0,0"]),
         ("fast", ["place.views=2"]),
     ],
 )
@@ -252,7 +252,6 @@ def test_misuse_is_one_line_and_exit_code_2(arguments: list[str], capsys: pytest
         (["--tracker", "accurate", "--set", "belief.lost_after=0"], "belief.lost_after is a whole number between 1"),
         (["--tracker", "accurate", "--set", "belief.lost_afetr=8"], "did you mean 'belief.lost_after'?"),
         (["--tracker", "accurate", "--set", "belief=8"], "belief is a group of settings"),
-        (["--tracker", "fast", "--set", "fine.weight=0.1"], "fine.weight is off"),
         (["--tracker", "accurate", "--set", "roi_scale"], "a setting is NAME=VALUE"),
         (["--tracker", "accurate", "--set", "roi_scale=nan"], "roi_scale is a number between"),
         (["--seed", "-1"], "seed is a whole number"),

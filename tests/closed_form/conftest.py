@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +18,21 @@ from edge_tracker.closed_form.head import Head, load_head
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.tracker import ClosedFormTracker
 from edge_tracker.closed_form.view import View
+from edge_tracker.grid import Grid
+from edge_tracker.roi import sample
 
 MODEL = "edge-small"
 See = Callable[[NDArray[np.uint8], Box], tuple[View, Box]]
+
+
+def in_parts(grid: Grid) -> Callable[[View, Sequence[Box]], NDArray[np.float32]]:
+    """Describes boxes by the coarse features in 3 x 3 parts of them, as unit vectors: without a network."""
+
+    def describe(view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
+        parts = sample(view.coarse, np.array([grid.box(box) for box in boxes]), 3, 1.0).reshape(len(boxes), -1)
+        return np.asarray(parts / np.linalg.norm(parts, axis=1, keepdims=True), np.float32)
+
+    return describe
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +71,7 @@ def tracker_with(backbone: Backbone, head: Head) -> Callable[..., ClosedFormTrac
     def make(config: ClosedFormConfig, weights: tuple[float, ...] | None = None) -> ClosedFormTracker:
         made = head
         if weights is not None:  # of all but the margin, which says nothing then; following and seeking alike
-            made = replace(head, presence=np.tile([*weights[:-1], 0.0, weights[-1]], (2, 2, 1)))
+            made = replace(head, presence=np.tile([*weights[:-1], 0.0, weights[-1]], (2, 1)))
         return ClosedFormTracker(backbone, made, config)
 
     return make

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from edge_tracker.closed_form.gallery import SAME, Gallery
-from edge_tracker.closed_form.likeness import MOST_MARGIN, CoarseParts, Evidence, Presence
+from edge_tracker.closed_form.likeness import MOST_MARGIN, Evidence, Presence
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window
+from tests.closed_form.conftest import in_parts
 
 SIDE, GRID = 96, Grid(12, 8, 4.0)
 LEFT, RIGHT = (8.0, 30.0, 30.0, 40.0), (56.0, 30.0, 30.0, 40.0)
@@ -61,11 +62,11 @@ def test_what_is_like_a_stored_one_takes_no_room() -> None:
 def view(seed: int = 0) -> View:
     random = np.random.default_rng(seed)
     coarse = random.normal(size=(GRID.cells, GRID.cells, 8)).astype(np.float32)
-    return View(Window(0, 0, SIDE), random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8), coarse, None)
+    return View(Window(0, 0, SIDE), random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8), coarse, coarse)
 
 
 def presence(seen: View, weights: np.ndarray) -> Presence:
-    return Presence(seen, LEFT, CoarseParts(seen, GRID), weights)
+    return Presence(seen, LEFT, in_parts(GRID), weights)
 
 
 def test_what_was_seen_beside_the_target_is_not_the_target() -> None:
@@ -90,13 +91,3 @@ def test_following_and_seeking_have_weights_of_their_own() -> None:
     said = [known.probability(evidence, seeking) for seeking in (False, True)]
     scores = 2 * 0.5 + 0.4 + 0.5 * 0.2 + 0.6 - 1 + np.array([0, 4 * -0.5])
     assert said == pytest.approx(1 / (1 + np.exp(-scores)))
-
-
-def test_descriptions_leave_out_what_the_whole_view_has() -> None:
-    seen = view()
-    describe = CoarseParts(seen, GRID)
-    brighter = seen._replace(coarse=seen.coarse + 50)
-    vectors = describe(seen, [LEFT, RIGHT])
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    shifted = CoarseParts(brighter, GRID)
-    np.testing.assert_allclose(shifted(brighter, [LEFT, RIGHT]), vectors, atol=1e-4)

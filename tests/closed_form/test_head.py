@@ -32,7 +32,7 @@ def info(channels: int = 6, model: str = "m", fingerprint: str = TRUNK) -> Backb
 
 
 def a_head() -> Head:
-    presence = np.random.default_rng(0).normal(size=(2, 2, WEIGHTS))
+    presence = np.random.default_rng(0).normal(size=(2, WEIGHTS))
     return Head({"stride16": Projection(noise(6, 4), noise(4))}, presence)
 
 

@@ -10,18 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.colour import Colours, counts
-from edge_tracker.closed_form.correlation import CorrelationFilter, inverse, spectrum
 from edge_tracker.closed_form.head import fit_projection
-from edge_tracker.closed_form.likeness import OWN, WEIGHTS, CoarseParts, Evidence, Presence
+from edge_tracker.closed_form.likeness import OWN, WEIGHTS, Evidence, Presence
 from edge_tracker.closed_form.redetection import looks
 from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, motion_prior, other_peaks, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
-from edge_tracker.closed_form.scale import ScaleFilter, oriented_gradients
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid, peak_of_parabola
 from edge_tracker.roi import Window, sample
+from tests.closed_form.conftest import in_parts
 
 Noise = Callable[..., np.ndarray]
 
@@ -83,122 +81,6 @@ def test_ridge_responds_to_neighbourhoods_without_laying_them_out(noise: Noise) 
     np.testing.assert_allclose(filter_.respond(features, up), up @ expected @ up.T, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("n", [7, 8, 28])
-def test_spectrum_is_numpys(n: int, noise: Noise) -> None:
-    values = noise(n, n, 4)
-    found = spectrum(values)
-    expected = np.fft.fft2(values, axes=(0, 1))[: n // 2 + 1]
-    np.testing.assert_allclose(found[:, 0] + 1j * found[:, 1], expected, atol=1e-3)
-    one = noise(n, n)
-    half = np.fft.fft2(one)[: n // 2 + 1]
-    parts = np.stack([half.real, half.imag], axis=1).astype(np.float32)
-    for up in (np.eye(n, dtype=np.float32), resampling(Grid(n, 8, 2.0), 2 * n)):
-        along_x, along_y = inverse(n, up)
-        back = along_y @ (parts.reshape(-1, 2 * n) @ along_x).reshape(along_y.shape[1], -1)
-        np.testing.assert_allclose(back, up @ one @ up.T, atol=1e-4)
-
-
-def test_correlation_answers_where_the_pattern_is(noise: Noise) -> None:
-    n = 16
-    pattern = noise(n, n, 3)
-    filter_ = CorrelationFilter(n, (8.0, 8.0), ridge=1e-3)
-    filter_._window = np.ones((n, n, 1), np.float32)  # circular shifts are exact without the window
-    filter_.start(filter_.transform(pattern), (8.0, 8.0), sigma=1.0)
-    for dy, dx in ((0, 0), (3, -2), (-5, 4)):
-        response = filter_.respond(filter_.transform(np.roll(pattern, (dy, dx), (0, 1))))
-        assert np.unravel_index(response.argmax(), response.shape) == (8 + dy, 8 + dx)
-    # A naive circular correlation with the filter in the plane gives the same map.
-    wanted = np.fft.rfft2(
-        np.exp(-0.5 * sum(((np.arange(n) - 8)[s] ** 2) for s in ((slice(None), None), (None, slice(None)))))
-    )
-    x = np.fft.rfft2(pattern, axes=(0, 1))
-    taps = np.fft.irfft2(
-        wanted[..., None] * x.conj() / ((abs(x) ** 2).sum(2) * 1 + 1e-3 * (abs(x) ** 2).sum(2).mean())[..., None],
-        s=(n, n),
-        axes=(0, 1),
-    )
-    other = noise(n, n, 3)
-    naive = np.zeros((n, n))
-    for y in range(n):
-        for x_ in range(n):
-            naive[y, x_] = sum(
-                (np.roll(taps[::-1, ::-1, c], (y + 1, x_ + 1), (0, 1)) * other[..., c]).sum() for c in range(3)
-            )
-    np.testing.assert_allclose(filter_.respond(filter_.transform(other)), naive, atol=1e-3)
-
-
-def test_correlation_learns_towards_what_it_sees(noise: Noise) -> None:
-    first, second = noise(16, 16, 3), noise(16, 16, 3)
-    filter_ = CorrelationFilter(16, (8.0, 8.0), ridge=1e-2)
-    filter_.start(filter_.transform(first), (8.0, 8.0), sigma=1.0)
-    before = filter_.respond(filter_.transform(second))[8, 8]
-    for _ in range(5):
-        filter_.learn(filter_.transform(second), (8.0, 8.0), 0.3)
-    assert filter_.respond(filter_.transform(second))[8, 8] > before + 0.2
-
-
-def brute_gradients(levels: np.ndarray) -> np.ndarray:
-    """`oriented_gradients` pixel by pixel."""
-    count, h, w = levels.shape[0], levels.shape[1] - 2, levels.shape[2] - 2
-    cells = np.zeros((count, h // 4, w // 4, 9))
-    for level in range(count):
-        for y in range(h):
-            for x in range(w):
-                gx = levels[level, y + 1, x + 2] - levels[level, y + 1, x]
-                gy = levels[level, y + 2, x + 1] - levels[level, y, x + 1]
-                for o in range(9):
-                    along = abs(gx * np.cos(np.pi * o / 9) + gy * np.sin(np.pi * o / 9))
-                    cells[level, y // 4, x // 4, o] += max(along - 0.5 * np.hypot(gx, gy), 0)
-    energy = (cells**2).sum(3)
-    result = np.zeros_like(cells)
-    for level in range(count):
-        for y in range(h // 4):
-            for x in range(w // 4):
-                ys, xs = (
-                    np.clip(np.arange(y - 1, y + 2), 0, h // 4 - 1),
-                    np.clip(np.arange(x - 1, x + 2), 0, w // 4 - 1),
-                )
-                around = energy[level][np.ix_(ys, xs)].sum()
-                norm = np.sqrt(around * 4 / 9 + 0.01 * energy.mean() + 1e-6)
-                result[level, y, x] = np.minimum(cells[level, y, x] / norm, 0.4)
-    return result
-
-
-def test_oriented_gradients_pixel_by_pixel(random: np.random.Generator) -> None:
-    levels = random.uniform(0, 255, (2, 14, 18)).astype(np.float32)
-    np.testing.assert_allclose(oriented_gradients(levels), brute_gradients(levels), atol=1e-4)
-
-
-@pytest.mark.parametrize("factor", [0.9, 0.95, 1.0, 1.05, 1.12])
-def test_scale_filter_goes_part_of_the_way(factor: float, random: np.random.Generator) -> None:
-    scene = cv2.GaussianBlur(random.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
-    scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
-    matrix = np.array([[factor, 0, 100 - factor * 100], [0, factor, 100 - factor * 100]])
-    grown = cv2.warpAffine(scene, matrix, (200, 200), borderMode=cv2.BORDER_REFLECT)
-    filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024, anchor=0)
-    filter_.start(scene, (76.0, 80.0, 48.0, 40.0))
-    share = np.log(filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0))), np.log(factor)
-    assert share[0] == pytest.approx(0, abs=0.003) if factor == 1 else 0.3 < share[0] / share[1] < 1.1
-    # Told how large it really was, it knows it the next time.
-    filter_.learn(factor, 1.0)
-    assert filter_.estimate(grown, (76.0, 80.0, 48.0, 40.0)) == pytest.approx(factor, rel=0.01)
-
-
-def test_scale_filter_keeps_a_share_of_frame_1(random: np.random.Generator) -> None:
-    scene = cv2.GaussianBlur(random.integers(0, 256, (200, 200), dtype=np.uint8), (0, 0), 3)
-    box = (76.0, 80.0, 48.0, 40.0)
-    found = []
-    for anchor in (0.0, 0.5, 1.0):
-        filter_ = ScaleFilter((48.0, 40.0), 17, 1.03, 1024, anchor)
-        filter_.start(scene, box)
-        before = filter_.estimate(scene, box)
-        filter_.learn(1.04, 1.0)  # that the target is 1.04 times what it was
-        found.append(filter_.estimate(scene, box))
-    assert found[0] == pytest.approx(1.04, rel=0.005)
-    assert 1.01 < found[1] < 1.03
-    assert found[2] == pytest.approx(before)
-
-
 def test_peak_of_parabola() -> None:
     values = -((np.arange(9) - 4.3) ** 2)
     assert peak_of_parabola(values, 4) == pytest.approx(4.3)
@@ -253,29 +135,6 @@ def test_samples_of_a_linear_map_are_where_they_should_be() -> None:
     np.testing.assert_allclose(found[:, 1, 1], [4.5, 5.5, 6.5], atol=1e-5)
 
 
-def test_box_regression_reads_errors_off_the_features() -> None:
-    """On a blob that fills its box, the regressor says how a wrong box must change."""
-    y, x = np.mgrid[:14, :14].astype(np.float32)
-
-    def blob(cx: float, cy: float, w: float, h: float) -> np.ndarray:
-        inside = np.exp(-(((x - cx) / w) ** 2) - ((y - cy) / h) ** 2)
-        return np.stack([inside, inside**2, np.sqrt(inside)], axis=2).astype(np.float32)
-
-    regressor = BoxRegressor([(blob(6.5, 6.5, 3, 2), (3.5, 4.5, 6.0, 4.0))], 1e-3, np.random.default_rng(0))
-    dx, dy, lw, lh = regressor.predict(blob(6.9, 6.3, 3 * 1.1, 2 * 1.1), (3.5, 4.5, 6.0, 4.0))
-    assert dx == pytest.approx(0.4 / 6, abs=0.03)
-    assert dy == pytest.approx(-0.2 / 4, abs=0.03)
-    assert (lw, lh) == pytest.approx((np.log(1.1), np.log(1.1)), abs=0.06)
-    for _ in range(40):  # many times round the ring
-        regressor.learn(blob(6.5, 6.5, 3, 2), (3.5, 4.5, 6.0, 4.0))
-    assert np.abs(regressor.predict(blob(6.5, 6.5, 3, 2), (3.5, 4.5, 6.0, 4.0))).max() < 0.03
-
-
-def test_box_regression_survives_a_target_without_texture() -> None:
-    regressor = BoxRegressor([(np.zeros((14, 14, 2), np.float32), (4.0, 4.0, 5.0, 5.0))], 1.0, np.random.default_rng(0))
-    assert np.isfinite(regressor.predict(np.zeros((14, 14, 2), np.float32), (4.0, 4.0, 5.0, 5.0))).all()
-
-
 def plain(colour: tuple[int, int, int], side: int = 60) -> np.ndarray:
     return np.full((side, side, 3), colour, np.uint8)
 
@@ -291,13 +150,15 @@ GRID = Grid(12, 4, 1.5)  # over a patch of 48 px
 
 
 def view_of(features: np.ndarray, patch: np.ndarray | None = None) -> View:
-    return View(Window(0, 0, 48), plain((10, 20, 30), 48) if patch is None else patch, features, None)
+    return View(
+        Window(0, 0, 48), plain((10, 20, 30), 48) if patch is None else patch, features, np.zeros((0, 0, 0), np.float32)
+    )
 
 
 def test_presence_knows_frame_1_and_the_views_it_was_shown(noise: Noise) -> None:
     box = (12.0, 12.0, 24.0, 24.0)
     first, turned = (view_of(noise(12, 12, 8)) for _ in range(2))
-    presence = Presence(first, box, CoarseParts(first, GRID), np.zeros((2, WEIGHTS)))
+    presence = Presence(first, box, in_parts(GRID), np.zeros((2, WEIGHTS)))
     assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)
     assert presence.likeness(turned, [box])[0] < 0.6
     presence.remember(turned, box)
@@ -327,21 +188,8 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown(noise: Noise) -> None
 def test_probability_is_logistic_regression_and_never_overflows(evidence: Evidence, score: float, noise: Noise) -> None:
     weights = np.tile([2.0, 6.0, 1.0, 2.0, 3.0, -5.0], (2, 1))
     view = view_of(noise(12, 12, 8))
-    presence = Presence(view, (12.0, 12.0, 24.0, 24.0), CoarseParts(view, GRID), weights)
+    presence = Presence(view, (12.0, 12.0, 24.0, 24.0), in_parts(GRID), weights)
     assert presence.probability(evidence) == pytest.approx(1 / (1 + np.exp(-score)), rel=1e-9)
-
-
-def test_likeness_does_not_go_by_what_the_whole_view_has_in_common(noise: Noise) -> None:
-    """The mean feature of frame 1 is taken off first: a constant of its channels changes nothing."""
-    box, beside = (12.0, 12.0, 24.0, 24.0), (2.0, 16.0, 24.0, 24.0)
-    features, constant = noise(12, 12, 8), 5 * noise(8)
-    found = []
-    for offset in (0 * constant, constant):
-        view = view_of((features + offset).astype(np.float32))
-        describe = CoarseParts(view, GRID)
-        found.append(Presence(view, box, describe, np.zeros((2, WEIGHTS))).likeness(view, [box, beside]))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
-    assert found[0][1] < 0.6
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,4 +1,4 @@
-"""Where the target is: what the two filters answer, when and how much they learn, and where the prior leads them."""
+"""Where the target is: what the filter answers, when and how much it learns, and where the prior leads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre
-from edge_tracker.closed_form.config import FAST, ClosedFormConfig, FineSettings, PlaceSettings
+from edge_tracker.closed_form.config import ClosedFormConfig, PlaceSettings
 from edge_tracker.closed_form.first_frame import changed_views, latin_hypercube
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Place, over_frames
@@ -22,13 +22,7 @@ from tests.clips import Pose, act
 from tests.closed_form.conftest import See
 
 HOME = Pose(160, 120)
-# Only one of the filters learns, and much of one frame.
-RIDGE_ALONE = ClosedFormConfig(
-    place=PlaceSettings(views=0, rate=0.3, learn_every=1, anchor=0.1), fine=FineSettings(rate=0.0, weight=0.0)
-)
-CORRELATION_ALONE = ClosedFormConfig(
-    place=PlaceSettings(views=0, rate=0.0), fine=FineSettings(rate=0.3, learn_every=1, weight=1.0)
-)
+QUICK = ClosedFormConfig(place=PlaceSettings(views=0, rate=0.3, learn_every=1, anchor=0.1))  # learns much of a frame
 
 
 def started(optics: Optics, see: See, config: ClosedFormConfig, pose: Pose = HOME) -> Place:
@@ -52,27 +46,25 @@ def test_the_peak_lies_on_the_target(moved: tuple[int, int], optics: Optics, see
     view, _ = see(act([now]).images[0], HOME.box)  # it is looked for where it was
     found = place.find(view)
     x, y = centre(view.on_image(found.box(view.on_crop(HOME.box)[2:])))
-    assert (x, y) == pytest.approx((now.x, now.y), abs=2.0)
+    assert (x, y) == pytest.approx((now.x, now.y), abs=3.0)  # a fifth of a cell
     assert found.peak.height > 0.6
 
 
-@pytest.mark.parametrize("config", [RIDGE_ALONE, CORRELATION_ALONE], ids=["ridge", "correlation"])
-def test_each_filter_learns_what_the_target_has_become(config: ClosedFormConfig, optics: Optics, see: See) -> None:
-    place = started(optics, see, config)
+def test_it_learns_what_the_target_has_become(optics: Optics, see: See) -> None:
+    place = started(optics, see, QUICK)
     view, box = see(act([replace(HOME, morph=1.0)]).images[0], HOME.box)
     before = height_there(place, view, box)
     for frame in range(1, 9):
-        place.learn(view, place.find(view).spectrum, box, 1.0, frame)
+        place.learn(view, box, 1.0, frame)
     assert height_there(place, view, box) > before + 0.1
 
 
-@pytest.mark.parametrize("config", [RIDGE_ALONE, CORRELATION_ALONE], ids=["ridge", "correlation"])
-def test_nothing_is_learned_through_a_closed_gate(config: ClosedFormConfig, optics: Optics, see: See) -> None:
-    place = started(optics, see, config)
+def test_nothing_is_learned_through_a_closed_gate(optics: Optics, see: See) -> None:
+    place = started(optics, see, QUICK)
     view, box = see(act([replace(HOME, morph=1.0)]).images[0], HOME.box)
     before = height_there(place, view, box)
     for frame in range(1, 9):
-        place.learn(view, place.find(view).spectrum, box, 0.0, frame)
+        place.learn(view, box, 0.0, frame)
     assert height_there(place, view, box) == pytest.approx(before, abs=0.02)  # the solver still closes in
 
 
@@ -84,36 +76,35 @@ def test_the_gate_opens_between_its_two_heights(height: float, share: float, opt
     assert Place(optics, config).gate(height) == pytest.approx(share)
 
 
-def test_filters_learn_in_their_turn(optics: Optics, see: See) -> None:
-    """The ridge filter in every third frame, to be seen one later; the correlation filter in every second."""
-    place = started(optics, see, ClosedFormConfig(place=PlaceSettings(views=0, rate=0.3), fine=FineSettings(rate=0.3)))
+def test_it_learns_in_every_third_frame_to_be_seen_one_later(optics: Optics, see: See) -> None:
+    place = started(optics, see, ClosedFormConfig(place=PlaceSettings(views=0, rate=0.3)))
     view, box = see(act([replace(HOME, morph=1.0)]).images[0], HOME.box)
     heights = [height_there(place, view, box)]
     for frame in range(1, 8):
-        place.learn(view, place.find(view).spectrum, box, 1.0, frame)
+        place.learn(view, box, 1.0, frame)
         heights.append(height_there(place, view, box))
-    learned = [a != b for a, b in pairwise(heights)]
-    assert learned == [True, False, True, True, True, False, True]  # frames 1, 3, 5, 7 and 4, 7
+    learned = [abs(a - b) > 1e-3 for a, b in pairwise(heights)]
+    assert learned == [False, False, False, True, False, False, True]  # frames 4 and 7
 
 
 def test_a_share_of_frame_1_stays(optics: Optics, see: See) -> None:
     """However long something else was learned, the first look is still answered; without the anchor it is not."""
     heights = []
     for anchor in (0.0, 0.5):
-        config = replace(RIDGE_ALONE, place=replace(RIDGE_ALONE.place, anchor=anchor))
+        config = replace(QUICK, place=replace(QUICK.place, anchor=anchor))
         place = started(optics, see, config)
         first, box = see(act([HOME]).images[0], HOME.box)
         nothing, _ = see(act([replace(HOME, shown=False)], seed=8).images[0], HOME.box)
         for frame in range(1, 20):
-            place.learn(nothing, None, (20.0, 20.0, 60.0, 60.0), 1.0, frame)
+            place.learn(nothing, (20.0, 20.0, 60.0, 60.0), 1.0, frame)
         heights.append(height_there(place, first, box))
     assert heights[1] > heights[0] + 0.3
 
 
 @pytest.mark.parametrize(("sigma", "near"), [(0.2, True), (100.0, False)])
 def test_of_two_alike_the_motion_prior_takes_the_nearer(sigma: float, near: bool, optics: Optics, see: See) -> None:
-    """The nearer one looks less like the target. The ridge filter alone, which has no window of its own."""
-    config = ClosedFormConfig(place=PlaceSettings(motion_sigma=sigma), fine=FineSettings(weight=0.0))
+    """The nearer one looks less like the target."""
+    config = ClosedFormConfig(place=PlaceSettings(motion_sigma=sigma))
     place = started(optics, see, config)
     image = act([replace(HOME, morph=0.4, twin=(HOME.x + 46, HOME.y))]).images[0]
     view, _ = see(image, HOME.box)
@@ -122,11 +113,10 @@ def test_of_two_alike_the_motion_prior_takes_the_nearer(sigma: float, near: bool
     assert x == pytest.approx(HOME.x if near else HOME.x + 46, abs=4)
 
 
-@pytest.mark.parametrize("config", [ClosedFormConfig(), FAST], ids=["accurate", "fast"])
-def test_a_turned_target_is_known_by_the_changed_views(config: ClosedFormConfig, optics: Optics, see: See) -> None:
+def test_a_turned_target_is_known_by_the_changed_views(optics: Optics, see: See) -> None:
     means = []
-    for views in (0, config.place.views):
-        place = started(optics, see, replace(config, place=replace(config.place, views=views)))
+    for views in (0, PlaceSettings().views):
+        place = started(optics, see, ClosedFormConfig(place=PlaceSettings(views=views)))
         looks = [see(act([replace(HOME, turn=turn)]).images[0], HOME.box) for turn in (-1.1, -0.7, 0.7, 1.1)]
         means.append(np.mean([height_there(place, *look) for look in looks]))
     assert means[1] > means[0] + 0.03

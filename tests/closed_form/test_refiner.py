@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from edge_tracker.boxes import Box
+from edge_tracker.boxes import Box, iou, moved_by, scaled
+from edge_tracker.closed_form.config import Gain
+from edge_tracker.closed_form.first_frame import box_views
+from edge_tracker.closed_form.head import Head
+from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     COARSE,
     CONTEXT,
     FINE,
-    IDENTITY_SHAPES,
     INNER,
     MASKS,
     PARTS,
@@ -22,20 +26,24 @@ from edge_tracker.closed_form.refinement_network import (
     SURE,
     RefinementNetwork,
 )
-from edge_tracker.closed_form.refiner import Refiner, colour_grid, colours
+from edge_tracker.closed_form.refiner import LARGEST, Correction, Refiner, colour_grid, colours
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window
+from tests.clips import Pose, act
+from tests.closed_form.conftest import See
 
 SIDE = 96
 GRIDS = Grid(6, 16, 0.0), Grid(12, 8, 0.0)  # coarse, fine
+WHOLLY = (1e3, 1e3, 1e3)  # trust
+HOME = Pose(160, 120, 52, 40)
 BOX: Box = (30.0, 34.0, 36.0, 24.0)
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     found = {"sharpness": np.float32(7.0)}
-    for name, (inputs, outputs) in (SHAPES | IDENTITY_SHAPES).items():
+    for name, (inputs, outputs) in SHAPES.items():
         found[f"{name}.weight"] = (random.normal(size=(inputs, outputs)) / math.sqrt(inputs)).astype(np.float32)
         found[f"{name}.bias"] = (0.1 * random.normal(size=outputs)).astype(np.float32)
     return found
@@ -49,7 +57,7 @@ def view(seed: int, box: Box = BOX) -> tuple[View, Box]:
 
 
 def refiner(seed: int = 0) -> Refiner:
-    return Refiner(RefinementNetwork(tensors(seed)), *GRIDS)
+    return Refiner(RefinementNetwork(tensors(seed)), *GRIDS, WHOLLY)
 
 
 def bilinear(features: np.ndarray, x: float, y: float) -> np.ndarray:
@@ -136,15 +144,6 @@ def test_the_identity_is_the_pooled_embedding_of_the_box_itself() -> None:
         np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=5e-3)  # OpenCV: 1/32 cell
 
 
-def test_a_network_may_know_no_identities() -> None:
-    without = {name: value for name, value in tensors().items() if not name.startswith("identity")}
-    assert RefinementNetwork(tensors()).identifies
-    assert not RefinementNetwork(without).identifies
-    half = {**without, "identity.bias": tensors()["identity.bias"]}
-    with pytest.raises(ValueError, match="has the tensors"):
-        RefinementNetwork(half)
-
-
 def test_what_it_says_of_right_boxes_in_frame_1_is_taken_off() -> None:
     """The mean error over the views whose box is known is nought."""
     views = [view(number) for number in range(1, 5)]
@@ -172,3 +171,86 @@ def test_colours_lie_over_the_crop_as_their_grid_says() -> None:
     row, column = divmod(int(found[..., 0].argmax()), grid.cells)
     assert (grid.cell(21.5), grid.cell(41.5)) == (column, row)
     assert (found.min(), found.max()) == (-2, 2)
+
+
+# With the packaged network
+
+
+def started(optics: Optics, head: Head, see: See, trust: Gain = WHOLLY) -> tuple[Refiner, list[tuple[View, Box]]]:
+    """A refiner that knows frame 1, and the views it was shown."""
+    image = act([HOME]).images[0]
+    assert head.refinement is not None
+    found = Refiner(head.refinement, optics.coarse_grid, optics.fine_grid, trust)
+    views = [see(image, HOME.box), *box_views(optics, image, HOME.box, 6, np.random.default_rng(0))]
+    found.start(views)
+    return found, views
+
+
+def overlap(a: Box, b: Box) -> float:
+    return float(iou(np.array(a), np.array(b)))
+
+
+@pytest.mark.parametrize("delta", [(0.15, 0.0, 0, 0), (0, -0.15, 0, 0), (0, 0, 0.2, 0.2), (0, 0, -0.2, -0.2)])
+def test_a_wrong_box_is_brought_back(
+    delta: tuple[float, float, float, float], optics: Optics, head: Head, see: See
+) -> None:
+    found, views = started(optics, head, see)
+    view, right = views[0]
+    wrong = moved_by(right, delta)
+    assert overlap(found.correct(view, wrong).box, right) > overlap(wrong, right) + 0.05
+
+
+def test_the_share_that_is_corrected_goes_by_how_sure_the_network_is(
+    optics: Optics, head: Head, see: See, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a Kalman filter: all of it where nothing is doubted, half where the doubt is the trust, none without trust;
+    of position, size and aspect by themselves."""
+    said = Correction(np.array([0.2, 0.0, 0.3, 0.1], np.float32), 1.0, np.array([0.1, 0.1, 0.06, 0.08], np.float32))
+    monkeypatch.setattr(Refiner, "predict", lambda *_: said)
+    for trust, shares in (
+        (WHOLLY, (1, 1, 1)),
+        ((0.1, 0.05, 0.1), (0.5, 0.5, 0.5)),
+        ((0.0, 0.05, 0.0), (0, 0.5, 0)),
+        ((0.0, 0.0, 0.1), (0, 0, 0.5)),
+        ((0.0, 0.0, 0.0), (0, 0, 0)),
+        ((0.2, 0.0, 0.0), (0.8, 0, 0)),
+    ):
+        monkeypatch.setattr(Refiner, "start", lambda *_: None)
+        found, views = started(optics, head, see, trust)
+        view, box = views[0]
+        grown, stretched = shares[1] * 0.2, shares[2] * 0.1
+        expected = moved_by(box, (shares[0] * 0.2, 0.0, grown + stretched, grown - stretched))
+        np.testing.assert_allclose(found.correct(view, box).box, expected, rtol=1e-4)
+
+
+def test_it_tells_the_target_from_what_is_none(optics: Optics, head: Head, see: See) -> None:
+    found, views = started(optics, head, see)
+    assert found.correct(*views[0]).match > 0.5
+    nothing = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
+    assert found.correct(*nothing).match < 0
+
+
+def test_a_box_that_is_denied_is_hardly_corrected(optics: Optics, head: Head, see: See) -> None:
+    """In size and aspect not at all; however large the error it speaks of."""
+    found, _ = started(optics, head, see)
+    view, box = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
+    corrected, match = found.correct(view, box)
+    assert match < -0.2
+    np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.05)
+
+
+def test_no_correction_is_larger_than_its_bound(optics: Optics, head: Head, see: See) -> None:
+    found, views = started(optics, head, see)
+    view, right = views[0]
+    for factor in (0.3, 0.5, 2.0, 3.0):
+        wrong = scaled(right, factor)
+        corrected = found.correct(view, wrong).box
+        assert np.abs(np.log(np.array(corrected[2:]) / wrong[2:])).max() <= LARGEST + 1e-6
+
+
+def test_views_for_the_box_lie_around_it(optics: Optics) -> None:
+    image = act([HOME]).images[0]
+    boxes = np.array([box for _, box in box_views(optics, image, HOME.box, 20, np.random.default_rng(0))])
+    centres = boxes[:, :2] + boxes[:, 2:] / 2 - optics.middle_px
+    assert (centres.std(axis=0) > 0.02 * optics.side).all()
+    assert np.log(boxes[:, 2]).std() > 0.05

@@ -29,7 +29,6 @@ from edge_tracker.closed_form.config import (
     BoxSettings,
     IdentitySettings,
     PlaceSettings,
-    ScaleSettings,
 )
 from edge_tracker.closed_form.head import Head
 from edge_tracker.closed_form.tracker import ClosedFormTracker
@@ -148,31 +147,13 @@ WIDENS = [Pose(160, 120, w=44 * 1.02**k) for k in range(45)]
 BECOMES_ANOTHER = [Pose(160 + 20 * np.sin(k / 8), 120, morph=min(1, k / 50)) for k in range(80)]
 
 
-@pytest.mark.parametrize(
-    ("preset", "poses", "without", "overlap", "gain"),
-    [
-        ("accurate", WIDENS, "box.refiner_trust=0,0,0", 0.83, 0.25),
-        ("accurate", BECOMES_ANOTHER, "fine.rate=0", 0.92, 0.003),
-        ("fast", GROWS, "box.regressor_gain=0,0,0", 0.70, 0.40),
-        ("fast", BECOMES_ANOTHER, "box.regressor_gain=0,0,0", 0.84, 0.02),
-    ],
-    ids=["refiner", "correlation filter", "regressor", "regressor's place"],
-)
-def test_what_follows_a_change_makes_the_difference(
-    preset: str, poses: list[Pose], without: str, overlap: float, gain: float
-) -> None:
+@pytest.mark.parametrize(("preset", "poses"), [("accurate", WIDENS), ("accurate", SHRINKS), ("fast", GROWS)])
+def test_without_the_refiner_the_box_does_not_follow_a_change(preset: str, poses: list[Pose]) -> None:
     """Mean overlap over the last 20 frames."""
     clip = act(poses)
-    ends = [run(Tracker(preset, MODEL, settings=s), clip).overlaps[-20:].mean() for s in ([], [without])]
-    assert ends[0] > overlap
-    assert ends[0] > ends[1] + gain
-
-
-def test_the_scale_filter_follows_what_shrinks_where_the_refiner_does_not() -> None:
-    clip, still = act(SHRINKS), "box.refiner_trust=0.1,0,0"
-    ends = [run(Tracker("accurate", MODEL, settings=s), clip) for s in ([still], [still, "scale.rate=0"])]
-    assert ends[0].overlaps[-20:].mean() > 0.7
-    assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.03
+    ends = [run(Tracker(preset, MODEL, settings=s), clip).overlaps[-20:].mean() for s in ([], ["box.trust=0,0,0"])]
+    assert ends[0] > 0.8
+    assert ends[0] > ends[1] + 0.25
 
 
 def test_colours_follow_a_slow_change_of_light(tracker_with: Make) -> None:
@@ -214,12 +195,15 @@ def test_where_the_filters_slid_off_the_target_is_seen_beside(
     assert run(tracker_with(sure), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
 
 
-def test_the_refiner_is_asked_in_every_frame(tracker_with: Make) -> None:
-    """One that says that the box is too large makes it smaller in each of them."""
-    config = ClosedFormConfig(scale=ScaleSettings(every=10_000))
-    widths = run(tracker_with(config, (0, 0, -0.05, -0.05, 8.0)), act([HOME] * 8)).tracks
-    sides = [track.box[2] for track in widths]
-    assert all(later < sooner for sooner, later in pairwise(sides))
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_refiner_is_asked_in_its_turn_and_in_doubt(every: int, tracker_with: Make) -> None:
+    """A target that widens is followed in steps; in every frame, once it is doubted."""
+    config = ClosedFormConfig(box=BoxSettings(every=every))
+    widens = act([HOME] * 2 + [Pose(160, 120, w=44 * 1.02**k) for k in range(12)])
+    for constant, turns in ((4.0, every), (0.5, 1)):  # surely the target; hardly
+        widths = [track.box[2] for track in run(tracker_with(config, (0, 0, 0, 0, constant)), widens).tracks]
+        changed = [abs(later / sooner - 1) > 1e-4 for sooner, later in pairwise(widths)]
+        assert changed[3:] == [(frame + 5) % turns == 0 for frame in range(len(changed) - 3)]
 
 
 def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,21 +479,12 @@ def test_init_again_forgets_the_first_target(tracker_with: Make, clip: Clip) -> 
     assert np.array_equal(run(tracker, clip, 10).boxes, fresh.boxes)
 
 
-def test_it_runs_with_fewer_channels_than_the_refiner_knows(clip: Clip) -> None:
-    config = ClosedFormConfig(place=PlaceSettings(channels=16))
-    assert run(Tracker("accurate", MODEL, config=config), clip, 15).overlaps.min() > 0.4
-
-
-def test_a_head_without_a_refiner_leaves_the_box_to_the_regressor(
-    backbone: Backbone, head: Head, harder_clip: ActedClip
-) -> None:
-    bare = ClosedFormTracker(backbone, replace(head, refinement=None), ClosedFormConfig())
-    found = run(bare, harder_clip, 30)
-    assert found.overlaps.mean() > 0.7
-    still = ClosedFormTracker(
-        backbone, replace(head, refinement=None), ClosedFormConfig(box=BoxSettings(regressor_gain=(0, 0, 0)))
-    )
-    assert not np.array_equal(found.boxes, run(still, harder_clip, 30).boxes)
+def test_a_head_without_what_the_tracker_needs_is_refused(backbone: Backbone, head: Head) -> None:
+    with pytest.raises(ModelError, match="no refinement network"):
+        ClosedFormTracker(backbone, replace(head, refinement=None), ClosedFormConfig())
+    few = {name: projection.first(20) for name, projection in head.projections.items()}
+    with pytest.raises(ModelError, match="fewer than 32 and 48 directions"):
+        ClosedFormTracker(backbone, replace(head, projections=few), ClosedFormConfig())
 
 
 def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
@@ -529,13 +504,11 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         lambda: ClosedFormConfig(roi_scale=0.5),
         lambda: ClosedFormConfig(input_side=200),
         lambda: ClosedFormConfig(seed=-1),
-        lambda: PlaceSettings(channels=0),
         lambda: PlaceSettings(ridge=0.0),
         lambda: PlaceSettings(ridge=float("nan")),
         lambda: PlaceSettings(rate=1.5),
         lambda: PlaceSettings(gate_low=0.5, gate_high=0.5),
-        lambda: ScaleSettings(levels=4),
-        lambda: ScaleSettings(step=1.0),
+        lambda: BoxSettings(every=0),
         lambda: BeliefSettings(tracked_above=0.5),
         lambda: BeliefSettings(leaving=0.0),
         lambda: BeliefSettings(lost_after=0),

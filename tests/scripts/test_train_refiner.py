@@ -24,7 +24,7 @@ from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import deltas, iou, moved
 from edge_tracker.closed_form.head import Head, load_head
-from edge_tracker.closed_form.refinement_network import IDENTITY_SHAPES, SHAPES, SURE
+from edge_tracker.closed_form.refinement_network import SHAPES, SURE
 from edge_tracker.closed_form.refiner import Refiner
 from edge_tracker.closed_form.view import View
 from edge_tracker.errors import DatasetError
@@ -239,7 +239,7 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
     before, after = (load_head(path, info) for path in (HEAD, head))
     assert after.refinement is not None
     assert set(after.refinement.tensors) == {"sharpness"} | {
-        f"{name}.{part}" for name in SHAPES | IDENTITY_SHAPES for part in ("weight", "bias")
+        f"{name}.{part}" for name in SHAPES for part in ("weight", "bias")
     }
     np.testing.assert_array_equal(before.presence, after.presence)
     assert script.main([*options, "--begun", str(HEAD)]) == 0  # what was learned before is still of use
