@@ -213,7 +213,7 @@ class ClosedFormTracker:
         best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
         self.box = redetection.box
         state = self._belief.seek(best.probability)
-        if state is TrackState.TRACKED:
+        if state is not TrackState.LOST:
             self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)
 
