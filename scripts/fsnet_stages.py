@@ -41,6 +41,7 @@ OF_NETWORK = {
     "step": "steps of SGD",
 }
 OF_TRACKER = {"_see": "crop", "_remember": "samples drawn", "_tune": "batches drawn", "_judge": "belief, colours"}
+OF_FRAME_1 = {"choose": "mutual information", "learn_views": "views drawn, box regression fitted"}
 
 
 class Stages:
@@ -87,13 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pretrained = read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
     first, update = Stages(), Stages()
     whole: list[float] = []
-    choose, learn_views = recipe.choose, recipe.learn_views
+    functions = {name: getattr(recipe, name) for name in OF_FRAME_1}
+    for name, stage in OF_FRAME_1.items():
+        setattr(recipe, name, first.timed(stage, functions[name]))
     tasks = read_tasks(args.data, args.tasks.split(","))
     for task in tasks:
         network = network_for(backbone, config)
         tracker = recipe.FsnetTracker(network, config, pretrained)
-        recipe.choose = first.timed("mutual information", choose)  # type: ignore[assignment]
-        recipe.learn_views = first.timed("views drawn, box regression fitted", learn_views)  # type: ignore[assignment]
         plain = {(owner, name): getattr(owner, name) for owner, names in ((network, OF_NETWORK), (tracker, OF_TRACKER))
                  for name in names}  # fmt: skip
         for index in range(len(task)):
@@ -109,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     whole.append(1e3 * (time.thread_time() - start))
                 else:
                     stages.timed("all else", tracker.init)(image, as_box(task.init_box, size_of(image)))
-    recipe.choose, recipe.learn_views = choose, learn_views
+    for name, of in functions.items():
+        setattr(recipe, name, of)
     print("| stage | ms an update | ms in frame 1 |\n|---|---|---|")
     names = [*sorted({*first.ms, *update.ms} - {"all else"}, key=lambda name: -update.ms[name]), "all else"]
     for name in names:
