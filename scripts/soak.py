@@ -1,6 +1,7 @@
 """Run the service for many frames and say what it costs: memory, descriptors, threads, time from capture to JSON line.
 
     python scripts/soak.py --frames 200000 --targets 3 --viewers 1 --mqtt     # as fast as it goes: does anything grow?
+    python scripts/soak.py --frames 200000 --mqtt --size 160x120              # the same in less time
     python scripts/soak.py --frames 1800 --fps 30 --viewers 0                 # latency of a camera at 30 frames/s
     python scripts/soak.py --frames 1800 --fps 30 --viewers 2                 # and with the page watched
 
@@ -41,7 +42,6 @@ from edge_tracker.track import Track
 from edge_tracker.video.latest import LatestSource
 from edge_tracker.video.source import Frame, Source
 
-WIDTH, HEIGHT, DISC = 640, 480, 60
 ROUND = 200  # frames after which the film begins again
 Image = NDArray[np.uint8]
 
@@ -51,17 +51,18 @@ class Discs(Source):
 
     name, live = "discs", True
 
-    def __init__(self, targets: int, fps: float, taken: threading.Semaphore) -> None:
+    def __init__(self, targets: int, size: tuple[int, int], fps: float, taken: threading.Semaphore) -> None:
         self.fps = fps or 30.0
         self._paced, self._taken = fps > 0, taken
         random = np.random.default_rng(0)
-        ground = cv2.resize(random.integers(60, 180, (24, 32, 3), dtype=np.uint8), (WIDTH, HEIGHT))
-        discs = [cv2.resize(random.integers(0, 256, (6, 6, 3), dtype=np.uint8), (DISC, DISC)) for _ in range(targets)]
+        side = side_of(size)
+        ground = cv2.resize(random.integers(60, 180, (24, 32, 3), dtype=np.uint8), size)
+        discs = [cv2.resize(random.integers(0, 256, (6, 6, 3), dtype=np.uint8), (side, side)) for _ in range(targets)]
         self.images: list[Image] = []
         for k in range(ROUND):
             image = np.asarray(ground.copy(), dtype=np.uint8)
-            for disc, (x, y) in zip(discs, places(targets, k), strict=True):
-                image[round(y) : round(y) + DISC, round(x) : round(x) + DISC] = disc
+            for disc, (x, y) in zip(discs, places(targets, k, size), strict=True):
+                image[round(y) : round(y) + side, round(x) : round(x) + side] = disc
             self.images.append(np.asarray(cv2.add(image, random.integers(0, 8, image.shape, np.uint8)), dtype=np.uint8))
 
     def __iter__(self) -> Iterator[Frame]:
@@ -75,12 +76,18 @@ class Discs(Source):
             index += 1
 
 
-def places(targets: int, k: int) -> list[tuple[float, float]]:
+def side_of(size: tuple[int, int]) -> int:
+    """Of a disc, in a picture of `size` (width, height)."""
+    return size[1] // 8
+
+
+def places(targets: int, k: int, size: tuple[int, int]) -> list[tuple[float, float]]:
     """Left upper corners of the discs in frame `k` of the film."""
+    (width, height), side = size, side_of(size)
     angle = 2 * np.pi * k / ROUND
-    centres = [((j + 0.5) * WIDTH / targets, HEIGHT / 2) for j in range(targets)]
+    centres = [((j + 0.5) * width / targets, height / 2) for j in range(targets)]
     return [
-        (x - DISC / 2 + 25 * np.cos(angle + j), y - DISC / 2 + 90 * np.sin(angle + j))
+        (x - side / 2 + width / 25 * np.cos(angle + j), y - side / 2 + height / 5 * np.sin(angle + j))
         for j, (x, y) in enumerate(centres)
     ]
 
@@ -88,19 +95,21 @@ def places(targets: int, k: int) -> list[tuple[float, float]]:
 class Clocked:
     """JSON lines, and when each was written, seconds after its capture."""
 
-    def __init__(self, path: Path, taken: threading.Semaphore) -> None:
+    def __init__(self, path: Path, frames: int, taken: threading.Semaphore) -> None:
         self._lines: Output = JsonLinesOutput(path)
         self._taken = taken
+        self._seconds = np.full(frames, -1.0, np.float32)  # written now: what measures must not grow
         self.frames = 0
-        self.seconds: list[float] = []
+
+    @property
+    def seconds(self) -> NDArray[np.float32]:
+        """Of all frames after the first 100."""
+        return self._seconds[min(100, self.frames - 1) : self.frames]
 
     def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
         self._lines.write(frame, tracks)
+        self._seconds[self.frames] = time.time() - (frame.taken_at or 0.0)
         self.frames += 1
-        if frame.taken_at is not None and self.frames > 100:
-            self.seconds.append(time.time() - frame.taken_at)
-            if len(self.seconds) > 100_000:
-                del self.seconds[::2]
         self._taken.release()
 
     def close(self, complete: bool) -> None:
@@ -115,6 +124,7 @@ def main() -> int:
     parser.add_argument("--mqtt", action="store_true")
     parser.add_argument("--fps", type=float, default=0.0, help="of the camera; 0: as fast as it goes")
     parser.add_argument("--tracker", default="accurate")
+    parser.add_argument("--size", default="640x480", help="of the frames")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         print(json.dumps(soak(args, Path(folder), stack), indent=1))
@@ -123,17 +133,19 @@ def main() -> int:
 
 def soak(args: argparse.Namespace, folder: Path, stack: contextlib.ExitStack) -> dict[str, object]:
     """Run, and give the figures."""
-    taken = threading.Semaphore(2)
-    clocked = Clocked(folder / "tracks.jsonl", taken)
+    width, height = (int(part) for part in args.size.split("x"))
+    size, taken = (width, height), threading.Semaphore(2)
+    clocked = Clocked(folder / "tracks.jsonl", args.frames, taken)
     page = Page("0")
     stack.callback(page.close)
     camera = page.camera("discs")
     outputs: dict[str, Output] = {"lines": clocked, "page": camera}
     if args.mqtt:
         outputs["mqtt"] = MqttOutput(f"mqtt://127.0.0.1:{broker(folder, stack)}")
-    discs = Discs(args.targets, args.fps, taken)
+    discs = Discs(args.targets, size, args.fps, taken)
     source = LatestSource(lambda: discs, "discs")
-    first = [(None, (x, y, float(DISC), float(DISC))) for x, y in places(args.targets, 0)]
+    side = float(side_of(size))
+    first = [(None, (x, y, side, side)) for x, y in places(args.targets, 0, size)]
     watch = Watch("discs", source, Targets(prepare(args.tracker)), outputs, first=first)
     camera.desk = watch
     runner = threading.Thread(target=watch.run, args=(args.frames,))
@@ -145,7 +157,7 @@ def soak(args: argparse.Namespace, folder: Path, stack: contextlib.ExitStack) ->
     while runner.is_alive():
         runner.join(1.0)
         part = max(args.frames // 20, 1)
-        if watch.status().updates // part > len(figures):
+        if watch.status().updates // part > len(figures) and not watch.ended:
             figures.append((watch.status().updates, *measured()))
             print(*figures[-1], file=sys.stderr, flush=True)
     settled, end = figures[len(figures) // 4], figures[-1]
@@ -154,6 +166,7 @@ def soak(args: argparse.Namespace, folder: Path, stack: contextlib.ExitStack) ->
     return {
         "frames": clocked.frames,
         "frames_per_s": round(clocked.frames / (time.monotonic() - start), 1),
+        "size": args.size,
         "targets": args.targets,
         "viewers": args.viewers,
         "mqtt": args.mqtt,

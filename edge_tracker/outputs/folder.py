@@ -136,7 +136,7 @@ class RecordOutput:
         self._before: collections.deque[tuple[Frame, bytes, list[Track]]] = collections.deque()
         self._video: Output | None = None
         self._begun_s = self._seen_s = 0.0
-        self._again_s = -AGAIN_S
+        self._failed_s, self._failure = -AGAIN_S, EdgeTrackerError("")
 
     def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
         tracked = any(track.state is TrackState.TRACKED for track in tracks)
@@ -146,7 +146,9 @@ class RecordOutput:
             too_long = frame.time_s - self._begun_s >= self.settings.minutes * 60
             if too_long or frame.time_s - self._seen_s > self.settings.after:
                 self._finish()
-        if self._video is None and tracked and frame.time_s - self._again_s >= AGAIN_S:
+        if self._video is None and tracked:
+            if frame.time_s - self._failed_s < AGAIN_S:
+                raise self._failure
             self._begin(frame)
         if self._video is not None:
             self._put(self._video, frame, tracks)
@@ -159,8 +161,8 @@ class RecordOutput:
     def _begin(self, frame: Frame) -> None:
         try:
             video = VideoOutput(self._folder.next(), self._fps)
-        except EdgeTrackerError:
-            self._again_s = frame.time_s
+        except EdgeTrackerError as error:
+            self._failed_s, self._failure = frame.time_s, error
             raise
         self._video = video
         self._begun_s = self._before[0][0].time_s if self._before else frame.time_s
@@ -174,13 +176,12 @@ class RecordOutput:
         try:
             moved = Frame(frame.index, frame.time_s - self._begun_s, frame.image, frame.taken_at)
             video.write(moved, list(tracks) if self.settings.drawn else [])
-        except EdgeTrackerError:
-            self._again_s = frame.time_s
+        except EdgeTrackerError as error:
+            self._failed_s, self._failure = frame.time_s, error
             self._video = None
-            try:
+            with contextlib.suppress(EdgeTrackerError):  # the same
                 video.close(complete=False)
-            except EdgeTrackerError as error:
-                log.debug("%s", error)
+            self._folder.tidy()
             raise
 
     def _keep(self, frame: Frame, tracks: Sequence[Track]) -> None:

@@ -6,9 +6,13 @@ series for ever.
 
 from __future__ import annotations
 
+import logging
+import socket
+import socketserver
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
 from edge_tracker.errors import ConfigError, OutputError
@@ -18,6 +22,9 @@ from edge_tracker.video.source import Frame
 
 LATENCIES_S = (0.005, 0.01, 0.02, 0.033, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 PREFIX = "edge_tracker"
+MOST_CONNECTIONS = 8
+REQUEST_S = 10.0  # from the connection to its end
+log = logging.getLogger(__name__)
 
 
 class PrometheusOutput:
@@ -60,7 +67,7 @@ class _Exporter:
 
     def __init__(self, host: str, port: int) -> None:
         try:
-            from prometheus_client import CollectorRegistry, Histogram, start_http_server
+            from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
         except ImportError:
             raise ConfigError("Prometheus needs prometheus-client: pip install edge-tracker[service]") from None
         self.users = 0
@@ -73,9 +80,11 @@ class _Exporter:
         )
         registry.register(self)  # a collector is what has `collect`
         try:
-            self._server, self._thread = start_http_server(port, host, registry)
+            self._server = _Server((host, port), lambda: generate_latest(registry), CONTENT_TYPE_LATEST)
         except OSError as error:
             raise OutputError(f"Prometheus cannot listen on {host}:{port}: {error.strerror}") from error
+        self._thread = threading.Thread(target=self._server.serve_forever, name="prometheus", daemon=True)
+        self._thread.start()
 
     def put(self, status: Status, tracks: Sequence[Track]) -> None:
         with self._lock:
@@ -132,6 +141,52 @@ class _Exporter:
                 GaugeMetricFamily(f"{PREFIX}_throttled", "A Raspberry Pi's bit field", value=newest.throttled)
             )
         return families
+
+
+class _Server(socketserver.ThreadingMixIn, HTTPServer):
+    """Gives `text()` to whoever asks. The client's own server takes any number of connections, for any time."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, place: tuple[str, int], text: Callable[[], bytes], kind: str) -> None:
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        if ":" in place[0]:
+            self.address_family = socket.AF_INET6
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = self.path.partition("?")[0] in ("/", "/metrics")
+                body = text() if found else b""
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing: requests are no events."""
+
+        super().__init__(place, Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        end = threading.Timer(REQUEST_S, request.shutdown, (socket.SHUT_RDWR,))
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a request for figures", exc_info=True)
 
 
 def parsed_place(address: str) -> tuple[str, int]:

@@ -51,12 +51,15 @@ class VideoOutput:
         self._reformatter = VideoReformatter()
         self._last = -1
         self._closed = False
+        self._failure: OutputError | None = None  # after one FFmpeg's muxer writes no more, or falls over
         try:  # the container opens with the first frame, but the user should hear of a bad path now
             self._file.partial.open("wb").close()
         except OSError as error:
             raise cannot_write(path, error) from error
 
     def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
+        if self._failure is not None:
+            raise self._failure
         picture = annotate(frame.image, tracks)
         height, width = picture.shape[:2]
         if self._container is None:
@@ -83,12 +86,17 @@ class VideoOutput:
             self._file.finish(complete=False, empty=True)
             return
         try:
-            self._mux(None)
+            if self._failure is None:
+                self._mux(None)
             self._container.close()
         except (av.FFmpegError, OSError) as error:
-            raise _failed(self._file.path, error) from error
+            raise self._failed(error) from error
         finally:
             self._container = None
+        if self._failure is not None:
+            partial = self._file.partial
+            self._file.finish(complete=False, empty=partial.exists() and partial.stat().st_size == 0)
+            raise self._failure
         self._file.finish(complete)
 
     def _open(self) -> None:
@@ -99,7 +107,7 @@ class VideoOutput:
                 local_url(self._file.partial), "w", format=CONTAINERS[suffix], container_options=options
             )
         except (av.FFmpegError, OSError) as error:
-            raise _failed(self._file.path, error) from error
+            raise self._failed(error) from error
         width, height = (v + v % 2 for v in self._size)
         for encoder in ENCODERS:
             try:
@@ -114,6 +122,10 @@ class VideoOutput:
         context.time_base = self._stream.time_base = self._base
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.thread_count = 1
+        try:
+            self._container.start_encoding()  # now, as a disk that is full is to be heard of now
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         assert self._container is not None
@@ -123,7 +135,15 @@ class VideoOutput:
                     packet.duration = max(1, round(self._period_s / (packet.time_base or self._base)))
                 self._container.mux(packet)
         except (av.FFmpegError, OSError) as error:
-            raise _failed(self._file.path, error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OutputError:
+        path = self._file.path
+        if isinstance(error, OSError):
+            self._failure = cannot_write(path, error)
+        else:
+            self._failure = OutputError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}")
+        return self._failure
 
 
 def even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -132,9 +152,3 @@ def even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if height % 2 == 0 and width % 2 == 0:
         return picture
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _failed(path: Path, error: Exception) -> OutputError:
-    if isinstance(error, OSError):
-        return cannot_write(path, error)
-    return OutputError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +20,14 @@ class Frame:
 
     index: from 0. time_s: seconds from the source's first frame; each frame's is greater than the last one's.
     image: uint8 (H, W, 3) BGR, upright. taken_at: Unix time of capture in seconds, None where nobody knows.
+    smaller: the same picture in fewer pixels, where the camera gives one, to be shown; made when it is asked for.
     """
 
     index: int
     time_s: float
     image: NDArray[np.uint8]
     taken_at: float | None = None
+    smaller: Callable[[], NDArray[np.uint8]] | None = None
 
 
 class Source(ABC):

@@ -1,7 +1,8 @@
-"""Network streams (RTSP, HTTP, RTMP, SRT, UDP), read with PyAV."""
+"""Network streams (RTSP, HTTP, RTMP, UDP), read with PyAV; what its build does not know, as SRT, through `relay`."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -10,28 +11,32 @@ from av.container import InputContainer
 
 from edge_tracker.errors import SourceLost, SourceMissing
 from edge_tracker.video.decode import Decoder
+from edge_tracker.video.relay import Relay
 from edge_tracker.video.source import Frame, Source
 from edge_tracker.video.urls import masked
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a stream that says nothing, which could else hang for ever
 BY_HTTP = ("http", "https")
+CA = "EDGE_TRACKER_SOURCE_CA"  # in the environment: a file of certificates that a server's must be signed by
 
 
 class StreamSource(Source):
     """A stream at a URL. Raises SourceMissing where it cannot be opened, SourceLost where it breaks off.
 
-    Live unless it is fetched by HTTP and states its length, as a video file on a server does.
+    Live unless it is fetched by HTTP and states its length, as a video file on a server does. A server's certificate
+    is checked where the environment names certificates to check it by (`CA`): cameras sign their own.
     """
 
     def __init__(self, url: str, fps: float | None = None, threads: int = 1) -> None:
         """fps: where the stream has no clock. threads: of the decoder."""
         self.name = masked(url)
         scheme = url.partition("://")[0].lower()
-        self._container = _opened(url, scheme, self.name)
+        self._relay: Relay | None = None
+        self._container = self._opened(url, scheme)
         try:
             self._decoder = Decoder(self._container, self.name, fps, threads)
         except BaseException:
-            self._container.close()
+            self.close()
             raise
         self.live = scheme not in BY_HTTP or not self._container.duration
         self.fps = self._decoder.fps
@@ -52,15 +57,29 @@ class StreamSource(Source):
 
     def close(self) -> None:
         self._container.close()
+        if self._relay is not None:
+            self._relay.close()
 
-
-def _opened(url: str, scheme: str, name: str) -> InputContainer:
-    options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
-    try:
+    def _opened(self, url: str, scheme: str) -> InputContainer:
+        options = {"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}
+        if ca := os.environ.get(CA):
+            options |= {"tls_verify": "1", "ca_file": ca}
         timeouts = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
-        return av.open(url, "r", options=options, timeout=timeouts, metadata_errors="replace")
-    except (av.FFmpegError, ValueError, OSError) as error:  # whose text may hold the password
-        raise SourceMissing(f"cannot open {name}: {_reason(error)}") from None
+        try:
+            return av.open(url, "r", options=options, timeout=timeouts, metadata_errors="replace")
+        except av.error.ProtocolNotFoundError:
+            return self._relayed(url)
+        except (av.FFmpegError, ValueError, OSError) as error:  # whose text may hold the password
+            raise SourceMissing(f"cannot open {self.name}: {_reason(error)}") from None
+
+    def _relayed(self, url: str) -> InputContainer:
+        self._relay = relay = Relay(url, self.name, READ_TIMEOUT_S)
+        try:
+            return av.open(relay, "r", format="mpegts", metadata_errors="replace")
+        except (av.FFmpegError, ValueError, OSError):
+            reason = relay.reason()
+            relay.close()
+            raise SourceMissing(f"cannot open {self.name}: {reason}") from None
 
 
 def _reason(error: BaseException) -> str:

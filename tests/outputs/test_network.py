@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +18,7 @@ import numpy as np
 import pytest
 
 from edge_tracker.errors import ConfigError, OutputError, OutputLost
+from edge_tracker.outputs import prometheus
 from edge_tracker.outputs.open import Origin, open_output
 from edge_tracker.outputs.status import Status
 from edge_tracker.track import Track, TrackState
@@ -285,6 +289,33 @@ def test_prometheus_says_when_its_port_is_taken() -> None:
     for wrong in ("prometheus://", "prometheus://:0", "prometheus://:99999", "prometheus://host"):
         with pytest.raises(ConfigError):
             open_output(wrong)
+
+
+def test_prometheus_serves_whoever_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that say nothing, or go on for ever, have an end, and there are so many at most."""
+    monkeypatch.setattr(prometheus, "REQUEST_S", 1.0)
+    port = free_port()
+    output: Any = open_output(f"prometheus://:{port}", Origin(camera="front"))
+    before = threading.active_count()
+    slow = []
+    try:
+        for _ in range(5 * prometheus.MOST_CONNECTIONS):
+            slow.append(socket.create_connection(("127.0.0.1", port)))
+            slow[-1].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        assert threading.active_count() <= before + 2 * prometheus.MOST_CONNECTIONS
+        start = time.monotonic()
+        while time.monotonic() - start < 1.3:
+            for connection in slow:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"x")
+            time.sleep(0.1)
+        assert "edge_tracker_latency_seconds_count" in scraped(port)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/../../etc/passwd", timeout=5)
+    finally:
+        for connection in slow:
+            connection.close()
+        output.close(True)
 
 
 class Receiver:

@@ -425,6 +425,17 @@ def test_nothing_comes_out_without_the_token(guarded: Page, method: str, path: s
         )  # tokens in addresses end in logs: once is enough
 
 
+def test_a_stranger_has_one_request_a_connection(guarded: Page) -> None:
+    """Else the second could be as slow as it likes."""
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: ")
+        answer = b""
+        while chunk := connection.recv(4096):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"Connection: close" in answer
+
+
 def test_the_token_opens_once_by_address_and_then_by_cookie(guarded: Page) -> None:
     status, headers, _ = asked(guarded, "GET", f"/?token={TOKEN}")
     assert status == 303

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -43,7 +44,10 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> 
 class MjpegCamera:
     """A camera by HTTP (multipart JPEG) that gives `images` round and round, at `fps`."""
 
-    def __init__(self, images: Sequence[NDArray[np.uint8]], fps: float = 25.0, port: int = 0) -> None:
+    def __init__(
+        self, images: Sequence[NDArray[np.uint8]], fps: float = 25.0, port: int = 0, certificate: Path | None = None
+    ) -> None:
+        """certificate: of `certificate()`: by HTTPS."""
         self.fps = fps
         self.frozen = threading.Event()
         self.start_at = time.monotonic()
@@ -73,7 +77,9 @@ class MjpegCamera:
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/camera.mjpg"
+        if certificate is not None:
+            self._server.socket = server_tls(certificate).wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/camera.mjpg"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -146,6 +152,82 @@ def need_rtsp() -> None:
         found = False
     if not found:
         pytest.skip("no RTSP server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly")
+
+
+class FfmpegServer:
+    """ffmpeg sending moving pictures to `url`, or waiting there for who wants them."""
+
+    def __init__(self, url: str, scheme: str) -> None:
+        program = shutil.which("ffmpeg")
+        if program is None:
+            pytest.skip("no server: apt install ffmpeg")
+        known = subprocess.run(
+            [program, "-v", "error", "-protocols"], capture_output=True, text=True, check=False
+        ).stdout
+        if scheme not in known.split():
+            pytest.skip(f"this ffmpeg has no {scheme}")
+        given = ["-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"]
+        made = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-f", "mpegts", url]
+        self.process = subprocess.Popen([program, "-nostdin", "-v", "quiet", *given, *made])
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def certificate(folder: Path) -> Path:
+    """A file with a new key and a certificate for 127.0.0.1 that the key itself signed."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no certificates: apt install openssl")
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [program, "req", *kind, *names, "-keyout", str(key), "-out", str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    made.write_text(made.read_text() + key.read_text())
+    return made
+
+
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+class TlsDoor:
+    """A port with TLS before another without: connections are passed on, both ways."""
+
+    def __init__(self, certificate: Path, port: int) -> None:
+        self._inner = port
+        self._socket = server_tls(certificate).wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+        self.port = int(self._socket.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                outer, _ = self._socket.accept()
+            except ssl.SSLError:  # somebody did not trust us
+                continue
+            except OSError:
+                return
+            inner = socket.create_connection(("127.0.0.1", self._inner))
+            for here, there in ((outer, inner), (inner, outer)):
+                threading.Thread(target=self._pass_on, args=(here, there), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(here: socket.socket, there: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := here.recv(65536):
+                there.sendall(data)
+        for each in (here, there):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class Broker:

@@ -231,6 +231,14 @@ def test_frigates_events_become_targets(tmp_path: Path) -> None:
         tell()
         ((_, box),) = asked_until_found(chooser, image)
         assert overlap(box, box_at(100, 120)) > 0.95  # from 640 x 480 into our 320 x 240
+        # whoever reaches the topic: a flood of boxes is as many as are allowed, and nothing else
+        flood = [{"box": [k % 500, k % 300, 20, 20], "score": 1.0} for k in range(20_000)]
+        publish.single("frigate/events", json.dumps(flood), hostname="127.0.0.1", port=broker.port)
+        publish.single("frigate/events", "[" * 100_000, hostname="127.0.0.1", port=broker.port)
+        wait_until(lambda: chooser._answer is not None, 5, "the flood")
+        assert chooser._answer is not None
+        assert len(chooser._answer.boxes) == chooser.settings.most
+        chooser._take()
         tell()
         followed = [Track(box_at(101, 121), 0.9, TrackState.TRACKED)]
         assert asked_until_found(chooser, image, followed, 0.7) == []

@@ -11,11 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from edge_tracker.errors import SourceMissing
+from edge_tracker.video import stream
 from edge_tracker.video.latest import LatestSource, LiveSettings, give_back
 from edge_tracker.video.open import open_source
 from edge_tracker.video.source import Frame
+from edge_tracker.video.urls import masked
 from tests.service.scenes import RED, scene
-from tests.service.servers import MjpegCamera, RtspCamera, descriptors, free_port, need_rtsp, wait_until
+from tests.service.servers import (
+    FfmpegServer,
+    MjpegCamera,
+    RtspCamera,
+    TlsDoor,
+    certificate,
+    descriptors,
+    free_port,
+    need_rtsp,
+    wait_until,
+)
 
 KILLS = 50 if os.environ.get("EDGE_TRACKER_LONG") else 3
 RECOVERY_S = 10.0  # after the server is there again
@@ -33,7 +46,7 @@ class Watcher:
     """Takes all frames of a source in a thread, as a service does, and keeps the figures."""
 
     def __init__(self, url: str, settings: LiveSettings = SETTINGS) -> None:
-        self.source = LatestSource(lambda: open_source(url), url, settings)
+        self.source = LatestSource(lambda: open_source(url), masked(url), settings)
         self.frames = 0
         self.newest: Frame | None = None
         self.fell = 0
@@ -148,4 +161,88 @@ def test_a_stream_that_is_not_there_yet_is_waited_for() -> None:
         watcher.wait_for_new(15)
     finally:
         watcher.close()
+        camera.kill()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "there", "here"),
+    [
+        ("srt", "srt://127.0.0.1:{port}?mode=listener&passphrase=hush-hush-42", "?passphrase=hush-hush-42"),
+        ("udp", "udp://127.0.0.1:{port}?pkt_size=1316", ""),
+    ],
+)
+def test_srt_and_udp_are_read_lost_and_found_again(
+    scheme: str, there: str, here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 5.0)
+    port = free_port()
+    server = FfmpegServer(there.format(port=port), scheme)
+    watcher = Watcher(f"{scheme}://127.0.0.1:{port}{here}")
+    try:
+        watcher.wait_for_new(30)
+        assert watcher.newest is not None
+        assert watcher.newest.image.shape == (240, 320, 3)
+        server.kill()
+        wait_until(lambda: watcher.source.state == "away", 20, "the state away")
+        assert "hush" not in watcher.source.reason
+        server = FfmpegServer(there.format(port=port), scheme)
+        watcher.wait_for_new(20)
+        wait_until(lambda: watcher.source.stuck == 0, 15, "the end of readers that were left behind")
+        assert watcher.fell == 0
+    finally:
+        watcher.close()
+        server.kill()
+
+
+def test_srt_that_is_not_there_or_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"srt://127.0.0.1:{free_port()}?passphrase=hush-hush-42"
+    with pytest.raises(SourceMissing, match=r"cannot open srt://127.0.0.1:\d+\?passphrase=\*\*\*: \w") as caught:
+        open_source(address)
+    assert "hush" not in str(caught.value)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SourceMissing, match=r"without srt: apt install ffmpeg|refused|error"):
+        open_source(address)
+
+
+def test_a_camera_by_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = certificate(tmp_path)
+    camera = MjpegCamera([scene([(RED, 60, 100)])], certificate=own)
+    try:
+        with open_source(camera.url) as source:
+            assert next(iter(source)).image.shape == (240, 320, 3)
+        monkeypatch.setenv(stream.CA, str(own))  # whom it trusts
+        with open_source(camera.url) as source:
+            assert next(iter(source)).image.shape == (240, 320, 3)
+        (tmp_path / "other").mkdir()
+        monkeypatch.setenv(stream.CA, str(certificate(tmp_path / "other")))
+        with pytest.raises(SourceMissing, match="cannot open https"):
+            open_source(camera.url)
+    finally:
+        camera.close()
+
+
+def test_a_camera_by_rtsps_is_lost_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_rtsp()
+    own = certificate(tmp_path)
+    monkeypatch.setenv(stream.CA, str(own))
+    port = free_port()
+    camera = RtspCamera(port)
+    door = TlsDoor(own, port)
+    watcher = Watcher(f"rtsps://user:hush@127.0.0.1:{door.port}/test")
+    try:
+        watcher.wait_for_new(20)
+        camera.freeze()
+        wait_until(lambda: watcher.source.state == "away", 15, "the state away")
+        camera.thaw()
+        watcher.wait_for_new(RECOVERY_S)
+        assert watcher.fell == 0
+        (tmp_path / "other").mkdir()
+        monkeypatch.setenv(stream.CA, str(certificate(tmp_path / "other")))
+        with pytest.raises(SourceMissing, match="cannot open rtsps") as caught:
+            open_source(f"rtsps://user:hush@127.0.0.1:{door.port}/test")
+        assert "hush" not in str(caught.value)
+    finally:
+        watcher.close()
+        door.close()
         camera.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from edge_tracker.errors import ConfigError, SourceLost, SourceMissing
+from edge_tracker.outputs.web.pictures import Pictures
 from edge_tracker.video import camera as camera_module
 from edge_tracker.video import picamera2 as picamera2_module
 from edge_tracker.video import rpicam as rpicam_module
@@ -38,8 +40,7 @@ class Request:
         self.released = False
 
     def make_buffer(self, name: str) -> np.ndarray:
-        assert name == "main"
-        return self.camera.buffer()
+        return self.camera.buffer() if name == "main" else self.camera.small_buffer()
 
     def get_metadata(self) -> dict[str, int]:
         return {"SensorTimestamp": self.camera.stamp}
@@ -56,6 +57,7 @@ class FakePicamera2:
     found = 1
     format: str | None = None  # what configure() makes of the wish
     stride = 256
+    streams = 2
     hangs_after = gone_after = short_after = 10_000
     made: list[FakePicamera2]
 
@@ -65,17 +67,25 @@ class FakePicamera2:
         self.frames, self.held, self.calls = 0, 0, ["open"]
         type(self).made.append(self)
 
-    def create_video_configuration(self, main: dict[str, Any], controls: dict[str, Any], buffer_count: int) -> Any:
+    def create_video_configuration(
+        self, main: dict[str, Any], controls: dict[str, Any], buffer_count: int, lores: dict[str, Any] | None = None
+    ) -> Any:
         assert buffer_count >= 2
-        return {"main": dict(main), "controls": controls}
+        return {"main": dict(main), "lores": lores, "controls": controls}
 
     def configure(self, configuration: Any) -> None:
         main = configuration["main"]
         self.main = {"size": main["size"], "format": self.format or main["format"], "stride": self.stride}
         self.controls = configuration["controls"]
+        self.lores = configuration["lores"]
+        if self.lores is not None and self.streams < 2:
+            raise RuntimeError("lores stream is not supported")
+        if self.lores is not None:
+            assert self.lores["size"][0] <= main["size"][0]
+            self.lores = self.lores | {"stride": self.lores["size"][0] + 32}
 
     def camera_configuration(self) -> Any:
-        return {"main": self.main}
+        return {"main": self.main, "lores": self.lores}
 
     def start(self) -> None:
         self.calls.append("start")
@@ -113,6 +123,11 @@ class FakePicamera2:
         data[:, : rows.shape[1]] = rows
         return data.reshape(-1)[: 100 if self.frames > self.short_after else None]
 
+    def small_buffer(self) -> np.ndarray:
+        width, height = self.lores["size"]
+        card = cv2.resize(red_card(), (width, height), interpolation=cv2.INTER_NEAREST)
+        return padded_yuv(card, self.lores["stride"])
+
     def stop(self) -> None:
         self.calls.append("stop")
 
@@ -121,11 +136,12 @@ class FakePicamera2:
 
 
 def padded_yuv(image: np.ndarray, stride: int) -> np.ndarray:
+    height, width = image.shape[:2]
     planes = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2YUV_I420).reshape(-1)
-    luma, chroma = planes[: WIDTH * HEIGHT].reshape(HEIGHT, WIDTH), planes[WIDTH * HEIGHT :].reshape(HEIGHT, WIDTH // 2)
+    luma, chroma = planes[: width * height].reshape(height, width), planes[width * height :].reshape(height, width // 2)
     parts = []
-    for plane, width in ((luma, stride), (chroma, stride // 2)):
-        data = np.full((HEIGHT, width), 77, np.uint8)
+    for plane, row in ((luma, stride), (chroma, stride // 2)):
+        data = np.full((height, row), 77, np.uint8)
         data[:, : plane.shape[1]] = plane
         parts.append(data.reshape(-1))
     return np.concatenate(parts)
@@ -177,6 +193,41 @@ def test_a_red_card_is_red_whatever_the_order_and_the_padding(
     assert camera.held == 0
     source.close()
     assert camera.calls == ["open", "start", "stop", "close"]
+
+
+def test_a_wide_cameras_smaller_stream_is_what_the_page_shows(
+    fake: type[FakePicamera2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picamera2_module, "SMALLER", 36)
+    with open_source(SPEC) as source:
+        frame = next(iter(source))
+        assert fake.made[0].lores["size"] == (36, 24)
+    assert frame.image.shape == (HEIGHT, WIDTH, 3)
+    assert frame.smaller is not None
+    small = frame.smaller()
+    assert small.shape == (24, 36, 3)
+    assert small[-1, -1, 2] > 150
+    assert small[-1, -1, 0] < 50
+    pictures = Pictures()
+    monkeypatch.setattr(fake, "small_buffer", None)  # what is asked for later comes from the copy
+    pictures.put(frame, [])
+    told, jpeg = message_of(pictures._made((frame, []), None))
+    assert (told["width"], told["height"]) == (WIDTH, HEIGHT)  # of the boxes
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (24, 36, 3)
+
+
+def test_a_camera_of_one_stream_is_one(fake: type[FakePicamera2], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picamera2_module, "SMALLER", 36)
+    monkeypatch.setattr(fake, "streams", 1)
+    with open_source(SPEC) as source:
+        frame = next(iter(source))
+    assert is_the_card(frame.image, exact=True)
+    assert frame.smaller is None
+
+
+def message_of(message: bytes) -> tuple[Any, bytes]:
+    length = int.from_bytes(message[:4], "big")
+    return json.loads(message[4 : 4 + length]), message[4 + length :]
 
 
 def test_without_the_library_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ class Door:
             response = await handler(request)
         except web.HTTPException as error:
             response = web.json_response({"error": error.text or error.reason}, status=error.status)
+            response.force_close()  # a stranger's second request would have no limit of time
         if not response.prepared:
             response.headers.update(HEADERS)
         return response

@@ -109,7 +109,7 @@ class Pictures:
         told |= {"index": frame.index, "width": width, "height": height, "tracks": [_track(track) for track in tracks]}
         with self._lock:
             last = self._kept.pop() if self._kept and self._kept[-1][0] == frame.index else None
-        jpeg = encoded(frame.image) if last is None else last[3]
+        jpeg = encoded(frame.image if frame.smaller is None else frame.smaller()) if last is None else last[3]
         with self._lock:
             self._kept.append((frame.index, self._encoded_at, (width, height), jpeg))
             while self._kept and self._kept[0][1] < self._encoded_at - KEPT_S:
