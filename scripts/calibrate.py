@@ -41,6 +41,7 @@ from edge_tracker.errors import DatasetError, EdgeTrackerError
 from edge_tracker.evaluation.absence_clips import Clip, absence_clips
 from edge_tracker.evaluation.absence_metrics import PRESENT, RIGHT, area_under_roc
 from edge_tracker.evaluation.datasets import read_tasks
+from edge_tracker.files import whole_file
 from edge_tracker.images import size_of
 from edge_tracker.methods import AUTOMATIC, METHODS
 from edge_tracker.settings import assign
@@ -217,7 +218,8 @@ def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> dict
                 parts.append(gather(Witness(backbone, watched, config), own, number))
         rows[name] = np.concatenate(parts)
         if args.rows:
-            np.savez_compressed(args.rows, **rows)  # type: ignore[arg-type]
+            with whole_file(args.rows) as aside, aside.open("wb") as stream:
+                np.savez_compressed(stream, **rows)  # type: ignore[arg-type]
     return rows
 
 
