@@ -4,7 +4,8 @@
 
 Each row: precision at 20 px and area under the success plot (OPE, mean and deviation over seeds), updates per second of
 updating, the 95th percentile and the largest of their times, the time of frame 1, and how many iterations of
-fine-tuning were done and saved after frame 1. Times are the processor's: another load does not count, but for caches.
+fine-tuning were done and saved after frame 1. Times are the thread's on the processor: another load
+counts for caches alone.
 Docs: docs/fsnet.md.
 """
 
@@ -64,14 +65,14 @@ class Run:
         with one_thread():
             for index in range(len(task)):
                 image = task.image(index)
-                start = time.process_time()
+                start = time.thread_time()
                 if index:
                     boxes.append(np.array(tracker.update(image).box))
                 else:
                     x, y, w, h = (float(v) for v in task.init_box)
                     tracker.init(image, (x, y, w, h))
                     first = tracker.tally
-                seconds.append(time.process_time() - start)
+                seconds.append(time.thread_time() - start)
         self.curves: Curves = curves(np.array(boxes), task.boxes)
         self.first_s, self.update_ms = seconds[0], 1e3 * np.array(seconds[1:])
         self.iterations = np.subtract(tracker.tally, first)[1:]  # done, saved

@@ -6,11 +6,13 @@ python scripts/readme_picture.py docs/images/synthetic.jpg
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edge_tracker import Tracker
+from edge_tracker.files import whole_file
 from edge_tracker.outputs.annotate import annotate
 from edge_tracker.video.synthetic import SyntheticClip
 
@@ -30,8 +32,9 @@ def main() -> None:
         if index in shown:
             pictures.append(annotate(image, [track]))
     rows = [np.hstack(pictures[start : start + COLUMNS]) for start in range(0, len(pictures), COLUMNS)]
-    if not cv2.imwrite(sys.argv[1], np.vstack(rows)):
-        sys.exit(f"cannot write {sys.argv[1]}")
+    with whole_file(Path(sys.argv[1])) as aside:
+        if not cv2.imwrite(str(aside), np.vstack(rows)):
+            sys.exit(f"cannot write {sys.argv[1]}")
 
 
 if __name__ == "__main__":

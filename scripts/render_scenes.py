@@ -28,6 +28,7 @@ from training import sequence_of
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.datasets import read_tasks
+from edge_tracker.files import whole_file
 from edge_tracker.video.images import read_image
 
 PASTED, IN_PLACE, VIDEOS, SEQUENCES, DETAILS = 2, 1, 6, 6, 2  # scenes of each object, object, video, sequence, photo
@@ -93,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
+        truth = args.output / "scenes.npz"
+        truth.unlink(missing_ok=True)  # an older one is not of the patches that follow
         side = ClosedFormConfig().input_side
         patches = open_memmap(args.output / "patches.npy", "w+", np.uint8, (args.limit, side, side, 3))
         boxes: list[NDArray[np.float64]] = []
@@ -115,15 +118,16 @@ def main(argv: list[str] | None = None) -> int:
             sequences.append(scene.sequence)
             names.append(scene.name)
         patches.flush()
-        np.savez(
-            args.output / "scenes.npz",
-            box=np.array(boxes, np.float32),
-            others=np.array(others, np.float32),
-            scene=np.array(scene_of),
-            kind=np.array(kinds),
-            sequence=np.array(sequences),
-            name=np.array(names),
-        )
+        with whole_file(truth) as aside:
+            np.savez(
+                aside,
+                box=np.array(boxes, np.float32),
+                others=np.array(others, np.float32),
+                scene=np.array(scene_of),
+                kind=np.array(kinds),
+                sequence=np.array(sequences),
+                name=np.array(names),
+            )
         print(f"{len(boxes)} views of {len(kinds)} scenes")
     except (EdgeTrackerError, OSError) as error:
         print(f"render_scenes: {error}", file=sys.stderr)

@@ -320,6 +320,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = Recipe(cycles=options.cycles, maps=options.maps, mined=options.mined, rate=options.rate, seed=options.seed)
     config = FsnetConfig(maps=MapSettings(count=options.maps or MapSettings.count))
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # gradients of what is known already, with which it is several times slower
     cv2.setNumThreads(1)
     side = config.input_side
     found = find_model(options.model, options.models_dir, "onnxruntime")

@@ -36,10 +36,11 @@ from edge_tracker.backbones.base import Backbone
 from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.companion import Owner
 from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.cli.options import add_work_options, place_of_work
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import Curves, mean_curves
-from edge_tracker.evaluation.ope import run_task
+from edge_tracker.evaluation.ope import run_tasks
 from edge_tracker.fmst.weight_files import save_weight_network, selection_layers
 from edge_tracker.fmst.weight_network import BASES, FORMS, SCORE_LIMIT, WeightNetwork
 
@@ -236,9 +237,11 @@ def folds(names: Sequence[str], count: int, seed: int = 7) -> list[list[int]]:
     return found
 
 
-def tracked(make: partial[Tracker], tasks: Sequence[Task]) -> Iterator[Curves]:
-    for task in tasks:
-        yield run_task(make, task).curves
+def tracked(make: partial[Tracker], tasks: Sequence[Task], args: argparse.Namespace) -> Iterator[Curves]:
+    """Here, in processes or on a cluster, as `args` say; in the order in which they are ready."""
+    make, executor = place_of_work(args, make)
+    for result in run_tasks(make, tasks, executor=executor):
+        yield result.curves
 
 
 def cross_validate(
@@ -262,7 +265,9 @@ def cross_validate(
                     Tracker, "fmst-net", args.model, models_dir=args.models_dir, config=config, weight_network=file
                 )
                 results.setdefault((alpha, seed), []).extend(
-                    tqdm(tracked(make, unseen), desc=f"fold {number}", total=len(unseen), disable=None, leave=False)
+                    tqdm(
+                        tracked(make, unseen, args), desc=f"fold {number}", total=len(unseen), disable=None, leave=False
+                    )
                 )
     for alpha in args.alphas or [recipe.settings.alpha]:
         means = [mean_curves(results[alpha, seed]) for seed in range(args.seeds)]
@@ -318,6 +323,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--alphas", type=float, nargs="+", help="track with these, cross-validating")
     parser.add_argument("--seeds", type=int, default=2, help="tracked with, cross-validating")
     parser.add_argument("--seed", type=int, default=0)
+    add_work_options(parser)  # of the tracking, when cross-validating
     return parser.parse_args(argv)
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from edge_tracker.methods import prepare
 from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 from tests.footage import Bench
 
+# A crowded or emulated machine takes its time with a first example; tests of speed say so themselves.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 ROOT = Path(__file__).resolve().parents[1]
 
 

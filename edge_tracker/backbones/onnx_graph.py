@@ -1,9 +1,9 @@
 """ONNX graphs written and extended without the `onnx` package, which a device need not have.
 
-A `.onnx` file is one protobuf message, and a message is a row of fields: (number, kind, value). So few kinds of them are
-needed to add nodes to a graph that they are written here (https://protobuf.dev/programming-guides/encoding,
-https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Nothing is checked that ONNX Runtime checks when it loads the
-result.
+A `.onnx` file is one protobuf message, and a message is a row of fields: number, kind, content. Few kinds are needed to
+add nodes to a graph, so they are written here. (https://protobuf.dev/programming-guides/encoding,
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.) What ONNX Runtime checks when it loads a graph is not checked
+here.
 """
 
 from __future__ import annotations

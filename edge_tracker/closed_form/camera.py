@@ -37,7 +37,7 @@ class Camera:
             self._last = None
             return 0.0, 0.0
         if small.shape != self._hann.shape:
-            self._hann = np.asarray(cv2.createHanningWindow(size_of(small), cv2.CV_32F), np.float32)
+            self._hann = np.asarray(cv2.createHanningWindow(small.shape[::-1], cv2.CV_32F), np.float32)
             self._last = None
         # Not by OpenCV's argument for it, which writes into the pictures: the last one would come under it twice.
         now, last = small * self._hann, self._last
@@ -46,7 +46,7 @@ class Camera:
             self._pan = None
             return 0.0, 0.0
         (dx, dy), peak = cv2.phaseCorrelate(last, now)
-        (width, height), (across, down) = size_of(image), size_of(now)
+        (width, height), (down, across) = size_of(image), now.shape
         x, y = (dx * width / across, dy * height / down) if peak >= LEAST_PEAK else (0.0, 0.0)  # NaN for plain pictures
         pan = self._pan or (x, y)
         beyond = x - pan[0], y - pan[1]

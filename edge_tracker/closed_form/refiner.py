@@ -101,11 +101,10 @@ class Refiner:
         """(m, bins bins, channels)."""
         if self._patch is not view.patch:  # several boxes of a view are sampled, one after the other
             self._patch, self._colours = view.patch, colours(view.patch)
-        across, down = sample_places(np.array(boxes), bins, context)
+        places = np.stack(sample_places(np.array(boxes), bins, context))  # (2, m bins, bins), crop pixels
         maps = (view.fine, self._fine), (view.coarse, self._coarse), (self._colours, colour_grid(len(view.patch)))
         parts = [
-            sample_at(values, (across - grid.offset_px) / grid.stride, (down - grid.offset_px) / grid.stride)
-            for values, grid in maps
+            sample_at(values, *(places - np.float32(grid.offset_px)) / np.float32(grid.stride)) for values, grid in maps
         ]
         return np.concatenate(parts, axis=-1).reshape(len(boxes), bins * bins, -1)
 

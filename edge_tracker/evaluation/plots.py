@@ -12,6 +12,7 @@ import numpy as np
 from edge_tracker.evaluation import absence_metrics
 from edge_tracker.evaluation.metrics import CENTRE_ERRORS_PX, OVERLAPS, PRECISION_AT_PX, Curves
 from edge_tracker.evaluation.ope import TaskResult
+from edge_tracker.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,8 @@ def _axes(path: Path, beside: bool = False) -> Iterator[Axes]:
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         else:
             axes.legend(loc="best")
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as aside:
+        figure.savefig(aside, dpi=120)
 
 
 def plot_curves(folder: Path, trackers: Mapping[str, Curves], protocol: str = "OPE") -> None:

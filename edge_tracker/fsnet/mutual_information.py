@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 20  # of the histogram of a map
+LIKELY = 1.2  # times as many maps as are kept are compared with all others at once
 CHUNK_MAPS = 32  # compared at once, so that their histograms stay in the cache
 
 
@@ -41,9 +42,10 @@ def usable_maps(maps: NDArray[np.float32]) -> NDArray[np.intp]:
 def least_shared(maps: NDArray[np.float32], count: int, bins: int = BINS) -> NDArray[np.intp]:
     """The `count` maps of (n, C) whose largest mutual information with any other is smallest, in their own order.
 
-    The same maps as from the whole matrix of `mutual_information`, but no more of it is computed than decides. No map
-    shares more than its entropy, so the `count` of the lowest entropy come first; the most that one of them shares is a
-    bound, and of the others each is out once it shares more than that with any map.
+    The same maps as from the whole matrix of `mutual_information`, but no more of it is computed than decides. What
+    shares most shares it with a map of high entropy, so all are first compared with a few of these. Somewhat
+    more than `count`, those that shared least, are then compared with all maps: what the last of the best `count` of
+    them shares is a bound, and of the others each is out once it shares more than that with any map.
     """
     usable = usable_maps(maps)
     if len(usable) <= count:
@@ -60,14 +62,15 @@ def least_shared(maps: NDArray[np.float32], count: int, bins: int = BINS) -> NDA
         largest[rows] = np.maximum(largest[rows], shared.max(axis=1))
         largest[chunk] = np.maximum(largest[chunk], shared.max(axis=0, initial=0))
 
-    first = np.arange(count)
-    chunks = [slice(k, min(k + CHUNK_MAPS, len(binned))) for k in range(0, len(binned), CHUNK_MAPS)]
+    *chunks, highest = [slice(k, min(k + CHUNK_MAPS, len(binned))) for k in range(0, len(binned), CHUNK_MAPS)]
+    compare(np.arange(len(binned)), highest)
+    order_so_far = np.argsort(largest, kind="stable")
+    likely, others = np.split(order_so_far, [round(LIKELY * count)])
     for chunk in chunks:
-        compare(first, chunk)
-    bound = largest[:count].max()
-    for chunk in reversed(chunks):  # what shares most comes first: maps of the highest entropy
-        running = np.flatnonzero(largest <= bound)
-        compare(running[running >= count], chunk)
+        compare(likely, chunk)
+    bound = np.sort(largest[likely])[count - 1]
+    for chunk in reversed(chunks):
+        compare(others[largest[others] <= bound], chunk)
     ranked = np.empty(len(binned))
     ranked[order] = largest
     return np.sort(usable[np.argsort(ranked, kind="stable")[:count]])

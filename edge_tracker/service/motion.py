@@ -1,11 +1,15 @@
 """Targets that choose themselves by moving: a background model, and what stands out from it for a while and travels.
 
-The background is a mixture of Gaussians per pixel with shadow detection (Zivkovic 2004, OpenCV's MOG2). A camera that
-shakes is held still first, by the shift that phase correlation finds between its picture and the background's.
+The background is a mixture of Gaussians per pixel with shadow detection (Zivkovic 2004, OpenCV's MOG2). At the start it
+knows nothing, and takes who is there for background: until it has seen some frames, what differs from each of two
+earlier frames stands out (double differences; Kameda and Minoh 1996), which leaves out the place where a thing stood. A
+camera that shakes is held still first, by the shift that phase correlation finds between its picture and the
+background's.
 """
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +33,9 @@ REFERENCE_RATE = 0.02  # of the running mean that shifts are measured against
 SURE_SHIFT = 0.1  # peak of the phase correlation from which its shift is believed
 EXPLAINED = 0.8  # share of the difference from the background that may be left once a shift is taken out
 GREATEST = 30.0  # grey levels that a pixel counts in that: what moves is not to decide
+LAGS = 2, 4  # frames before this one that all have to differ from it, where the background is not known yet
+LEAST_CHANGE = 12.0  # grey levels of that difference, in the channel that changes most
+NOISES = 6.0  # and in the camera's noise
 SAME = 0.2  # overlap from which two boxes of following frames are one thing
 COVERED = 0.3  # share of a box from which it is a part of a target that there is
 
@@ -44,6 +51,7 @@ class MotionSettings:
     frames: Annotated[int, Between(2, 1000), "frames for which it stands out before it is followed"] = 6
     travel: Annotated[float, Between(0, 10), "way it comes meanwhile, of the square root of its area"] = 0.1
     history: Annotated[int, Between(10, 100_000), "frames that the background remembers"] = 300
+    cold_frames: Annotated[int, Between(0, 100_000), "first frames, in which what changes stands out"] = 100
     contrast: Annotated[float, Above(0), "squared distance from the background, in variances, that stands out"] = 16.0
     shake: Annotated[float, Between(0, 0.5), "greatest shift of the picture that is taken for shaking"] = 0.05
     upset: Annotated[float, Between(0, 1), "foreground share above which the light or the view has changed"] = 0.5
@@ -109,7 +117,9 @@ class MotionChooser:
             back = np.array([[1.0, 0.0, -shift[0]], [0.0, 1.0, -shift[1]]])
             small = cv2.warpAffine(small, back, size, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
         marked = self._background.apply(small)
-        mask = np.where((marked == FOREGROUND) & self._looked_at, 255, 0).astype(np.uint8)
+        cold = self._seen < settings.cold_frames
+        moving = self._changing(small) if cold else marked == FOREGROUND
+        mask = np.where(moving & self._looked_at, 255, 0).astype(np.uint8)
         edge = math.ceil(max(abs(shift[0]), abs(shift[1])))
         if edge:
             mask[:edge] = mask[-edge:] = 0
@@ -135,6 +145,8 @@ class MotionChooser:
         self._size = size
         self._background = cv2.createBackgroundSubtractorMOG2(settings.history, settings.contrast, True)
         self._reference: NDArray[np.float32] | None = None
+        self._before: collections.deque[Image] = collections.deque(maxlen=max(LAGS))
+        self._seen = 0
         self._window = cv2.createHanningWindow(size, cv2.CV_32F)
         self._speck = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
         gap = max(3, round(size[0] / 40) | 1)
@@ -143,6 +155,20 @@ class MotionChooser:
         for x, y, w, h in settings.ignore:
             rows = slice(math.floor(y * size[1]), math.ceil((y + h) * size[1]))
             self._looked_at[rows, math.floor(x * size[0]) : math.ceil((x + w) * size[0])] = False
+
+    def _changing(self, small: Image) -> NDArray[np.bool_]:
+        """Where this frame is like none of `LAGS` before it."""
+        self._seen += 1
+        blurred = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), dtype=np.uint8)
+        before = list(self._before)
+        self._before.append(blurred)
+        if len(before) < max(LAGS):
+            return np.zeros(small.shape[:2], dtype=bool)
+        least = np.full(small.shape[:2], 255, np.uint8)
+        for lag in LAGS:
+            least = np.minimum(least, cv2.absdiff(blurred, before[-lag]).max(axis=2))
+        noise = 1.48 * float(np.median(cv2.absdiff(blurred, before[-1])))
+        return np.asarray(least > max(LEAST_CHANGE, NOISES * noise))
 
     def _shift(self, small: Image) -> tuple[float, float]:
         """How far the whole picture lies off the background's, pixels of the small picture; 0 if it is not shaking."""

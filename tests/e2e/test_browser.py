@@ -23,22 +23,32 @@ const video = document.getElementById("v"), canvas = document.getElementById("c"
 const tell = o => fetch("/told?" + new URLSearchParams({o: JSON.stringify(o)}));
 video.onerror = () => tell({error: video.error.message || String(video.error.code)});
 video.onloadeddata = () => video.play().catch(e => tell({error: String(e)}));
-let done = false;
+const shown = () => {
+  const context = canvas.getContext("2d"), rows = [];
+  context.drawImage(video, 0, 0);
+  const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  for (let y = 4; y < canvas.height; y += 8) for (let x = 4; x < canvas.width; x += 8) {
+    const k = 4 * (y * canvas.width + x); rows.push([data[k + 2], data[k + 1], data[k]]);
+  }
+  return rows;
+};
+let done = false, time;  // time: of the picture that is shown
+const presented = (_, picture) => { time = picture.mediaTime; video.requestVideoFrameCallback(presented); };
+video.requestVideoFrameCallback(presented);
 video.ontimeupdate = async () => {
   if (done || video.currentTime < 0.5) return;
   done = true; video.pause();
-  setTimeout(() => {  // the last picture comes a little after the pause
-    canvas.width = video.videoWidth; canvas.height = video.videoHeight;
-    const context = canvas.getContext("2d");
-    context.drawImage(video, 0, 0);
-    const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
-    const rows = [];
-    for (let y = 4; y < canvas.height; y += 8) for (let x = 4; x < canvas.width; x += 8) {
-      const k = 4 * (y * canvas.width + x); rows.push([data[k + 2], data[k + 1], data[k]]);
-    }
-    fetch("/told", {method: "POST", body: JSON.stringify({time: video.currentTime,
-      width: canvas.width, height: canvas.height, duration: video.duration, pixels: rows})});
-  }, 500);
+  canvas.width = video.videoWidth; canvas.height = video.videoHeight;
+  // A busy machine shows the last picture late: it is taken once it stands still.
+  let rows = shown();
+  for (let still = 0; still < 10;) {
+    await new Promise(resolve => setTimeout(resolve, 100));
+    const now = shown();
+    still = String(now) == String(rows) ? still + 1 : 0;
+    rows = now;
+  }
+  fetch("/told", {method: "POST", body: JSON.stringify({time,
+    width: canvas.width, height: canvas.height, duration: video.duration, pixels: rows})});
 };
 </script>"""
 
@@ -84,13 +94,13 @@ def test_the_demo_plays_in_a_browser(tmp_path: Path) -> None:
             process.wait()
             server.shutdown()
     assert "error" not in seen, seen
-    assert seen["time"] >= 0.5  # type: ignore[operator]
+    assert seen["time"] >= 0.4  # type: ignore[operator]
     assert seen["duration"] == pytest.approx(10, abs=0.1)
     assert (seen["width"], seen["height"]) == (320, 240)
     shown = np.array(seen["pixels"])
     with open_source(str(tmp_path / "demo.mp4")) as source:
         apart = [np.abs(shown - frame.image[4::8, 4::8].reshape(-1, 3)).mean() for frame in source]
     best = int(np.argmin(apart))
-    assert abs(best / source.fps - seen["time"]) < 2.5 / source.fps  # type: ignore[operator]
+    assert abs(best / source.fps - seen["time"]) < 1.5 / source.fps  # type: ignore[operator]
     assert apart[best] < 6 < apart[0]
     assert cv2.imread(str(tmp_path / "demo.png")) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_tracker.fsnet.classifier import Layers, Sgd, descend, gaussian_layers, gradients, scores, still
+from edge_tracker.fsnet.classifier import CHUNK, Layers, Sgd, descend, gaussian_layers, gradients, scores, still
 from edge_tracker.fsnet.network import dropout_masks
 
 torch = pytest.importorskip("torch")
@@ -69,6 +69,31 @@ def test_sgd_is_torchs(problem: tuple[Layers, np.ndarray, np.ndarray]) -> None:
     for part, leaf, before in zip(mine, leaves, layers, strict=True):
         np.testing.assert_allclose(part, leaf.detach().numpy(), atol=1e-5)
         assert not np.allclose(part, before, atol=1e-4)
+
+
+def test_a_step_reaches_weights_of_every_chunk() -> None:
+    """A layer of more numbers than a step changes at once; the last chunk is not full."""
+    shape = (CHUNK // 64 * 2 + 3, 64)
+    random = np.random.default_rng(0)
+    weights, speed, change = (random.standard_normal(shape, dtype=np.float32) for _ in range(3))
+    layers, velocity, gradient = (
+        Layers(part.copy(), *(np.zeros(1, np.float32) for _ in range(5))) for part in (weights, speed, change)
+    )
+    descend(layers, velocity, gradient, 0.1, Sgd(0.9, 0.01))
+    moved = 0.9 * speed - 0.1 * (change + 0.01 * weights)
+    np.testing.assert_allclose(velocity.w4, moved, atol=1e-6)
+    np.testing.assert_allclose(layers.w4, weights + moved, atol=1e-6)
+
+
+def test_no_gradient_is_a_denormal_number(problem: tuple[Layers, np.ndarray, np.ndarray]) -> None:
+    """With them BLAS takes three times as long."""
+    layers, rows, labels = problem
+    layers = layers._replace(b6=np.array([90, 0], np.float32))  # background by a wide margin
+    _, found = gradients(layers, np.concatenate([rows[:1], 1e-3 * rows[8:]]), labels[7:])
+    for part in found:
+        size = np.abs(part[part != 0])
+        assert len(size)
+        assert size.min() > np.finfo(np.float32).tiny
 
 
 def test_it_learns_to_tell_target_from_background(problem: tuple[Layers, np.ndarray, np.ndarray]) -> None:

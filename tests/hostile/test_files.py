@@ -2,26 +2,21 @@
 
 A bounded number of inputs for each kind of file; as many as wanted with
 
-    EDGE_TRACKER_FUZZ=10000 pytest tests/hostile/test_files.py
+    EDGE_TRACKER_FUZZ=10000 pytest tests/hostile/test_files.py tests/hostile/test_checkpoints.py
 """
 
 from __future__ import annotations
 
 import json
-import os
-import resource
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -33,7 +28,7 @@ from edge_tracker.backbones.companion import Owner, read_owner, stated_metadata
 from edge_tracker.cli.models import print_card
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
-from edge_tracker.errors import EdgeTrackerError, ModelError
+from edge_tracker.errors import ModelError
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fmst.weight_files import read_weight_network
 from edge_tracker.fsnet.confidence import Confidence
@@ -41,133 +36,10 @@ from edge_tracker.fsnet.pretrained import read_pretrained
 from edge_tracker.fsnet.roi_align import CELLS
 from edge_tracker.methods import AUTOMATIC, _read
 from edge_tracker.settings import assign, from_mapping, names_of
+from tests.hostile.fuzz import FUZZ, RAW, TRUNK, changed, damaged, read_or_refused, safetensors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-EXAMPLES = int(os.environ.get("EDGE_TRACKER_FUZZ", "150"))
-MEMORY = 1 << 30  # bytes beyond what the process has: far more than any of these files may take
-FUZZ = settings(
-    max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True
-)
-TRUNK = "0" * 64
-
-# As they stand in the text; json.dumps would not write most of them.
-_SHORT = r"""1e400 -1e400 1e-400 NaN -Infinity -0 0 -1 0.5 1e308 2147483648 9223372036854775808 true null
-    [] {} [[]] [null] {"":1} "" "\ud800" "\u0000" "x" "1" "nan" "../../etc/passwd" "\n\n" '"""
-RAW = [
-    *_SHORT.split(),
-    "",
-    "9" * 5000,
-    '"' + "x" * 100_000 + '"',
-    "[" * 100_000,
-    "[" * 900 + "]" * 900,
-    '{"a":' * 100_000,
-    "[" + "0," * 50_000 + "0]",
-]
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-
-
-def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values of a document."""
-    yield path
-    items = (
-        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
-    )
-    for key, value in items:
-        yield from places(value, (*path, key))
-
-
-@st.composite
-def changed(draw: st.DrawFn, document: Any) -> str:
-    """The document as JSON with one to three of its values replaced, removed, or joined by others."""
-    document, raw = deepcopy(document), {}
-    for number in range(draw(st.integers(1, 3))):
-        path = draw(st.sampled_from(list(places(document))))
-        if draw(st.booleans()):
-            value: Any = draw(VALUES)
-        else:
-            value = f"raw {number} of this document"
-            raw[json.dumps(value)] = draw(st.sampled_from(RAW))
-        if not path:
-            document = value
-            continue
-        *way, last = path
-        parent = document
-        for key in way:
-            parent = parent[key]
-        kind = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
-        if kind == "remove" or (kind == "add" and isinstance(parent, list)):
-            del parent[last]
-        elif kind == "add":
-            parent[draw(st.text(max_size=12)) or f"{last}s"] = value
-        else:
-            parent[last] = value
-    text = json.dumps(document)
-    for mark, token in raw.items():
-        text = text.replace(mark, token)
-    return text
-
-
-@st.composite
-def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """Bytes cut short, grown, or with some others in their place."""
-    data = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
-        kind = draw(st.sampled_from(["set", "set", "cut", "insert"]))
-        if kind == "set" and data:
-            data[at] = draw(st.integers(0, 255))
-        elif kind == "cut":
-            del data[at : at + draw(st.integers(1, 1 + len(data) // 3))]
-        else:
-            data[at:at] = draw(st.binary(max_size=16))
-    return bytes(data)
-
-
-@st.composite
-def safetensors(draw: st.DrawFn, tensors: dict[str, np.ndarray], metadata: Any) -> bytes:
-    """A safetensors file whose header, metadata or bytes are not what they should be."""
-    content = save(tensors, {METADATA_KEY: json.dumps(metadata)})
-    kind = draw(st.sampled_from(["metadata", "header", "bytes"]))
-    if kind == "metadata":
-        return save(tensors, {METADATA_KEY: draw(changed(metadata)).replace("\ud800", "")})
-    if kind == "bytes":
-        return draw(damaged(content))
-    (length,) = struct.unpack("<Q", content[:8])
-    header = draw(changed(json.loads(content[8 : 8 + length]))).encode("utf-8", "surrogatepass")
-    stated = len(header) if draw(st.booleans()) else draw(st.integers(0, 2**64 - 1))
-    return struct.pack("<Q", stated) + header + content[8 + length :]
-
-
-def read_or_refused(read: Callable[[], Any]) -> Any:
-    """What was read, None where it was refused in one line; anything else fails the test."""
-    try:
-        return read()
-    except EdgeTrackerError as error:
-        message = str(error)
-    assert message
-    assert "\n" not in message
-    assert len(message) < 3000
-    return None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _bounded_memory() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
-
+pytestmark = pytest.mark.usefixtures("bounded_memory")
 
 CARD = ModelCard(
     "edge-small",
@@ -354,17 +226,3 @@ def test_settings_from_files_and_from_the_command_line(data: st.DataObject) -> N
     name = data.draw(st.sampled_from(names_of(type(config))) | st.text(max_size=12))
     value = data.draw(st.sampled_from(RAW) | st.text(max_size=12))
     read_or_refused(lambda: assign(config, [f"{name}={value}"]))
-
-
-@FUZZ
-@given(data=st.data())
-def test_checkpoints(data: st.DataObject, folder: Path) -> None:
-    torch = pytest.importorskip("torch", reason="checkpoints are torch's")
-    from training import read_checkpoint
-
-    whole, path = folder / "whole.pt", folder / "t.checkpoint"
-    if not whole.exists():
-        torch.save({"training": {"seed": 0, "fingerprint": TRUNK}, "net": {"w": torch.zeros(3, 2)}, "done": 5}, whole)
-    path.write_bytes(data.draw(damaged(whole.read_bytes())))
-    state = read_or_refused(lambda: read_checkpoint(path, {"seed": 0, "fingerprint": TRUNK}))
-    assert state is None or isinstance(state, dict)

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra 'conver
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import fsnet_ablations
+import fsnet_stages
 import train_fsnet as script
 import train_vgg_m
 from logistic import fit_logistic
@@ -34,6 +35,7 @@ def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +173,12 @@ def test_the_ablations_report_every_seed_and_refuse_unknown_names(
     assert (tmp_path / "f.json").is_file()
     assert fsnet_ablations.main([*run, "--variants", "nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_the_times_of_the_stages_add_up(footage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fsnet_stages.main(["--data", str(footage / "boxes"), "--tasks", "One"]) == 0
+    rows = [line.strip("| ").replace("*", "").split(" | ") for line in capsys.readouterr().out.splitlines()[2:-1]]
+    *stages, whole = ([float(value) for value in row[1:]] for row in rows)
+    assert {"RoIAlign", "steps of SGD", "backbone", "mutual information"} <= {row[0] for row in rows}
+    np.testing.assert_allclose(np.sum(stages, axis=0), whole, rtol=0.05, atol=3)
+    assert fsnet_stages.main(["--data", str(footage / "boxes"), "--tasks", "nonsense"]) == 2

@@ -28,6 +28,9 @@ from edge_tracker.fmst.channel_scores import channel_scores
 from edge_tracker.fmst.tracker import PREDICTION_SIDE
 from edge_tracker.roi import crop, window_around
 from tests.conftest import Clip
+from tests.jobs.conftest import Cluster, cluster
+
+__all__ = ["cluster"]  # a fixture of another room
 
 RANDOM = np.random.default_rng(0)
 PREVIOUS, TRUTH = (4.2, 3.7, 5.0, 4.0), (4.9, 4.1, 4.6, 4.4)
@@ -164,7 +167,7 @@ def test_related_sequences_stay_on_one_side() -> None:
 
 
 def test_one_command_makes_a_network_that_tracks(
-    otb_folder: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    otb_folder: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str], cluster: Cluster
 ) -> None:
     output = tmp_path / "net.safetensors"
     arguments = ["--model", "edge-small", "--data", str(otb_folder), "--cache", str(tmp_path / "cache")]
@@ -186,6 +189,11 @@ def test_one_command_makes_a_network_that_tracks(
     assert script.main([*arguments, "--cross-validate", "2", "--seeds", "1", "--alphas", "0", "0.5"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| edge-small")]
     assert len(rows) == 2
+    # the same on the workers of a cluster, to which the trained network goes with the model
+    assert script.main([*arguments, "--cross-validate", "2", "--seeds", "1", "--cluster", cluster.address]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| edge-small")]
+    assert script.main([*arguments, "--cross-validate", "2", "--seeds", "1"]) == 0
+    assert row in capsys.readouterr().out.splitlines()
 
 
 def test_an_interrupted_training_goes_on(

@@ -45,6 +45,15 @@ def test_what_walks_in_is_found_once_and_soon() -> None:
     assert all(i > index for i, _ in rest)
 
 
+def test_who_walks_from_the_first_frame_on_is_found_too() -> None:
+    """When nothing is known of the background, which at first holds the walker."""
+    images = [scene([(RED, 40 + k, 120)], noise=k) for k in range(16)]
+    index, box = proposals(images, MotionSettings(most=3))[0]
+    assert index < 12
+    assert overlap(box, box_at(40 + index, 120)) > 0.7
+    assert proposals(images, MotionSettings(most=3, cold_frames=0))[0][0] > 12
+
+
 def test_a_target_that_there_is_is_not_found_again_and_enough_is_enough() -> None:
     chooser = MotionChooser(MotionSettings(most=3))
     found = []
@@ -177,11 +186,11 @@ def test_a_program_finds_targets_in_the_picture_it_was_given(tmp_path: Path) -> 
 
 
 def test_a_program_that_is_slow_holds_up_nobody(tmp_path: Path) -> None:
-    chooser = ProgramChooser(command(tmp_path, "import time; time.sleep(60)"), DetectorSettings(every=1))
-    start = time.monotonic()
+    chooser = ProgramChooser(command(tmp_path, "import time; time.sleep(120)"), DetectorSettings(every=1))
+    start, image = time.monotonic(), scene([])
     for k in range(200):
-        assert chooser.propose(Frame(k, k / 25, scene([])), []) == []
-    assert time.monotonic() - start < 5
+        assert chooser.propose(Frame(k, k / 25, image), []) == []
+    assert time.monotonic() - start < 60  # whoever waits for the program waits longer
     chooser.close()
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_tracker.boxes import centre, iou
 from edge_tracker.errors import BoxError, ConfigError, UsageError
@@ -135,6 +137,37 @@ def test_the_weaker_of_two_on_one_object_ends_lost(prepared: Prepared) -> None:
         tracks = targets.update(image)
     assert [track.state for track in tracks] == [TrackState.TRACKED, TrackState.LOST]
     assert distance(tracks[0], 150, 120) < 4
+
+
+class Dice:
+    """A method that says anything: one of a few places, in any state."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self._random = random
+
+    def init(self, image: Image, box: Any) -> None: ...
+
+    def update(self, image: Image) -> Track:
+        x = 60.0 * self._random.integers(0, 3) + self._random.uniform(-6, 6)
+        states = [*[TrackState.TRACKED] * 4, TrackState.UNCERTAIN, TrackState.LOST]
+        state = states[self._random.integers(len(states))]
+        return Track((x, 40.0, 40.0, 40.0), float(self._random.uniform(0.3, 1)), state)
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 5), turns=st.booleans())
+def test_whatever_methods_say_no_two_are_tracked_on_one_object(seed: int, count: int, turns: bool) -> None:
+    random = np.random.default_rng(seed)
+    dice: Any = SlowPrepared(0.0)
+    dice.new_target = lambda: Dice(random)
+    targets = Targets(dice, TargetSettings(budget_s=1e-9 if turns else 1.0))
+    image = scene([])
+    for k in range(count):
+        targets.add(image, (60.0 * k, 120.0, 40.0, 40.0))
+    for _ in range(30):
+        tracked = [track for track in targets.update(image) if track.state is TrackState.TRACKED]
+        for k, one in enumerate(tracked):
+            for other in tracked[k + 1 :]:
+                assert float(iou(np.array(one.box), np.array(other.box))) < targets.settings.same_iou
 
 
 class Slow:
