@@ -96,10 +96,10 @@ class ClosedFormTracker:
         candidate = self._corrected(view, found)
         self.box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         on_crop = view.on_crop(self.box)
-        gate = self._place.gate(candidate.height)
-        if gate > 0:
-            self._place.learn(view, on_crop, gate, self._frame)
         track = self._judge(image, view, candidate._replace(box=on_crop))
+        gate = self._place.gate(candidate.height)
+        if gate > 0 and self._belief.believed:
+            self._place.learn(view, on_crop, gate, self._frame)
         if track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely:
             self._keep_apart(image, view, found, on_crop)
         return track

