@@ -21,7 +21,7 @@ MOST_THREADS = 64  # an engine starts as many as it is told
 LARGEST_SIDE_PX, LARGEST_CHANNELS = 8192, 65_536  # what a file may state; memory is taken by it
 
 # What a tap is for. "selection": deep channels that answer to objects, among which FMST selects.
-# "localisation": shallower ones on a finer grid, with which the correlation filter places the target.
+# "localisation": shallower ones on a finer grid, which tell where the target ends.
 Purpose = Literal["selection", "localisation"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 

@@ -351,6 +351,33 @@ def test_nothing_is_learned_while_lost(clip: Clip) -> None:
     assert ends[1].confidence == pytest.approx(ends[0].confidence, abs=0.02)
 
 
+def test_nothing_is_learned_from_a_box_that_is_not_believed(tracker_with: Make) -> None:
+    """A tracker that believes nothing answers the target that became another as one that learns nothing at all."""
+    becomes = act(BECOMES_ANOTHER[:40])
+    heights = []
+    for constant, rate in ((-1.0, 0.3), (4.0, 0.3), (-1.0, 0.0)):
+        settings = PlaceSettings(rate=rate), BeliefSettings(lost_after=1000)
+        config = ClosedFormConfig(place=settings[0], belief=settings[1])
+        tracker = tracker_with(config, (0, 0, 0, 0, constant))
+        run(tracker, becomes)
+        heights.append(tracker._place.find(tracker._see(becomes.images[-1], tracker.box)).peak.height)  # type: ignore[arg-type]
+    assert heights[0] == pytest.approx(heights[2], abs=0.02)
+    assert heights[1] > heights[0] + 0.05
+
+
+def test_a_search_is_over_once_something_is_followed(tracker_with: Make, clip: Clip) -> None:
+    """The state is LOST as long as it is searched, even if what was found is not TRACKED at once."""
+    noise = np.random.default_rng(0).integers(0, 256, clip.images[0].shape, dtype=np.uint8)
+    tracker = tracker_with(ClosedFormConfig(belief=BeliefSettings(tracked_above=0.9)), (0, 0, 8.0, 0, -4.6))
+    found = run(tracker, act([HOME] * 10))
+    images = [noise] * 12 + list(act([HOME] * 12).images)
+    states = [tracker.update(image).state for image in images]
+    assert found.states[-1] is not TrackState.LOST
+    assert TrackState.LOST in states[:12]
+    assert TrackState.UNCERTAIN in states[12:]
+    assert tracker._redetection is None
+
+
 @pytest.mark.parametrize(("colour", "found"), [(None, True), ((150, 90, 90), False)], ids=["own", "another"])
 def test_what_has_other_colours_is_doubted(
     colour: tuple[int, int, int] | None, found: bool, tracker_with: Make
