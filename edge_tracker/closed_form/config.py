@@ -40,7 +40,7 @@ class BoxSettings:
 
     trust: Annotated[
         Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"
-    ] = (0.4, 0.12, 0.3)
+    ] = (0.4, 0.05, 0.1)
     every: Annotated[int, Between(1, 10_000), "frames between two corrections while the target is believed"] = 1
 
     def __post_init__(self) -> None:
