@@ -42,7 +42,7 @@ class Camera:
             self._last = None
             return 0.0, 0.0
         now, last = np.asarray(small, np.float32), self._last
-        self._last = now
+        self._last = now.copy()  # OpenCV windows what it compares in place
         if last is None or last.shape != now.shape:
             self._hann = np.asarray(cv2.createHanningWindow(size, cv2.CV_32F), np.float32)
             self._pan = None
