@@ -168,4 +168,5 @@ if [ "$docs" = yes ]; then
   mkdir -p "$root/etc/ssl/certs" && cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   inside_path="" inside sh -euxc 'cd /root && . ./steps.sh'
 fi
-say "passed; processor time of it all, user and system: $(times | tail -n 1)"
+times >"$work/times"
+say "passed; processor time of it all, user and system: $(tail -n 1 "$work/times")"

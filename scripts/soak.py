@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -149,10 +150,14 @@ def soak(args: argparse.Namespace, folder: Path, stack: contextlib.ExitStack) ->
     watch = Watch("discs", source, Targets(prepare(args.tracker)), outputs, first=first)
     camera.desk = watch
     runner = threading.Thread(target=watch.run, args=(args.frames,))
-    viewers = [threading.Thread(target=view, args=(page, watch), daemon=True) for _ in range(args.viewers)]
+    url = f"http://127.0.0.1:{page.port}/api/cameras/discs/live"
+    elsewhere = multiprocessing.get_context("spawn")  # viewers are other people's processor time
+    for _ in range(args.viewers):
+        viewer = elsewhere.Process(target=view, args=(url,), daemon=True)
+        viewer.start()
+        stack.callback(viewer.kill)
     start = time.monotonic()
-    for thread in (runner, *viewers):
-        thread.start()
+    runner.start()
     figures: list[tuple[int, float, int, int]] = []
     while runner.is_alive():
         runner.join(1.0)
@@ -186,14 +191,15 @@ def measured() -> tuple[float, int, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
 
 
-def view(page: Page, watch: Watch) -> None:
+def view(url: str) -> None:
     """A viewer that takes all pictures, until the end."""
 
     async def take() -> None:
-        url = f"http://127.0.0.1:{page.port}/api/cameras/discs/live"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket_:
-            while not watch.ended:
-                await socket_.receive()
+            while True:
+                message = await socket_.receive()
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    return
 
     with contextlib.suppress(aiohttp.ClientError, OSError):
         asyncio.run(take())

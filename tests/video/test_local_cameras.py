@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import subprocess
 import sys
 import time
 import types
@@ -420,14 +422,53 @@ def test_what_counts_as_live_and_as_local(tmp_path: Path) -> None:
 
 
 def test_gstreamer_says_where_it_is_missing() -> None:
-    import re
-
     if re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
         with open_source("gst:videotestsrc num-buffers=5") as source:
             assert next(iter(source)).image.ndim == 3
     else:
         with pytest.raises(SourceMissing, match="without GStreamer"):
             open_source("gst:videotestsrc")
+
+
+WITH_DEBIANS_OPENCV = """
+import sys
+sys.path.insert(0, "/usr/lib/python3/dist-packages")  # whose cv2 has GStreamer; the rest is this environment's
+import cv2
+sys.path.append(sys.argv[1])
+from edge_tracker.errors import SourceLost, SourceMissing
+from edge_tracker.video.open import open_source
+times = []
+try:
+    with open_source("gst:videotestsrc num-buffers=20 is-live=true ! video/x-raw,width=64,height=48") as source:
+        for frame in source:
+            assert frame.image.shape == (48, 64, 3)
+            times.append(frame.time_s)
+except SourceLost as error:
+    print(error)
+assert times == sorted(set(times)) and len(times) == 20, times
+try:
+    open_source("gst:filesrc location=/nonexistent ! decodebin")
+except SourceMissing as error:
+    print(error)
+"""
+
+
+def test_a_gstreamer_pipeline_with_debians_opencv() -> None:
+    """PyPI's wheel has no GStreamer, the distribution's package has."""
+    python, here = "/usr/bin/python3", f"{sys.version_info.major}.{sys.version_info.minor}"
+    probe = "import cv2, sys; print('%d.%d' % sys.version_info[:2], cv2.getBuildInformation())"
+    try:
+        known = subprocess.run([python, "-c", probe], capture_output=True, text=True, timeout=60, check=False).stdout
+    except OSError:
+        known = ""
+    if not known.startswith(here) or not re.search(r"GStreamer:\s+YES", known):
+        pytest.skip(f"no OpenCV with GStreamer for Python {here}: apt install python3-opencv")
+    command = [python, "-c", WITH_DEBIANS_OPENCV, str(Path(np.__file__).parents[1])]
+    root = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=root, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stopped after 20 frames" in done.stdout
+    assert "does not start" in done.stdout
 
 
 def test_parts() -> None:
