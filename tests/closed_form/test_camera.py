@@ -56,7 +56,7 @@ def test_what_cannot_be_told_is_none() -> None:
         assert np.hypot(*camera.jerk(image)) < 1.0
 
 
-@pytest.mark.parametrize("seed", [2, 4])
+@pytest.mark.parametrize("seed", [6, 9])  # two that agree in nothing
 def test_a_cut_to_another_scene_is_no_jerk(seed: int) -> None:
     camera = Camera()
     scene, other = (act([Pose(160, 120)], k).images[0] for k in (seed, seed + 1))
