@@ -18,12 +18,12 @@ from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.fmst.config import FmstConfig
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.track import Track, TrackState
+from edge_tracker.version import __version__
 
 if TYPE_CHECKING:
     from edge_tracker.adapters import Cv2Tracker, Got10kTracker
     from edge_tracker.tracker import Tracker
 
-__version__ = "0.1.0"
 __all__ = [
     "Box",
     "ClosedFormConfig",
@@ -35,6 +35,7 @@ __all__ = [
     "Track",
     "TrackState",
     "Tracker",
+    "__version__",
 ]
 
 

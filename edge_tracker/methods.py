@@ -7,7 +7,6 @@ which take turns in one thread.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import time
@@ -21,7 +20,7 @@ import numpy as np
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Purpose
 from edge_tracker.backbones.cards import files_of, sha256_of
 from edge_tracker.backbones.catalogue import COMPANIONS, FSNET, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
-from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
+from edge_tracker.backbones.engines import engine_versions, load_backbone, runners
 from edge_tracker.backbones.host import cpu
 from edge_tracker.closed_form.config import FAST, ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
@@ -38,6 +37,7 @@ from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.settings import assign, converted, decode, unknown
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Method
+from edge_tracker.version import __version__
 
 ENOUGH_FPS = 30.0  # updates per second that "auto" wants
 TIMED_FRAMES = 30
@@ -55,6 +55,7 @@ class Recipe:
     taps: Callable[[Any], tuple[Purpose, ...]]  # settings -> the taps it reads
     load: Callable[[Backbone, Model, Path | None], Any]  # backbone, where its file was found, file asked for -> head
     build: Callable[[Backbone, Any, Any], Method]  # backbone, head, settings -> a fresh target
+    deferred: bool = False  # `build` asks the backbone for projections, which loads it
 
 
 def _closed_form_head(backbone: Backbone, model: Model, file: Path | None) -> Any:
@@ -107,9 +108,15 @@ METHODS: dict[str, Recipe] = {
         _closed_form_taps,
         _closed_form_head,
         ClosedFormTracker,
+        deferred=True,
     ),
     "fast": Recipe(
-        "closed-form filter on the coarse tap alone", FAST, _closed_form_taps, _closed_form_head, ClosedFormTracker
+        "closed-form filter on the coarse tap alone",
+        FAST,
+        _closed_form_taps,
+        _closed_form_head,
+        ClosedFormTracker,
+        deferred=True,
     ),
     "fmst": Recipe(
         "feature map selection (first paper)",
@@ -210,7 +217,8 @@ def prepare(
 def _prepared(tracker: str, config: Any, file: Path | None, model: Model, options: EngineOptions) -> Prepared:
     recipe = METHODS[tracker]
     side = getattr(config, "input_side", options.height)
-    backbone = load_backbone(model.path, replace(options, taps=recipe.taps(config), height=side, width=side))
+    wanted = replace(options, taps=recipe.taps(config), height=side, width=side, deferred=recipe.deferred)
+    backbone = load_backbone(model.path, wanted)
     head = recipe.load(backbone, model, file)
     recipe.build(backbone, head, config)  # what does not fit together is said now, not with the first target
     companions = [path for ending in COMPANIONS for path in model.files(backbone.info.model, ending)]
@@ -250,18 +258,11 @@ def _store() -> Path | None:
 def _key(model: Model, options: EngineOptions) -> str:
     """All that the speed depends on: machine, files, package and engine with their versions, threads, device."""
     name = next(iter(runners(model.path, options.engine)), options.engine)
-    versions = [_version("edge-tracker"), *(_version(p.replace("_", "-")) for p in ENGINES[name].packages)]
+    versions = [__version__, *engine_versions(name)]
     heads = model.files(model.card.model if model.card else model.path.name.split(".")[0], HEAD)
     files = sha256_of(*files_of(model.path), *heads)
     state = [*map(str, cpu()), files, name, *versions, str(options.threads), options.device]
     return hashlib.sha256("\n".join(state).encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "-"
 
 
 def update_ms(target: Method) -> float:

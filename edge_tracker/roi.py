@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -101,13 +102,27 @@ def is_plain(patch: NDArray[np.uint8]) -> bool:
 def sample(features: NDArray[np.float32], boxes: NDArray[np.float64], bins: int, context: float) -> NDArray[np.float32]:
     """bins x bins bilinear samples over context x each box: features (n, n, D), boxes (m, 4) in cells, cell centres
     at whole numbers -> (m, bins bins D). OpenCV takes places to 1/32 of a cell."""
-    steps = bin_centres(bins, context)
+    return sample_at(features, *sample_places(boxes, bins, context)).reshape(len(boxes), -1)
+
+
+def sample_places(
+    boxes: NDArray[np.float64], bins: int, context: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where the samples of `sample` lie, across and down: (m bins, bins) each, in the unit of the boxes."""
+    steps = _steps(bins, context)
     x, y, w, h = boxes.T[..., None]
-    shape = (len(boxes), bins, bins)
-    across = np.empty(shape, np.float32)
+    across, down = np.empty((2, len(boxes), bins, bins), np.float32)
     across[:] = (x + w / 2 + steps * w)[:, None]
-    down = np.empty(shape, np.float32)
     down[:] = (y + h / 2 + steps * h)[..., None]
-    places = across.reshape(-1, bins), down.reshape(-1, bins)
-    taken = cv2.remap(features, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(taken, np.float32).reshape(len(boxes), -1)
+    return across.reshape(-1, bins), down.reshape(-1, bins)
+
+
+def sample_at(
+    features: NDArray[np.float32], across: NDArray[np.float32], down: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Bilinear samples of features (n, n, D) at these places, cells: (*places, D)."""
+    taken = cv2.remap(features, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(taken, np.float32)
+
+
+_steps = lru_cache(maxsize=16)(bin_centres)

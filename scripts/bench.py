@@ -53,6 +53,7 @@ from edge_tracker.roi import crop
 
 PARTS = ("accuracy", "speed", "loss", "memory")
 REFERENCES = ("NanoTrack v2", "NanoTrack v3")  # what ratios of speed are against
+MILLISECONDS = ("p50_ms", "p95_ms", "mean_ms")
 TURN = 10  # frames a tracker has before the next one's turn
 MEMORY_FRAMES = 60
 
@@ -162,8 +163,10 @@ def time_in_turns(trackers: dict[str, MakeTracker], tasks: list[Task], frames: i
                     seconds[name].append(time.process_time() - start)
     figures: dict[str, dict[str, Any]] = {}
     for name, values in seconds.items():
-        p50, p95 = np.percentile(np.array(values) * 1e3, [50, 95])
+        times = np.array(values) * 1e3
+        p50, p95 = np.percentile(times, [50, 95])
         figures[name] = {"updates": len(values), "fps": 1e3 / p50, "p50_ms": p50, "p95_ms": p95}
+        figures[name]["mean_ms"] = float(times.mean())
     for name in figures:  # ratios within this run alone: the machine's load differs between runs
         figures[name]["against"] = {
             other: figures[other]["p50_ms"] / figures[name]["p50_ms"] for other in REFERENCES if other in figures
@@ -215,7 +218,7 @@ def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footag
             [
                 name,
                 *((f"{100 * mean.precision_score:.1f}", f"{100 * mean.success_score:.1f}") if mean else "--"),
-                *((f"{timed['fps']:.0f}", f"{timed['p50_ms']:.2f}", f"{timed['p95_ms']:.2f}") if timed else "---"),
+                *((f"{timed['fps']:.0f}", *(f"{timed.get(k, np.nan):.2f}" for k in MILLISECONDS)) if timed else "----"),
                 *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
                 "-" if added is None else f"{added:.0f}",
                 *(short(figures) if figures else "---"),
@@ -226,6 +229,7 @@ def report(out: Path, trackers: list[str], tasks: list[Task], clips: list[Footag
         if mean and timed:
             points[name] = (timed["fps"], 100 * mean.success_score)
     header = ["tracker", "precision %", "success %", "updates per second", "ms per update, median", "95th percentile"]
+    header += ["mean"]
     header += [f"speed ({other} = 1)" for other in REFERENCES]
     header += ["memory added MB", FALSE_LOST, LOST_WITHIN, REFOUND_WITHIN]
     frames = sum(len(task) for task in tasks)

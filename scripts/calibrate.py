@@ -64,8 +64,8 @@ class Watched(Presence):
 
     notes: list[tuple[Evidence, Box]]
 
-    def evidence(self, view: View, box: Box, *numbers: float) -> Evidence:
-        found = super().evidence(view, box, *numbers)
+    def evidence(self, view: View, box: Box, height: float, match: float, before: Evidence | None = None) -> Evidence:
+        found = super().evidence(view, box, height, match, before)
         self.notes.append((found, view.on_image(box)))
         return found
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from training import check_output, one_line_errors
 
-from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Projection
 from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.closed_form.head import Head, Projection, fit_projection, save_head
+from edge_tracker.closed_form.head import Head, fit_projection, save_head
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.roi import Window, crop

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -47,6 +47,7 @@ class EngineOptions:
     taps: Annotated[tuple[Purpose, ...], "the features wanted, by purpose; each costs time"] = ("selection",)
     height: Annotated[Side, "of the crop, pixels; a multiple of the largest stride"] = 224
     width: Annotated[Side, "of the crop, pixels; a multiple of the largest stride"] = 224
+    deferred: Annotated[bool, "an engine that can project its taps itself loads the file when it is first used"] = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -158,6 +159,27 @@ class BackboneInfo:
         return self.taps[self.place_of(purpose)]
 
 
+class Projection(NamedTuple):
+    """Of one tap: features @ directions - offset."""
+
+    directions: NDArray[np.float32]  # (C, D), most telling directions first
+    offset: NDArray[np.float32]  # (D,)
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(H, W, C) -> (H, W, D)."""
+        height, width, channels = features.shape
+        projected: NDArray[np.float32] = features.reshape(-1, channels) @ self.directions
+        projected -= self.offset
+        return projected.reshape(height, width, -1)
+
+    def first(self, count: int) -> Projection:
+        """The same with its first `count` directions alone, contiguous."""
+        return Projection(np.ascontiguousarray(self.directions[:, :count]), self.offset[:count].copy())
+
+
+Features = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]  # crop -> features (H, W, D) of each tap asked for
+
+
 class Backbone(Protocol):
     """A feature extractor. Input is the raw crop: colour order and normalisation live inside the model."""
 
@@ -177,3 +199,23 @@ def check_outputs(info: BackboneInfo, found: Mapping[str, Sequence[object]], pat
             raise ModelError(f"{path} has outputs {sorted(found)}, but states a tap '{tap.name}'")
         if list(found[tap.name]) != expected:
             raise ModelError(f"{path}: tap '{tap.name}' has shape {list(found[tap.name])}, expected {expected}")
+
+
+@runtime_checkable
+class Projecting(Protocol):
+    """A backbone whose engine can project its taps itself."""
+
+    def projected(self, projections: Mapping[str, Projection]) -> Features: ...
+
+
+def projected(backbone: Backbone, projections: Mapping[str, Projection]) -> Features:
+    """The taps of these names, projected; in the engine where that can do it."""
+    if isinstance(backbone, Projecting):
+        return backbone.projected(projections)
+    places = {tap.name: place for place, tap in enumerate(backbone.info.taps)}
+
+    def features(crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        maps = backbone(crop)
+        return [project(maps[places[name]]) for name, project in projections.items()]
+
+    return features

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +30,18 @@ class Engine:
 
     @property
     def installed(self) -> bool:
-        return any(importlib.util.find_spec(package) is not None for package in self.packages)
+        return any(map(_is_there, self.packages))
 
     @property
     def hint(self) -> str:
         """How to install it."""
         return f"pip install 'edge-tracker[{self.extra}]'" if self.extra else f"pip install {self.packages[0]}"
+
+
+@functools.cache
+def _is_there(package: str) -> bool:
+    """Whether a package can be imported: to look takes longer than to read a model's card, and is done often."""
+    return importlib.util.find_spec(package) is not None
 
 
 ENGINES: dict[str, Engine] = {  # the first that is installed and takes a file runs it, unless another is asked for
@@ -69,6 +77,13 @@ def runners(path: Path, engine: str = "auto") -> list[str]:
     names = ENGINES if engine == "auto" else (engine,)
     found = [name for name in names if ENGINES[name].installed and path.suffix in ENGINES[name].suffixes]
     return sorted(found, key=lambda name: ENGINES[name].suffixes.index(path.suffix))
+
+
+def engine_versions(engine: str) -> list[str]:
+    """The versions of an engine's packages, "-" for one that is not there. Imports it: who asks will run it, and the
+    installer's records take ten times as long to read."""
+    importlib.import_module(ENGINES[engine].module)
+    return [str(getattr(sys.modules.get(package), "__version__", "-")) for package in ENGINES[engine].packages]
 
 
 def check_engine(engine: str) -> None:

@@ -3,61 +3,113 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import HEIGHT, WIDTH, BackboneInfo, EngineOptions, check_outputs
+from edge_tracker.backbones.base import HEIGHT, WIDTH, BackboneInfo, EngineOptions, Features, Projection, check_outputs
 from edge_tracker.backbones.devices import CUDA, Bound, providers, usable
+from edge_tracker.backbones.onnx_graph import constant, metadata_of, node, with_outputs
 from edge_tracker.backbones.ort import onnxruntime
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, first_line
 from edge_tracker.recognise import why_no_model
 
 log = logging.getLogger(__name__)
 
 
 class OnnxRuntimeBackbone:
-    """A `.onnx` file made by converters/. Raises ModelError where the file cannot be used."""
+    """A `.onnx` file made by converters/. Raises ModelError where the file cannot be used.
+
+    With `options.deferred` it is only read, and loaded into the engine by the first call or by `projected`: who reads
+    projections alone then has one session, not two.
+    """
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        height, width = options.height, options.width
         self.device = usable(options.device)
-        session = onnxruntime.SessionOptions()
-        session.add_free_dimension_override_by_name(HEIGHT, height)
-        session.add_free_dimension_override_by_name(WIDTH, width)
-        session.intra_op_num_threads = options.threads
-        session.inter_op_num_threads = 1
-        session.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), session, providers=providers(self.device))
-        except Exception as error:  # the engine's own exceptions have no common base
-            raise ModelError(f"ONNX Runtime cannot load {path}: {why_no_model(path, error)}") from error
-        if self.device == "cuda" and CUDA not in self._session.get_providers():
-            log.warning("running on the processor: %s does not load; its CUDA or cuDNN may be of other versions", CUDA)
-            self.device = "cpu"
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        info = BackboneInfo.from_metadata(metadata, path).at(height, width, path)
-        inputs = [(i.shape, i.type) for i in self._session.get_inputs()]
-        if inputs != [([1, height, width, 3], "tensor(uint8)")]:
-            raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {height}, {width}, 3]")
-        check_outputs(info, {o.name: o.shape for o in self._session.get_outputs()}, path)
-        self.info = info.only(options.taps, path)
-        self._input = self._session.get_inputs()[0].name
-        self._outputs = [tap.name for tap in self.info.taps]
+        self._path, self._options = path, options
         self._run_options = onnxruntime.RunOptions()
         self._run_options.only_execute_path_to_fetches = True  # a tap not asked for costs nothing
         self._bound: Bound | None = None
+        self._loaded: Any = None  # the session, where there is one already
+        self._projected: tuple[bytes, Features] | None = None  # the last one asked for, and of what
+        if options.deferred:
+            try:
+                metadata = metadata_of(path.read_bytes())
+            except (OSError, ValueError) as error:
+                raise ModelError(f"ONNX Runtime cannot load {path}: {why_no_model(path, error)}") from error
+        else:
+            self._loaded = self._load(str(path))
+            metadata = self._loaded.get_modelmeta().custom_metadata_map
+        stated = BackboneInfo.from_metadata(metadata, path).at(options.height, options.width, path)
+        self.info = stated.only(options.taps, path)
+        self._outputs = [tap.name for tap in self.info.taps]
+        if self._loaded is not None:
+            check_outputs(stated, {o.name: o.shape for o in self._loaded.get_outputs()}, path)
 
     def __call__(self, crop: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        taps = self._session.run(self._outputs, {self._input: crop[None]}, self._run_options)
+        session = self._session
+        taps = session.run(self._outputs, {session.get_inputs()[0].name: crop[None]}, self._run_options)
         # Views, not copies: (1, C, H, W) seen as (H, W, C) still flattens to (H W, C) for BLAS.
         return [tap[0].transpose(1, 2, 0) for tap in taps]
+
+    def projected(self, projections: Mapping[str, Projection]) -> Features:
+        """The taps of these names, projected by the engine itself: their many channels are never copied."""
+        parts = [(name.encode(), *(part.tobytes() for part in projection)) for name, projection in projections.items()]
+        key = b"".join(part for row in parts for part in row)
+        if self._projected is None or self._projected[0] != key:
+            self._projected = key, self._projecting(projections)
+        return self._projected[1]
+
+    def _projecting(self, projections: Mapping[str, Projection]) -> Features:
+        added, outputs = [], []
+        for tap, (directions, offset) in projections.items():
+            names = [f"edge_tracker/{tap}/{part}" for part in ("directions", "offset", "projected", "channels last")]
+            weights = np.ascontiguousarray(directions.T)[..., None, None]  # of a 1 x 1 convolution
+            added += [constant(names[0], weights), constant(names[1], -offset)]
+            added += [node("Conv", [tap, *names[:2]], names[2])]
+            added += [node("Transpose", [names[2]], names[3], perm=[0, 2, 3, 1])]
+            outputs.append(names[3])
+        try:
+            graph = with_outputs(self._path.read_bytes(), added, outputs)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {self._path}: {first_line(error)}") from error
+        session = self._load(graph)
+        name = session.get_inputs()[0].name
+        return lambda crop: [values[0] for values in session.run(outputs, {name: crop[None]})]
+
+    @property
+    def _session(self) -> Any:
+        if self._loaded is None:
+            self._loaded = self._load(str(self._path))
+        return self._loaded
+
+    def _load(self, model: str | bytes) -> Any:
+        """A session of a file or of a graph."""
+        path, height, width = self._path, self._options.height, self._options.width
+        settings = onnxruntime.SessionOptions()
+        settings.add_free_dimension_override_by_name(HEIGHT, height)
+        settings.add_free_dimension_override_by_name(WIDTH, width)
+        settings.intra_op_num_threads = self._options.threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(model, settings, providers=providers(self.device))
+        except Exception as error:  # the engine's own exceptions have no common base
+            raise ModelError(f"ONNX Runtime cannot load {path}: {why_no_model(path, error)}") from error
+        if self.device == "cuda" and CUDA not in session.get_providers():
+            log.warning("running on the processor: %s does not load; its CUDA or cuDNN may be of other versions", CUDA)
+            self.device = "cpu"
+        inputs = [(i.shape, i.type) for i in session.get_inputs()]
+        if inputs != [([1, height, width, 3], "tensor(uint8)")]:
+            raise ModelError(f"{path} takes {inputs}, not one uint8 crop [1, {height}, {width}, 3]")
+        return session
 
     def on_device(self, crop: NDArray[np.uint8]) -> list[Any]:
         """Per tap a value (1, C, H, W) that stays where it was computed, see `devices.Bound`."""
         if self._bound is None:
             self._bound = Bound(self._session, self.device, self._run_options)
-        taps = self._bound({self._input: crop[None]}, self._outputs)
+        taps = self._bound({self._session.get_inputs()[0].name: crop[None]}, self._outputs)
         return [taps[name] for name in self._outputs]

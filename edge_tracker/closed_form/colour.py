@@ -6,6 +6,8 @@ set the target apart count, so a grey video or a target in camouflage says nothi
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +22,8 @@ SAMPLES = 24  # pixels along each side of a region that are counted, about
 
 def codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """(..., 3) BGR -> the histogram bin of each pixel."""
-    blue, green, red = (np.asarray(pixels[..., i] >> 8 - BITS, np.uint16) for i in range(3))
-    return np.asarray(blue << 2 * BITS | green << BITS | red, np.uint16)
+    blue, green, red = np.moveaxis(pixels >> 8 - BITS, -1, 0)
+    return np.asarray(blue.astype(np.uint16) << 2 * BITS | green << BITS | red, np.uint16)
 
 
 def counts(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -34,6 +36,7 @@ class Colours:
 
     def __init__(self, patch: NDArray[np.uint8], box: Box) -> None:
         self._first = self._recent = _share(counts(region(patch, box, MIDDLE)))
+        self._root = np.sqrt(self.histogram)
         inside, around = region(patch, box, 1.0, step=2), region(patch, box, AROUND, step=2)
         surroundings = np.maximum(counts(around) - counts(inside), 0)
         self._common = _overlap(self._first, _share(surroundings)) if surroundings.any() else 1.0
@@ -48,12 +51,14 @@ class Colours:
 
         By Bhattacharyya coefficients; damped where the two are hard to tell apart.
         """
-        found = _overlap(self.histogram, _share(counts(region(patch, box, MIDDLE))))
+        number = counts(region(patch, box, MIDDLE))
+        found = float(self._root @ np.sqrt(number)) / math.sqrt(number.sum())
         return (found - self._common) / (1 - self._common + DAMPING)
 
     def learn(self, patch: NDArray[np.uint8], box: Box, rate: float) -> None:
         """Follow a change of light: the colours in `box` make up a share `rate` of what is not frame 1's."""
         self._recent = self._recent + rate * (_share(counts(region(patch, box, MIDDLE))) - self._recent)
+        self._root = np.sqrt(self.histogram)
 
 
 def region(patch: NDArray[np.uint8], box: Box, scale: float, step: int = 0) -> NDArray[np.uint8]:

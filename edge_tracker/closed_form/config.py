@@ -74,7 +74,8 @@ class ScaleSettings:
     step: Annotated[float, Between(1.001, 1.5), "factor between two sizes"] = 1.04
     area_px: Annotated[float, Between(16, 65_536), "area of the template, pixels"] = 512.0
     rate: Annotated[float, Share, "learning rate per frame"] = 0.02
-    every: Annotated[int, Between(1, 10_000), "frames between two estimates"] = 1
+    every: Annotated[int, Between(1, 10_000), "frames between two estimates"] = 2
+    gain: Annotated[float, Between(0, 4), "power of a factor over several frames that is applied"] = 1.4
 
     def __post_init__(self) -> None:
         check(self)
@@ -90,7 +91,7 @@ class IdentitySettings:
     own_every: Annotated[int, Between(1, 10_000), "frames between two looks of the target"] = 4
     others_every: Annotated[int, Between(1, 10_000), "frames between two collections of what is beside it"] = 3
     other_height: Annotated[float, Share, "response peak from which something beside the target is collected"] = 0.12
-    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 8
+    look_out_every: Annotated[int, Between(1, 10_000), "frames between two looks at what is like it elsewhere"] = 24
 
     def __post_init__(self) -> None:
         check(self)
@@ -147,7 +148,7 @@ class ClosedFormConfig:
 FAST = ClosedFormConfig(
     place=PlaceSettings(gate_low=0.05, gate_high=0.3),  # the response lacks what the fine tap adds
     fine=None,
-    scale=ScaleSettings(levels=11, every=2),
+    scale=ScaleSettings(levels=11),
     # There is no refiner to say when what is followed is the target again; what is said of a box is less sure.
     belief=BeliefSettings(leaving=0.1, returning=0.005, lost_after=2, trail_height=0.3),
 )

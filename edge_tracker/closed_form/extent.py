@@ -27,6 +27,7 @@ REFINED_VIEWS, REGRESSED_VIEWS = 6, 2  # views of frame 1 for the refiner, for t
 TRUSTED = -0.4, 0.0  # `Correction.match` from which the refiner is wholly followed: in position; in size and aspect
 LARGEST_CORRECTION, LARGEST_REFINEMENT = 0.2, 0.5  # of a side, in one frame: by the regressor, by the refiner
 LARGEST_FACTOR = 2.0  # of the size, in one frame
+GROWING = 0.02  # log factor from which the size is measured in the next frame too
 LARGEST_GREY_PX = 128  # shorter side of a box of which the scale filter sees every pixel
 
 
@@ -54,6 +55,7 @@ class Extent:
             assert optics.fine_grid is not None
             self._refiner = Refiner(head.refinement, optics.coarse_grid, optics.fine_grid)
         self._scale: ScaleFilter | None = None
+        self._measured, self._span, self._grows = 0, 1, False  # when last; frames that it speaks for; whether it grows
 
     @property
     def describe(self) -> Describe | None:
@@ -68,6 +70,12 @@ class Extent:
     def refines_in(self, frame: int, steady: bool) -> bool:
         """Whether the box is corrected in this frame: always, or the refiner every so often while all is well."""
         return self._refiner is None or not steady or frame % self._config.box.refine_every == 0
+
+    def compares_in(self, frame: int, steady: bool) -> bool:
+        """Whether the box is compared with known looks of the target in this frame: while all is well, when the
+        refiner rests, so that each frame has news of one of the two."""
+        every = self._config.box.refine_every
+        return self._refiner is None or not steady or every == 1 or frame % every != 0
 
     def start(self, views: Sequence[tuple[View, Box]], image: NDArray[np.uint8], box: Box) -> None:
         """Learn frame 1 from views with the target's box in crop pixels, the first unchanged; `box` in image pixels."""
@@ -93,19 +101,24 @@ class Extent:
         return Corrected(_corrected(box, errors, LARGEST_CORRECTION, gains.regressor_gain), 0.0)
 
     def growth(self, image: NDArray[np.uint8], box: Box, frame: int) -> float | None:
-        """The factor by which the target in `box` (image pixels) has grown; None in frames in which it is not asked."""
-        if frame % self._config.scale.every:
+        """The factor by which the target in `box` (image pixels) has grown; None in frames in which it is not asked:
+        every so often, and in every frame while the size changes."""
+        settings = self._config.scale
+        if (frame + 1) % settings.every and not self._grows:  # not in the frames in which the refiner is asked
             return None
         assert self._scale is not None
-        return min(max(self._scale.estimate(*_grey(image, box)), 1 / LARGEST_FACTOR), LARGEST_FACTOR)
+        self._span, self._measured = min(max(frame - self._measured, 1), settings.every), frame
+        # The estimate is about half of the change, which over several frames is too cautious.
+        factor = self._scale.estimate(*_grey(image, box)) ** (settings.gain if self._span > 1 else 1.0)
+        self._grows = abs(math.log(factor)) > GROWING
+        return min(max(factor, 1 / LARGEST_FACTOR), LARGEST_FACTOR)
 
     def learn(self, view: View, box: Box, factor: float | None, gate: float, frame: int) -> None:
         """Learn that `box` (crop pixels), grown by `factor`, is right, at a share `gate` of the rates."""
         if self._regressor is not None and frame % self._config.box.regressor_learn_every == 0:
             self._regressor.learn(view.coarse, self._grid.box(box))
         if factor is not None and self._scale is not None:
-            settings = self._config.scale
-            self._scale.learn(factor, over_frames(settings.rate * gate, settings.every))
+            self._scale.learn(factor, over_frames(self._config.scale.rate * gate, self._span))
 
 
 def _gain(scales: NDArray[np.float32], trust: tuple[float, float, float]) -> tuple[float, float, float]:

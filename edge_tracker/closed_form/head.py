@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import BackboneInfo, Tap
+from edge_tracker.backbones.base import BackboneInfo, Projection, Tap
 from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, write_companion
 from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
@@ -23,25 +23,6 @@ from edge_tracker.settings import shown
 
 WHAT = "head"
 LARGEST_BYTES = 16 << 20  # thirty times the largest we have
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Of one tap: features @ directions - offset. `directions` (C, D), `offset` (D,), most telling directions first."""
-
-    directions: NDArray[np.float32]
-    offset: NDArray[np.float32]
-
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(H, W, C) -> (H, W, D)."""
-        height, width, channels = features.shape
-        projected: NDArray[np.float32] = features.reshape(-1, channels) @ self.directions
-        projected -= self.offset
-        return projected.reshape(height, width, -1)
-
-    def first(self, count: int) -> Projection:
-        """The same with its first `count` directions alone, contiguous."""
-        return Projection(np.ascontiguousarray(self.directions[:, :count]), self.offset[:count].copy())
 
 
 def fit_projection(mean: NDArray[np.float64], covariance: NDArray[np.float64], count: int) -> Projection:

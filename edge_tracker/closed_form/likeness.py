@@ -54,21 +54,32 @@ class Presence:
         first = describe(view, [box])[0]
         self._own, self._others = Gallery(OWN, len(first)), Gallery(OTHERS, len(first))
         self._own.add(first, stays=True)
+        self._last: tuple[NDArray[np.uint8], Box, NDArray[np.float32]] | None = None  # crop, box, description
 
     def likeness(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
         """Cosine between what is under each box and the most similar known view of the target: (m,), -1 to 1."""
         return self._own.likeness(self._describe(view, boxes))
 
-    def evidence(self, view: View, box: Box, height: float, match: float) -> Evidence:
-        """What speaks for a box at a response peak of this height and with this match of the refiner."""
-        described = self._describe(view, [box])
+    def evidence(self, view: View, box: Box, height: float, match: float, before: Evidence | None = None) -> Evidence:
+        """What speaks for a box at a response peak of this height and with this match of the refiner. `before`: of a
+        frame ago, whose likeness and margin are taken over."""
+        colour = self.colours.likeness(view.patch, box)
+        if before is not None:
+            return Evidence(height, before.likeness, colour, match, before.margin)
+        described = self._described(view, box)
         likeness = float(self._own.likeness(described)[0])
         margin = min(likeness - float(self._others.likeness(described)[0]), MOST_MARGIN)
-        return Evidence(height, likeness, self.colours.likeness(view.patch, box), match, margin)
+        return Evidence(height, likeness, colour, match, margin)
 
     def remember(self, view: View, box: Box) -> None:
         """What is under `box` is another view of the target."""
-        self._own.add(self._describe(view, [box])[0])
+        self._own.add(self._described(view, box)[0])
+
+    def _described(self, view: View, box: Box) -> NDArray[np.float32]:
+        """(1, D): what is under `box`; that of the last box is kept, for it is often asked for twice."""
+        if self._last is None or self._last[0] is not view.patch or self._last[1] != box:
+            self._last = view.patch, box, self._describe(view, [box])
+        return self._last[2]
 
     def beside(self, view: View, boxes: Sequence[Box]) -> None:
         """What is under these boxes was seen together with the target, and is not it."""

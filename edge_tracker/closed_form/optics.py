@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import Backbone, Tap
+from edge_tracker.backbones.base import Backbone, Tap, projected
 from edge_tracker.boxes import Box, centre
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.closed_form.head import Head, Projection
+from edge_tracker.closed_form.head import Head
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop
@@ -20,21 +20,17 @@ class Optics:
     """Of one backbone and head; shared by nothing, but without state."""
 
     def __init__(self, backbone: Backbone, head: Head, config: ClosedFormConfig) -> None:
-        self.backbone = backbone
         self.side = config.input_side
         self._roi_scale = config.roi_scale
-        info = backbone.info
-        coarse = info.tap("selection")
-        self._coarse_place = info.place_of("selection")  # among what the backbone gives
-        self._coarse = head.projections[coarse.name].first(config.place.channels)
+        coarse = backbone.info.tap("selection")
         self.coarse_grid = self._grid(coarse)
-        self._fine: Projection | None = None
         self.fine_grid: Grid | None = None
+        projections = {coarse.name: head.projections[coarse.name].first(config.place.channels)}
         if config.fine is not None:
-            fine = info.tap("localisation")
-            self._fine_place = info.place_of("localisation")
-            self._fine = head.projections[fine.name].first(config.fine.channels)
+            fine = backbone.info.tap("localisation")
             self.fine_grid = self._grid(fine)
+            projections[fine.name] = head.projections[fine.name].first(config.fine.channels)
+        self._features = projected(backbone, projections)
         # A filter sees as far to all sides only from the middle of the coarse grid.
         self.middle_px = self.coarse_grid.offset_px + self.coarse_grid.stride * (self.coarse_grid.cells - 1) / 2
 
@@ -50,9 +46,8 @@ class Optics:
 
     def see(self, window: Window, patch: NDArray[np.uint8]) -> View:
         """The features of a crop."""
-        taps = self.backbone(patch)
-        fine = None if self._fine is None else self._fine(taps[self._fine_place])
-        return View(window, patch, self._coarse(taps[self._coarse_place]), fine)
+        coarse, *fine = self._features(patch)
+        return View(window, patch, coarse, fine[0] if fine else None)
 
     def _grid(self, tap: Tap) -> Grid:
         return Grid.over(self.side, tap.stride, tap.receptive_offset_px)

@@ -43,7 +43,8 @@ class Place:
         grid = optics.fine_grid
         if grid is not None and config.fine is not None:
             middle = grid.cell(optics.middle_px)
-            self._correlation = CorrelationFilter(grid.cells, (middle, middle), config.fine.ridge)
+            up = resampling(grid, optics.side // PITCH_PX)
+            self._correlation = CorrelationFilter(grid.cells, (middle, middle), config.fine.ridge, up)
 
     def start(self, view: View, box: Box, changed: Iterable[tuple[View, Box]]) -> None:
         """Learn frame 1: a view of it with the target's box, and changed ones with theirs; boxes in crop pixels."""
@@ -62,17 +63,13 @@ class Place:
         """The response over the view, and its peak under the motion prior."""
         side = self._optics.side
         points = side // PITCH_PX
-        up = resampling(self._optics.coarse_grid, points)
-        response = np.asarray(up @ self._ridge.respond(view.coarse) @ up.T, np.float32)
+        response = self._ridge.respond(view.coarse, resampling(self._optics.coarse_grid, points))
         spectrum = None
         if self._correlation is not None:
             assert view.fine is not None
             assert self._config.fine is not None
-            assert self._optics.fine_grid is not None
             spectrum = self._correlation.transform(view.fine)
-            up = resampling(self._optics.fine_grid, points)
-            narrow = np.asarray(up @ self._correlation.respond(spectrum) @ up.T, np.float32)
-            response = response + np.float32(self._config.fine.weight) * narrow
+            response = response + np.float32(self._config.fine.weight) * self._correlation.respond(spectrum)
         prior = motion_prior(points, self._optics.middle_px, self._config.place.motion_sigma * side)
         return Found(response, spectrum, find_peak(response, prior))
 
@@ -85,6 +82,8 @@ class Place:
         """Learn that the target lies in `box` (crop pixels), at a share `gate` of the rates, where it is their turn in
         this frame."""
         settings, fine = self._config.place, self._config.fine
+        if frame % settings.learn_every == 1 % settings.learn_every:
+            self._ridge.solve()  # what was learned last, a frame later: the work is spread
         if frame % settings.learn_every == 0:
             rate = over_frames(settings.rate * gate, settings.learn_every)
             self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)

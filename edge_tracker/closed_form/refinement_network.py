@@ -1,11 +1,11 @@
-"""The weights of the refiner, and its layers in NumPy. Trained by scripts/train_refiner.py."""
+"""The weights of the refiner, and those of its layers that are needed alone, in NumPy. Trained by
+scripts/train_refiner.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edge_tracker.grid import bin_centres
@@ -31,7 +31,7 @@ def _places() -> NDArray[np.float32]:
 PLACES = _places()
 # What a match with a sample of frame 1 says: inside, and where if inside; outside. (BINS BINS, 6)
 MASKS = np.concatenate([PLACES[:, 4:], PLACES[:, 4:] * PLACES[:, :4], 1 - PLACES[:, 4:]], axis=1)
-_MATCHED = EMBEDDING + VALUE + 2 + PLACES.shape[1]  # channels after matching
+MATCHED = EMBEDDING + VALUE + 2 + PLACES.shape[1]  # channels after matching
 
 # Of the weights: what comes in, what goes out. Samples, matched maps and convolved maps are laid out (row, column,
 # channel), convolutions (row, column, channel in, channel out).
@@ -40,7 +40,7 @@ SHAPES = {
     "embed.1": (64, EMBEDDING),
     "key": (EMBEDDING, KEY),
     "value": (EMBEDDING + MASKS.shape[1], VALUE),
-    "convolve.0": (9 * _MATCHED, 48),
+    "convolve.0": (9 * MATCHED, 48),
     "convolve.1": (9 * 48, 64),
     "head.0": (64 * (BINS // 2) ** 2, 64),
     "head.1": (64, 9),  # four errors, the log odds, four log scales of what is left of the errors
@@ -93,15 +93,6 @@ class RefinementNetwork:
         vectors = self.linear("identity", pooled.reshape(len(pooled), -1))
         vectors /= np.sqrt(np.einsum("mi,mi->m", vectors, vectors))[:, None] + np.float32(1e-12)
         return vectors
-
-    def convolve(self, name: str, maps: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-        """3 x 3, zero-padded, rectified: (n, n, C) -> (n / step, n / step, D)."""
-        n, _, channels = maps.shape
-        padded = np.zeros((n + 2, n + 2, channels), np.float32)
-        padded[1:-1, 1:-1] = maps
-        windows = sliding_window_view(padded, (3, 3), axis=(0, 1))[::step, ::step]  # (n, n, C, 3, 3)
-        columns = windows.transpose(0, 1, 3, 4, 2).reshape((n // step) ** 2, -1)
-        return rectified(self.linear(name, columns)).reshape(n // step, n // step, -1)
 
 
 def rectified(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,21 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
+from edge_tracker.closed_form.refinement_graph import comparing
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     COLOUR_PX,
     CONTEXT,
     INNER,
     KEY,
-    PLACES,
     SURE,
     VALUE,
     RefinementNetwork,
-    rectified,
 )
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
-from edge_tracker.roi import sample
+from edge_tracker.roi import sample_at, sample_places
 
 
 class Correction(NamedTuple):
@@ -46,9 +45,12 @@ class Refiner:
 
     def __init__(self, network: RefinementNetwork, coarse: Grid, fine: Grid) -> None:
         self._network, self._coarse, self._fine = network, coarse, fine
-        self._keys = np.zeros((BINS * BINS, KEY), np.float32)
+        self._compare = comparing(network)
+        self._keys = np.zeros((KEY, BINS * BINS), np.float32)
         self._values = np.zeros((BINS * BINS, VALUE + 1), np.float32)
         self._bias = np.zeros(4, np.float32)
+        self._patch: NDArray[np.uint8] | None = None  # the crop whose colours were computed last
+        self._colours = np.zeros((0, 0, 3), np.float32)
 
     @property
     def identifies(self) -> bool:
@@ -59,24 +61,15 @@ class Refiner:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
         views, if any, is what this network always says of this target: it is taken off from then on."""
         embedded = self._network.embed(self._samples(views[0][0], [views[0][1]])[0])
-        self._keys, self._values = self._network.keys(embedded), self._network.values(embedded)
+        self._keys = np.ascontiguousarray(self._network.keys(embedded).T)
+        self._values = self._network.values(embedded)
         self._bias[:] = 0
         if len(views) > 1:
             self._bias = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0)
 
     def predict(self, view: View, box: Box) -> Correction:
         """How to bring `box` (crop pixels) onto the target."""
-        network = self._network
-        embedded = network.embed(self._samples(view, [box])[0])
-        likeness = network.keys(embedded) @ self._keys.T
-        best = likeness.max(axis=1, keepdims=True)
-        likeness -= best
-        likeness *= np.float32(network.sharpness)
-        shares = np.exp(likeness, out=likeness)
-        shares /= shares.sum(axis=1, keepdims=True)
-        maps = np.concatenate([embedded, shares @ self._values, best, PLACES], axis=1).reshape(BINS, BINS, -1)
-        maps = network.convolve("convolve.1", network.convolve("convolve.0", maps, 1), 2)
-        said = network.linear("head.1", rectified(network.linear("head.0", maps.reshape(1, -1))))[0]
+        said = self._compare(self._samples(view, [box])[0], self._keys, self._values)
         return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0), np.exp(said[5:]))
 
     def identify(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
@@ -91,13 +84,14 @@ class Refiner:
         """(m, bins bins, channels)."""
         if view.fine is None:
             raise ValueError("a view without fine features cannot be refined")
-        coloured = colours(view.patch), colour_grid(len(view.patch))
-        maps = (view.fine, self._fine), (view.coarse, self._coarse), coloured
+        if self._patch is not view.patch:  # several boxes of a view are sampled, one after the other
+            self._patch, self._colours = view.patch, colours(view.patch)
+        places = np.stack(sample_places(np.array(boxes), bins, context))  # (2, m bins, bins), crop pixels
+        maps = (view.fine, self._fine), (view.coarse, self._coarse), (self._colours, colour_grid(len(view.patch)))
         parts = [
-            sample(m, np.array([grid.box(box) for box in boxes]), bins, context).reshape(len(boxes), bins * bins, -1)
-            for m, grid in maps
+            sample_at(values, *(places - np.float32(grid.offset_px)) / np.float32(grid.stride)) for values, grid in maps
         ]
-        return np.concatenate(parts, axis=2)
+        return np.concatenate(parts, axis=-1).reshape(len(boxes), bins * bins, -1)
 
 
 def colours(patch: NDArray[np.uint8]) -> NDArray[np.float32]:

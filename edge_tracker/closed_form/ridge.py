@@ -6,6 +6,7 @@ each cell: min_w sum_i (x_i . w - m_i)^2 + ridge |w|^2 over the cells i of all f
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -25,6 +26,15 @@ def neighbourhoods(features: NDArray[np.float32]) -> NDArray[np.float32]:
         rows[:, :, place * depth : (place + 1) * depth] = padded[i : i + n, j : j + n]
     rows[:, :, -1] = 1
     return rows.reshape(n * n, -1)
+
+
+@lru_cache(maxsize=8)
+def _shifted(up: bytes, n: int) -> NDArray[np.float32]:
+    """Interpolation of the shares of the neighbour before, the cell itself and the one behind: (points, 3 n)."""
+    cells = np.frombuffer(up, np.float32).reshape(-1, n)
+    padded = np.pad(cells, ((0, 0), (1, 1)))  # beyond the grid there is nothing
+    # The share of neighbour i of cell c is that of the features of cell c + i - 1.
+    return np.concatenate([padded[:, 2 - i : 2 - i + n] for i in range(KERNEL)], axis=1)
 
 
 class RidgeFilter:
@@ -53,15 +63,15 @@ class RidgeFilter:
         damped = a + self._damping() * np.eye(size, dtype=np.float32)
         self.weights = np.linalg.solve(damped.astype(np.float64), b).astype(np.float32)
 
-    def respond(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """features (n, n, D) -> response (n, n): each neighbour's share, laid over one another."""
+    def respond(self, features: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]:
+        """features (n, n, D) -> response (points, points), interpolated along each axis by `up` (points, n), of rows
+        that sum to 1: the shares of all neighbours, each laid where it belongs by the interpolation itself."""
         n, _, depth = features.shape
         shares = self.weights[:-1].reshape(len(NEIGHBOURS), depth) @ features.reshape(-1, depth).T
-        padded = np.zeros((len(NEIGHBOURS), n + 2, n + 2), np.float32)
-        padded[:, 1:-1, 1:-1] = shares.reshape(-1, n, n)
-        response = np.full((n, n), self.weights[-1])
-        for share, (i, j) in zip(padded, NEIGHBOURS, strict=True):
-            response += share[i : i + n, j : j + n]
+        shares = shares.reshape(KERNEL, KERNEL, n, n).transpose(0, 2, 1, 3).reshape(KERNEL * n, KERNEL * n)
+        shifted = _shifted(up.tobytes(), n)
+        response: NDArray[np.float32] = shifted @ shares @ shifted.T
+        response += self.weights[-1]
         return response
 
     def learn(
@@ -70,18 +80,17 @@ class RidgeFilter:
         target: NDArray[np.float32],
         rate: float,
     ) -> None:
-        """Move the moments by `rate` towards this frame's, and solve on."""
+        """Move the moments by `rate` towards this frame's. The weights follow with `solve`."""
         np.matmul(rows.T, rows, out=self._scratch)
         self._scratch *= np.float32(rate)
         self._a *= np.float32(1 - rate)
         self._a += self._scratch
         self._b += np.float32(rate) * (target @ rows - self._b)
-        self._solve()
 
     def _damping(self) -> np.float32:
         return np.float32(self.ridge * np.trace(self._a) / len(self._a))
 
-    def _solve(self) -> None:
+    def solve(self) -> None:
         """A few steps of conjugate gradients on ((1 - anchor) A + anchor A_1 + damping) w = b, from the last w."""
         new, a = np.float32(1 - self.anchor), self._scratch
         x = self.weights

@@ -17,7 +17,7 @@ from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.extent import Extent
 from edge_tracker.closed_form.first_frame import box_views, changed_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.likeness import CoarseParts, Presence
+from edge_tracker.closed_form.likeness import CoarseParts, Evidence, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
@@ -81,6 +81,7 @@ class ClosedFormTracker:
         self._camera = Camera()
         self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
+        self._evidence: Evidence | None = None  # of the last frame that was judged
 
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
@@ -117,7 +118,7 @@ class ClosedFormTracker:
     def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
         """Collect how the target looks, and what is seen beside it: `box` (crop pixels) is surely the target."""
         settings, frame = self._config.identity, self._frame
-        if frame % settings.own_every == 0:
+        if (frame + 1) % settings.own_every == 0:  # in which it is described anyway
             self._presence.remember(view, box)
         if frame % settings.others_every == 0:
             peaks = other_peaks(found.response, settings.other_height, box, APART, MOST_BESIDE)
@@ -192,7 +193,8 @@ class ClosedFormTracker:
     def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
-        evidence = self._presence.evidence(view, *candidate)
+        known = None if self._extent.compares_in(self._frame, belief.steady) else self._evidence
+        evidence = self._evidence = self._presence.evidence(view, *candidate, before=known)
         probability = self._presence.probability(evidence)
         self._match = candidate.match
         if belief.believed:
@@ -221,6 +223,7 @@ class ClosedFormTracker:
         state = self._belief.seek(best.probability)
         if state is TrackState.TRACKED:
             self._good, self._match, self._redetection = self.box, best.match, None
+            self._evidence = None
         return Track(self.box, self._belief.confidence, state)
 
     def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:

@@ -136,8 +136,8 @@ def test_the_regressor_learns_how_the_target_looks_now(optics: Optics, head: Hea
     assert error() < 0.8 * before
 
 
-def scale_alone(rate: float = 1.0, **settings: float) -> ClosedFormConfig:
-    return ClosedFormConfig(place=PlaceSettings(anchor=0.0), scale=ScaleSettings(rate=rate, **settings))  # type: ignore[arg-type]
+def scale_alone(rate: float = 1.0, every: int = 1, **settings: float) -> ClosedFormConfig:
+    return ClosedFormConfig(place=PlaceSettings(anchor=0.0), scale=ScaleSettings(rate=rate, every=every, **settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("gate", "learned"), [(1.0, True), (0.0, False)])
@@ -166,7 +166,36 @@ def test_growth_has_the_direction_of_the_change(factor: float, optics: Optics, h
 def test_growth_is_asked_for_every_so_often(optics: Optics, head: Head, see: See) -> None:
     extent, _ = started(optics, head, see, scale_alone(every=3))
     image = act([HOME]).images[0]
-    assert [extent.growth(image, HOME.box, frame) is not None for frame in range(1, 7)] == [False, False, True] * 2
+    assert [extent.growth(image, HOME.box, frame) is not None for frame in range(1, 7)] == [False, True, False] * 2
+
+
+def test_what_grows_is_measured_in_every_frame(optics: Optics, head: Head, see: See) -> None:
+    """And more of what is found is applied after several frames than after one."""
+    extent, _ = started(optics, head, see, ClosedFormConfig())
+    grown = act([replace(HOME, w=HOME.w * 1.15, h=HOME.h * 1.15)]).images[0]
+    found = [extent.growth(grown, HOME.box, frame) for frame in (1, 2, 3, 5)]
+    assert found[0] is not None
+    assert found[1] == found[2] == found[0]
+    assert found[3] == pytest.approx(found[0] ** ScaleSettings().gain)
+    still = act([HOME]).images[0]
+    assert extent.growth(still, HOME.box, 7) is not None
+    assert extent.growth(still, HOME.box, 8) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "frame", "steady", "compared"),
+    [
+        (ClosedFormConfig(), 1, True, True),
+        (ClosedFormConfig(), 2, True, False),
+        (ClosedFormConfig(), 2, False, True),
+        (FAST, 2, True, True),
+        (ClosedFormConfig(box=BoxSettings(refine_every=1)), 2, True, True),
+    ],
+)
+def test_known_looks_are_compared_when_the_refiner_rests(
+    config: ClosedFormConfig, frame: int, steady: bool, compared: bool, optics: Optics, head: Head
+) -> None:
+    assert Extent(optics, head, config, np.random.default_rng(0)).compares_in(frame, steady) is compared
 
 
 def test_no_frame_more_than_doubles_the_size(optics: Optics, head: Head, see: See) -> None:

@@ -84,6 +84,16 @@ def test_what_was_seen_beside_the_target_is_not_the_target() -> None:
     assert known.evidence(seen, RIGHT, 0.5, 0.3).likeness == pytest.approx(1, abs=1e-5)
 
 
+def test_what_a_frame_ago_said_is_taken_over() -> None:
+    """Likeness and margin alone: the colours are always of this frame; and another crop is described anew."""
+    known = presence(view(), np.zeros((2, 6)))
+    other = view(1)
+    before, fresh = known.evidence(view(), LEFT, 0.5, 0.3), known.evidence(other, RIGHT, 0.2, 0.1)
+    kept = known.evidence(other, RIGHT, 0.2, 0.1, before=before)
+    assert kept == fresh._replace(likeness=before.likeness, margin=before.margin)
+    assert fresh.likeness < 0.9 < before.likeness
+
+
 def test_following_and_seeking_have_weights_of_their_own() -> None:
     weights = np.array([[2.0, 1.0, 0.5, 1.0, 0.0, -1.0], [2.0, 1.0, 0.5, 1.0, 4.0, -1.0]])
     known, evidence = presence(view(), weights), Evidence(0.5, 0.4, 0.2, 0.6, -0.5)

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from edge_tracker.backbones.base import METADATA_KEY, PURPOSES, BackboneInfo, EngineOptions, Layer, Tap
+from edge_tracker.backbones.base import METADATA_KEY, PURPOSES, BackboneInfo, EngineOptions, Layer, Projection, Tap
 from edge_tracker.backbones.catalogue import HEAD, PACKAGED
 from edge_tracker.backbones.companion import Owner, stated_metadata
 from edge_tracker.backbones.engines import load_backbone
-from edge_tracker.closed_form.head import WHAT, Head, Projection, load_head, save_head
+from edge_tracker.closed_form.head import WHAT, Head, load_head, save_head
 from edge_tracker.closed_form.likeness import WEIGHTS
 from edge_tracker.errors import ModelError
 

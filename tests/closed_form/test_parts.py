@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_tracker.closed_form.box_regression import BoxRegressor
 from edge_tracker.closed_form.colour import Colours, counts
-from edge_tracker.closed_form.correlation import CorrelationFilter, inverse_spectrum, spectrum
+from edge_tracker.closed_form.correlation import CorrelationFilter, inverse, spectrum
 from edge_tracker.closed_form.head import fit_projection
 from edge_tracker.closed_form.likeness import OWN, WEIGHTS, CoarseParts, Evidence, Presence
 from edge_tracker.closed_form.redetection import looks
@@ -66,6 +66,7 @@ def test_ridge_is_the_exact_solution_in_frame_1_and_closes_in_on_it_later(noise:
     np.testing.assert_allclose(filter_.weights, solved(a1, b1, np.trace(a1)), rtol=1e-3, atol=1e-4)
     rows, target = frames[2]
     filter_.learn(rows, target, rate)
+    filter_.solve()
     a, b = (1 - rate) * a1 + rate * rows.T @ rows, (1 - rate) * b1 + rate * rows.T @ target
     expected = solved((1 - anchor) * a + anchor * a1, (1 - anchor) * b + anchor * b1, np.trace(a))
     np.testing.assert_allclose(filter_.weights, expected, rtol=1e-3, atol=1e-4)
@@ -76,18 +77,25 @@ def test_ridge_responds_to_neighbourhoods_without_laying_them_out(noise: Noise) 
     filter_ = RidgeFilter(0.05, 0.3, steps=4)
     filter_.start([(neighbourhoods(features), noise(36), 1.0)])
     expected = (neighbourhoods(features) @ filter_.weights).reshape(6, 6)
-    np.testing.assert_allclose(filter_.respond(features), expected, rtol=1e-4, atol=1e-5)
+    found = filter_.respond(features, np.eye(6, dtype=np.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    up = resampling(Grid(6, 16, -1.0), 24)
+    np.testing.assert_allclose(filter_.respond(features, up), up @ expected @ up.T, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [7, 8, 28])
 def test_spectrum_is_numpys(n: int, noise: Noise) -> None:
     values = noise(n, n, 4)
-    real, imaginary = spectrum(values)
-    np.testing.assert_allclose(real + 1j * imaginary, np.fft.rfft2(values, axes=(0, 1)), atol=1e-3)
+    found = spectrum(values)
+    expected = np.fft.fft2(values, axes=(0, 1))[: n // 2 + 1]
+    np.testing.assert_allclose(found[:, 0] + 1j * found[:, 1], expected, atol=1e-3)
     one = noise(n, n)
-    half = np.fft.rfft2(one)
-    found = inverse_spectrum(np.stack([half.real, half.imag]).astype(np.float32))
-    np.testing.assert_allclose(found, one, atol=1e-4)
+    half = np.fft.fft2(one)[: n // 2 + 1]
+    parts = np.stack([half.real, half.imag], axis=1).astype(np.float32)
+    for up in (np.eye(n, dtype=np.float32), resampling(Grid(n, 8, 2.0), 2 * n)):
+        along_x, along_y = inverse(n, up)
+        back = along_y @ (parts.reshape(-1, 2 * n) @ along_x).reshape(along_y.shape[1], -1)
+        np.testing.assert_allclose(back, up @ one @ up.T, atol=1e-4)
 
 
 def test_correlation_answers_where_the_pattern_is(noise: Noise) -> None:
