@@ -141,7 +141,7 @@ class BackboneInfo:
             have = ", ".join(sorted({tap.purpose for tap in self.taps}))
             raise ModelError(
                 f"{path} has no tap for {' and '.join(missing)}, only for {have}: convert the model again, or use "
-                "--tracker fast or fmst"
+                "--tracker fmst"
             )
         wanted = [tap for tap in self.taps if tap.purpose in purposes]
         wanted.sort(key=lambda tap: (purposes.index(tap.purpose), tap.stride, tap.name))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_tracker import Tracker
 from edge_tracker.backbones.base import METADATA_KEY, PURPOSES, BackboneInfo, EngineOptions, Layer, Tap
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.devices import why_no_cuda
@@ -77,7 +76,7 @@ def test_a_purpose_without_a_tap_is_refused_in_words_for_users(tmp_path: Path) -
     with pytest.raises(ModelError, match="no tap for localisation, only for selection: convert the model again"):
         load_backbone(path, EngineOptions(taps=PURPOSES))
     with pytest.raises(ModelError, match="has 2 taps for selection"):
-        Tracker("fast", path)
+        load_backbone(path, EngineOptions(taps=("selection",))).info.tap("selection")
 
 
 def test_without_a_gpu_cuda_is_one_line_and_the_processor(caplog: pytest.LogCaptureFixture) -> None:

@@ -258,9 +258,9 @@ def covered(image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.ui
     return image
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 18), ("fast", 18)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 24), ("fast", 18)])
 def test_it_is_honest_about_a_hidden_target_and_finds_it_again(preset: str, within: int, clip: Clip) -> None:
-    hidden = range(30, 50)
+    hidden = range(30, 54)
     images = [covered(im, clip.boxes[i]) if i in hidden else im for i, im in enumerate(clip.images[:80])]
     found = Run(tracked(images, clip.first_box, preset), clip.boxes[1:80])
     lost = [state is TrackState.LOST for state in found.states]  # lost[i] is of frame i + 1
@@ -354,17 +354,18 @@ def test_nothing_is_learned_while_lost(clip: Clip) -> None:
 
 
 def test_nothing_is_learned_from_a_box_that_is_not_believed(tracker_with: Make) -> None:
-    """A tracker that believes nothing answers the target that became another as one that learns nothing at all."""
-    becomes = act(BECOMES_ANOTHER[:40])
+    """What the filter answers to the first look, after fifty frames of another one."""
+    looks = act([HOME] * 2 + [replace(HOME, morph=1.0)] * 50)
     heights = []
-    for constant, rate in ((-1.0, 0.3), (4.0, 0.3), (-1.0, 0.0)):
-        settings = PlaceSettings(rate=rate), BeliefSettings(lost_after=1000)
-        config = ClosedFormConfig(place=settings[0], belief=settings[1])
-        tracker = tracker_with(config, (0, 0, 0, 0, constant))
-        run(tracker, becomes)
-        heights.append(tracker._place.find(tracker._see(becomes.images[-1], tracker.box)).peak.height)  # type: ignore[arg-type]
+    for constant, rate in ((-1.0, 0.5), (4.0, 0.5), (-1.0, 0.0)):  # hardly, surely the target
+        settings = PlaceSettings(rate=rate, anchor=0.0, gate_low=0.0, gate_high=0.01), BeliefSettings(lost_after=1000)
+        tracker = tracker_with(ClosedFormConfig(place=settings[0], belief=settings[1]), (0, 0, 0, 0, constant))
+        run(tracker, looks)
+        view = tracker._see(looks.images[0], HOME.box)
+        assert view is not None
+        heights.append(tracker._place.find(view).peak.height)
     assert heights[0] == pytest.approx(heights[2], abs=0.02)
-    assert heights[1] > heights[0] + 0.05
+    assert heights[1] < heights[0] - 0.04
 
 
 def test_a_search_is_over_once_something_is_followed(tracker_with: Make, clip: Clip) -> None:

@@ -146,7 +146,7 @@ def test_the_exported_network_says_what_the_trained_one_does(
     net = script.Net().eval()
     torch.nn.init.normal_(net.head_1.weight, std=0.8)
     fine, coarse, _ = script.grids_of(backbone)
-    refiner = Refiner(net.export(), coarse, fine)
+    refiner = Refiner(net.export(), coarse, fine, (1.0, 1.0, 1.0))
     patches = np.load(rendered / "patches.npy", mmap_mode="r")
     one, two = (int(seen.first[0]) + k for k in (0, 1))
 
