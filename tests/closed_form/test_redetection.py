@@ -202,6 +202,17 @@ def test_the_scan_goes_by_colours_as_well() -> None:
     assert near(searching(view).next(image), 60, 60)
 
 
+@pytest.mark.parametrize("seed", range(4, 9))
+def test_the_scan_goes_by_the_pattern_as_well(seed: int) -> None:
+    """Of two with the same colours, it takes the one with the target's pattern first."""
+    random = np.random.default_rng(seed)
+    image, view = scene(random), target(random)
+    image[150:180, 220:250], image[60:90, 60:90] = view, view[::-1, ::-1]
+    assert near(searching(view).next(image), 220, 150)
+    image[150:180, 220:250], image[60:90, 60:90] = view[::-1, ::-1], view
+    assert near(searching(view).next(image), 60, 60)
+
+
 def test_each_third_look_is_the_grids_and_the_nearest_comes_first() -> None:
     random = np.random.default_rng(4)
     image, view = scene(random), target(random)

@@ -120,15 +120,17 @@ def test_it_follows_the_target_and_says_so(preset: str, clip: Clip) -> None:
     assert ((found.confidences >= 0) & (found.confidences <= 1)).all()
 
 
-@pytest.mark.parametrize(("preset", "mean", "least"), [("accurate", 0.72, 0.45), ("fast", 0.72, 0.45)])
+@pytest.mark.parametrize(
+    ("preset", "mean", "least", "sure"), [("accurate", 0.78, 0.5, 0.85), ("fast", 0.72, 0.45, 0.9)]
+)
 def test_it_follows_a_target_that_turns_grows_is_relit_and_has_a_twin(
-    preset: str, mean: float, least: float, harder_clip: ActedClip
+    preset: str, mean: float, least: float, sure: float, harder_clip: ActedClip
 ) -> None:
     found = run(Tracker(preset, MODEL), harder_clip)
     assert found.overlaps.mean() > mean
     assert found.overlaps.min() > least
     assert TrackState.LOST not in found.states
-    assert found.confidences[-10:].mean() > 0.85
+    assert found.confidences[-10:].mean() > sure
 
 
 def test_accurate_is_more_exact_than_fast_on_a_target_that_grows() -> None:
@@ -151,11 +153,11 @@ BECOMES_ANOTHER = [Pose(160 + 20 * np.sin(k / 8), 120, morph=min(1, k / 50)) for
     ("preset", "poses", "without", "overlap", "gain"),
     [
         ("accurate", WIDENS, "box.refiner_trust=0,0,0", 0.83, 0.25),
-        ("accurate", BECOMES_ANOTHER, "fine.rate=0", 0.92, 0.003),
+        ("accurate", SHRINKS, "scale.rate=0", 0.85, 0.005),
         ("fast", GROWS, "box.regressor_gain=0,0,0", 0.70, 0.40),
         ("fast", BECOMES_ANOTHER, "box.regressor_gain=0,0,0", 0.84, 0.02),
     ],
-    ids=["refiner", "correlation filter", "regressor", "regressor's place"],
+    ids=["refiner", "scale filter", "regressor", "regressor's place"],
 )
 def test_what_follows_a_change_makes_the_difference(
     preset: str, poses: list[Pose], without: str, overlap: float, gain: float
@@ -170,7 +172,7 @@ def test_what_follows_a_change_makes_the_difference(
 def test_the_scale_filter_follows_what_shrinks_where_the_refiner_does_not() -> None:
     clip, still = act(SHRINKS), "box.refiner_trust=0.1,0,0"
     ends = [run(Tracker("accurate", MODEL, settings=s), clip) for s in ([still], [still, "scale.rate=0"])]
-    assert ends[0].overlaps[-20:].mean() > 0.7
+    assert ends[0].overlaps[-20:].mean() > 0.8
     assert ends[0].overlaps[-20:].mean() > ends[1].overlaps[-20:].mean() + 0.03
 
 
@@ -271,7 +273,7 @@ def covered(image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.ui
     return image
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 10), ("fast", 18)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 10), ("fast", 10)])
 def test_it_is_honest_about_a_hidden_target_and_finds_it_again(preset: str, within: int, clip: Clip) -> None:
     hidden = range(30, 50)
     images = [covered(im, clip.boxes[i]) if i in hidden else im for i, im in enumerate(clip.images[:80])]
@@ -339,7 +341,7 @@ def leaves_and_returns(size: float = 56.0, twin_colour: tuple[int, int, int] | N
                 *crossing, *[Pose(250, 160, w=size, h=size)] * 30])  # fmt: skip
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 8), ("fast", 6)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 6), ("fast", 6)])
 @pytest.mark.parametrize("size", [30.0, 56.0])
 def test_a_target_that_left_is_found_where_it_returns(preset: str, within: int, size: float) -> None:
     clip = leaves_and_returns(size)
@@ -395,7 +397,7 @@ def test_a_target_found_elsewhere_is_believed_after_two_frames(clip: Clip) -> No
     shifted = [np.roll(image, (0, 150), (0, 1)) for image in [clip.images[20]] * 40]
     found = tracked([*clip.images[:20], *empty, *shifted], clip.first_box)
     x, y, w, h = clip.boxes[20]
-    assert TrackState.LOST in [track.state for track in found[19:39]]
+    assert TrackState.LOST in [track.state for track in found[19:31]]
     assert iou(np.array(found[-1].box), np.array([(x + 150) % WIDTH, y, w, h])) > 0.5
     assert found[-1].state is TrackState.TRACKED
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the converters need torch (extra 'convert-onnx')")
 
-from converters.gates import Report, Tracking, compare, judge, markdown, write_report
+from converters.gates import Fidelity, Report, Tracking, compare, judge, markdown, write_report
 from converters.plan import Graph
 from edge_tracker.backbones.base import Layer, Tap
 from edge_tracker.backbones.cards import Measured
@@ -89,6 +89,7 @@ def tracked(success: float) -> Tracking:
         ({"tracking": tracked(48.9)}, "tracking"),
         ({"tracking": tracked(49.1)}, None),
         ({"tracking": tracked(float("nan"))}, "tracking"),
+        ({"fidelity": (Fidelity("stride16/a", float("nan"), float("nan"), 30.0),)}, "cosine"),
     ],
 )
 def test_each_gate_refuses_what_it_is_for(changed: dict[str, object], gate: str | None) -> None:

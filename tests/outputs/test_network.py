@@ -23,7 +23,7 @@ from edge_tracker.outputs.open import Origin, open_output
 from edge_tracker.outputs.status import Status
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video.source import Frame
-from tests.service.servers import Broker, free_port, wait_until
+from tests.service.servers import Broker, certificate, free_port, wait_until
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
 prometheus_parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is not installed")
@@ -220,6 +220,25 @@ def test_passwords_come_from_address_or_environment(tmp_path: Path, monkeypatch:
         time.sleep(1)
         assert not refused._connected
         refused.close(True)
+    finally:
+        broker.kill()
+
+
+def test_mqtt_over_tls_trusts_whom_it_is_told(tmp_path: Path) -> None:
+    own = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = certificate(tmp_path / "other")
+    broker = Broker(tmp_path, free_port(), f"allow_anonymous true\ncertfile {own}\nkeyfile {tmp_path / 'key.pem'}")
+    address = f"mqtts://127.0.0.1:{broker.port}"
+    try:
+        trusting: Any = open_output(f"{address}?ca={own}")
+        wait_until(lambda: trusting._connected, 5, "the connection")
+        trusting.close(True)
+        for ca in (f"?ca={other}", ""):
+            careful: Any = open_output(f"{address}{ca}")
+            time.sleep(1)
+            assert not careful._connected
+            careful.close(True)
     finally:
         broker.kill()
 
