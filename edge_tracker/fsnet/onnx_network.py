@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.devices import Bound, fetch, put
+from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.classifier import Array, Layers, Sgd, still
 from edge_tracker.fsnet.network import DeviceBackbone, Maps, Places, Rows, dropout_masks, grids_of, in_cells
@@ -22,6 +23,7 @@ from edge_tracker.fsnet.selection import Chosen
 from edge_tracker.grid import bin_centres
 
 GRAPHS = Path(__file__).parent / "graphs"
+OLDEST_RUNTIME = (1, 30)  # 1.18 to 1.29 get the losses of the classifier's graphs wrong
 UNIT = 1 / 32  # of a cell: to this places are rounded, as the NumPy network's sampling rounds them
 
 
@@ -137,6 +139,11 @@ class Graphs:
     """The graphs, loaded on one device when first used."""
 
     def __init__(self, device: str, threads: int = 1) -> None:
+        """Raises ConfigError where ONNX Runtime is too old: it would compute other numbers, and say nothing."""
+        version = onnxruntime.__version__
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_RUNTIME:
+            wanted = ".".join(map(str, OLDEST_RUNTIME))
+            raise ConfigError(f"FSNet on a device needs ONNX Runtime {wanted} or newer, not {version}")
         self.device, self._threads = device, threads
         self._loaded: dict[str, Bound] = {}
 

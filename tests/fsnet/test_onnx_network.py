@@ -18,13 +18,15 @@ from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.classifier import gaussian_layers
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.network import NumpyNetwork
-from edge_tracker.fsnet.onnx_network import GRAPHS, Graphs, OnnxNetwork
+from edge_tracker.fsnet.onnx_network import GRAPHS, OLDEST_RUNTIME, Graphs, OnnxNetwork
 from edge_tracker.fsnet.roi_align import CELLS
 from edge_tracker.fsnet.selection import Chosen
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.threads import one_thread
 from tests.conftest import Clip
 
+OLD = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < OLDEST_RUNTIME
+new_enough = pytest.mark.skipif(OLD, reason="FSNet on a device needs a newer ONNX Runtime")
 INFO = BackboneInfo(
     "toy",
     320,
@@ -83,6 +85,7 @@ def pair(dropout: float = 0.0, channels: tuple[int, int] = (20, 7)) -> tuple[Num
 CROP = np.full((320, 320, 3), 7, np.uint8)
 
 
+@new_enough
 @pytest.mark.parametrize("channels", [(20, 7), (0, 24), (40, 0)])
 @pytest.mark.parametrize("shape", [(320, 320, 3), (160, 480, 3)])
 def test_pooled_rows_and_judgement_are_numpys(channels: tuple[int, int], shape: tuple[int, int, int]) -> None:
@@ -104,6 +107,7 @@ def test_pooled_rows_and_judgement_are_numpys(channels: tuple[int, int], shape: 
         np.testing.assert_allclose(other, one, atol=1e-4 * max(1.0, float(np.abs(one).max())))
 
 
+@new_enough
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_samples_are_kept_and_learned_as_in_numpy(dropout: float) -> None:
     numpy_network, onnx_network = pair(dropout)
@@ -128,6 +132,7 @@ def test_samples_are_kept_and_learned_as_in_numpy(dropout: float) -> None:
         np.testing.assert_allclose(theirs, mine, atol=1e-4)
 
 
+@new_enough
 def test_what_has_no_graph_is_refused() -> None:
     with pytest.raises(ConfigError, match="RoIAlign"):
         OnnxNetwork(ToyBackbone(), Graphs("cpu"), pooling="pool")
@@ -135,6 +140,7 @@ def test_what_has_no_graph_is_refused() -> None:
         OnnxNetwork(ToyBackbone(), Graphs("cpu"), points=3)
 
 
+@new_enough
 def test_the_packaged_graphs_are_those_that_the_converter_writes() -> None:
     pytest.importorskip("onnx")
     from converters.fsnet_graphs import graphs
@@ -144,6 +150,7 @@ def test_the_packaged_graphs_are_those_that_the_converter_writes() -> None:
     assert packaged == made
 
 
+@new_enough
 def test_onnx_s_own_roi_align_is_another_function() -> None:
     """Why GridSample is used: its "max" is that of the weighted corners, smaller than any interpolated value."""
     onnx = pytest.importorskip("onnx")
@@ -166,6 +173,7 @@ def test_onnx_s_own_roi_align_is_another_function() -> None:
     assert session.run(None, feed)[0].item() == pytest.approx(0.25)  # of maps that are 1 everywhere
 
 
+@new_enough
 def test_without_a_cuda_provider_it_runs_on_the_cpu_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,6 +189,7 @@ def test_without_a_cuda_provider_it_runs_on_the_cpu_and_says_why(
     assert len(caplog.records) == 1
 
 
+@new_enough
 def test_a_cuda_provider_that_does_not_start_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [devices.CUDA, devices.CPU])
     devices.why_no_cuda.cache_clear()
@@ -190,6 +199,7 @@ def test_a_cuda_provider_that_does_not_start_is_told_apart(monkeypatch: pytest.M
     assert "does not start" in reason
 
 
+@new_enough
 def test_the_whole_tracker_gives_the_same_boxes(clip: Clip) -> None:
     """The packaged backbone, its maps bound from graph to graph as on a GPU."""
     config = FsnetConfig()
@@ -205,3 +215,9 @@ def test_the_whole_tracker_gives_the_same_boxes(clip: Clip) -> None:
             found.append(np.array([tracker.update(image).box for image in clip.images[1:31]]))
     np.testing.assert_allclose(found[1], found[0], atol=1e-3)
     assert np.ptp(found[0][:, 0]) > 20  # it moved
+
+
+def test_an_old_runtime_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", "1.29.1")
+    with pytest.raises(ConfigError, match=r"needs ONNX Runtime 1.30 or newer, not 1.29.1"):
+        Graphs("cpu")
