@@ -70,7 +70,7 @@ class BeliefSettings:
     uncertain_below: Annotated[float, Share, "confidence below which the box is in doubt"] = 0.6
     leaving: Annotated[float, Between(1e-6, 0.5), "chance per frame that the box leaves the target"] = 0.05
     returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (
-        0.02
+        0.05
     )
     lost_after: Annotated[int, Between(1, 1000), "frames of the plainest kind until LOST; of others more"] = 3
     denied_below: Annotated[
