@@ -30,9 +30,9 @@ def test_all_trackers_are_listed_and_where_their_defaults_differ(capsys: pytest.
     text = capsys.readouterr().out
     for tracker in METHODS:
         assert re.search(rf"^Settings of .*\b{tracker}\b", text, re.MULTILINE)
-    accurate, fast = (METHODS[name].config.place.gate_low for name in ("accurate", "fast"))
+    accurate, fast = (METHODS[name].config.box.every for name in ("accurate", "fast"))
     assert accurate != fast
-    assert f"place.gate_low = {accurate:g} (fast: {fast:g})\n      height of the response peak" in text
+    assert f"box.every = {accurate} (fast: {fast})\n      frames between two corrections" in text
     assert "a whole number between 1 and 10000" in text
 
 

@@ -271,9 +271,7 @@ def test_it_is_honest_about_a_hidden_target_and_goes_on_with_it(preset: str, cli
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_a_target_whose_colours_are_gone_is_lost_within_ten_frames(
-    preset: str, tracker_with: Make, clip: Clip
-) -> None:
+def test_a_target_whose_colours_are_gone_is_lost_within_ten_frames(preset: str, tracker_with: Make, clip: Clip) -> None:
     """Judged by colours alone, as the noise that covers it has next to none of its own."""
     images = [covered(im, clip.boxes[i]) if i >= 30 else im for i, im in enumerate(clip.images[:50])]
     tracker = tracker_with(PRESETS[preset], (0, 0, 10, 0, -5))

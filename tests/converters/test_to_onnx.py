@@ -160,13 +160,13 @@ def test_it_refuses_without_weights(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("name", "file", "tracker"),
     [
-        ("mobilenetv3-small", "mobilenet_v3_small_features.pt"),
-        ("mobilenetv3-large-minimalistic", "mobilenet_v3_large_minimalistic_trunk.npz"),
+        ("mobilenetv3-small", "mobilenet_v3_small_features.pt", "accurate"),
+        ("mobilenetv3-large-minimalistic", "mobilenet_v3_large_minimalistic_trunk.npz", "fmst"),  # it has no refiner
     ],
 )
-def test_real_weights_track_without_bias(name: str, file: str, shared: Path, tmp_path: Path) -> None:
+def test_real_weights_track_without_bias(name: str, file: str, tracker: str, shared: Path, tmp_path: Path) -> None:
     """A new backbone's grid may lie elsewhere over the crop: the median error of its boxes shows it."""
     from functools import partial
 
@@ -179,7 +179,7 @@ def test_real_weights_track_without_bias(name: str, file: str, shared: Path, tmp
     sequences = ["SegTrack_frog", "TLP_CarChase2", "TLP_Mohiniyattam", "vot15_bag", "UAV_boat1", "CAVIAR_shop2"]
     errors = []
     for task in read_tasks(shared / "data" / "train", sequences):
-        boxes = run_task(partial(Tracker, model=output), task).boxes
+        boxes = run_task(partial(Tracker, tracker, model=output), task).boxes
         difference = boxes[:, :2] + boxes[:, 2:] / 2 - task.boxes[:, :2] - task.boxes[:, 2:] / 2
         errors.append(np.nanmedian(difference / task.boxes[:, 2:], axis=0))
     assert np.abs(np.median(errors, axis=0)).max() < 0.06

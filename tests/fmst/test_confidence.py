@@ -47,7 +47,7 @@ def test_states_go_with_the_confidence(confidence: float, state: TrackState) -> 
 
 
 def test_a_target_that_vanishes_is_lost_and_one_that_stays_is_not(clip: Clip) -> None:
-    tracker = Tracker()
+    tracker = Tracker("fmst")
     tracker.init(clip.images[0], clip.first_box)
     assert all(tracker.update(image).state is not TrackState.LOST for image in clip.images[1:20])
     elsewhere = np.roll(clip.images[20], (120, 160), axis=(0, 1))  # the view turned away
