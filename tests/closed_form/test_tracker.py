@@ -260,7 +260,7 @@ def covered(image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.ui
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_it_is_honest_about_a_hidden_target_and_goes_on_with_it(preset: str, clip: Clip) -> None:
-    """It is not TRACKED from the first frame on in which something covers it; how soon it is LOST goes by what that is."""
+    """It is not TRACKED from the first frame on in which something covers it; when it is LOST goes by what that is."""
     hidden = range(30, 42)
     images = [covered(im, clip.boxes[i]) if i in hidden else im for i, im in enumerate(clip.images[:80])]
     found = Run(tracked(images, clip.first_box, preset), clip.boxes[1:80])
