@@ -150,9 +150,7 @@ def _assigned(settings: T, path: list[str], value: str, full: str) -> T:
     new: Any
     if len(path) > 1:
         if not dataclasses.is_dataclass(current):
-            raise ConfigError(
-                f"{full}: {path[0]} is one value, not a group" if current is not None else f"{full} is off"
-            )
+            raise ConfigError(f"{full}: {path[0]} is one value, not a group")
         new = _assigned(current, path[1:], value, full)
     elif value.lower() == "none" and type(None) in _options(fields[path[0]]):
         new = None

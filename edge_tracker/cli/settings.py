@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -40,10 +39,9 @@ def _settings(kind: Any, configs: dict[str, Any], prefix: str = "") -> Iterator[
     """The settings of the dataclass `kind`, groups flattened. configs: tracker -> its instance of `kind`."""
     for name, hint in hints(kind).items():
         values = {tracker: getattr(config, name) for tracker, config in configs.items()}
-        groups = {tracker: value for tracker, value in values.items() if dataclasses.is_dataclass(value)}
-        if groups:
-            yield from _settings(type(next(iter(groups.values()))), groups, f"{prefix}{name}.")
-        elif group_of(hint) is None:  # a group that is off in all of them has nothing to list
+        if (group := group_of(hint)) is not None:
+            yield from _settings(group, values, f"{prefix}{name}.")
+        else:
             yield Setting(prefix + name, hint, {tracker: _shown(value) for tracker, value in values.items()})
 
 

@@ -20,8 +20,7 @@ def test_every_setting_of_a_tracker_is_listed_with_its_default(
     assert main(["settings", "--tracker", tracker]) == 0
     listed = dict(LISTED.findall(capsys.readouterr().out))
     config = METHODS[tracker].config
-    off = {name for name in names_of(type(config)) if "." in name and getattr(config, name.split(".")[0]) is None}
-    assert set(listed) == set(names_of(type(config))) - off
+    assert set(listed) == set(names_of(type(config)))
     assert assign(config, [f"{name}={value}" for name, value in listed.items()]) == config
 
 
