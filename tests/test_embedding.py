@@ -89,7 +89,7 @@ def test_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_detector_program(tmp_path: Path) -> None:
     path = tmp_path / "detect.py"
     path.write_text(example("program"))
-    chooser = ProgramChooser(f"{sys.executable} {path}", DetectorSettings(every=1))
+    chooser = ProgramChooser(shlex.join([sys.executable, str(path)]), DetectorSettings(every=1))
     found: list[Any] = []
     end = time.monotonic() + 20
     while not found and time.monotonic() < end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -156,7 +157,7 @@ while True:
 def command(folder: Path, body: str) -> str:
     path = folder / "detect.py"
     path.write_text(body)
-    return f"{sys.executable} {path}"
+    return shlex.join([sys.executable, str(path)])
 
 
 def asked_until_found(chooser: Any, image: Image, tracks: Sequence[Track] = (), timeout_s: float = 15) -> list[Any]:
