@@ -513,6 +513,17 @@ def test_another_resolution_while_lost_moves_the_search_too(clip: Clip) -> None:
     assert iou(np.array(track.box), clip.boxes[10] / 2) > 0.5
 
 
+def test_a_search_goes_on_around_the_last_good_box_of_the_other_resolution(tracker_with: Make, clip: Clip) -> None:
+    tracker = tracker_with(ClosedFormConfig())
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    tracker.init(clip.images[0], tuple(clip.first_box))
+    states = [tracker.update(image).state for image in (*clip.images[1:10], *[noise] * 10)]
+    assert states[-1] is TrackState.LOST
+    tracker.rescale(0.5, 0.5, (160, 120))
+    assert tracker._redetection is not None
+    assert iou(np.array(tracker._redetection.box), clip.boxes[9] / 2) > 0.5
+
+
 def test_init_again_forgets_the_first_target(tracker_with: Make, clip: Clip) -> None:
     tracker = tracker_with(ClosedFormConfig())
     fresh = run(tracker_with(ClosedFormConfig()), clip, 10)
