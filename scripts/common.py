@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from edge_tracker import FmstConfig, Tracker
-from edge_tracker.backbones.catalogue import locate
+from edge_tracker.backbones.base import Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import FSNET, find_model, locate
+from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ConfigError, DatasetError, ModelError
 from edge_tracker.evaluation.metrics import mean_curves
 from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.task import Task
-from edge_tracker.methods import TRACKERS
+from edge_tracker.fsnet.config import FsnetConfig
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
+from edge_tracker.methods import METHODS, TRACKERS
 from edge_tracker.video.images import IMAGE_SUFFIXES
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
@@ -25,6 +29,17 @@ OTB2013 = frozenset(
     "Lemming Liquor Matrix Mhyang MotorRolling MountainBike Shaking Singer1 Singer2 Skating1 Skiing Soccer Subway "
     "Suv Sylvester Tiger1 Tiger2 Trellis Walking Walking2 Woman".split()
 )
+
+
+def fsnet_parts(model: str, models_dir: Path | None, config: FsnetConfig) -> tuple[Backbone, Pretrained | None]:
+    """What FSNet runs on: the backbone in ONNX Runtime, and its pre-trained layers where it has some."""
+    found = find_model(model, models_dir, "onnxruntime")
+    side = config.input_side
+    options = EngineOptions("onnxruntime", taps=METHODS["fsnet"].taps(config), height=side, width=side)
+    backbone = load_backbone(found.path, options)
+    if not found.files(backbone.info.model, FSNET):
+        return backbone, None
+    return backbone, read_pretrained(found.companion(backbone.info, FSNET), backbone.info)
 
 
 def models_present(names: Iterable[str], models_dir: Path | None) -> list[str]:

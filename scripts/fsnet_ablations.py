@@ -19,14 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import OTB2013, spread
+from common import OTB2013, fsnet_parts, spread
 from numpy.typing import NDArray
 from tqdm import tqdm
 from training import one_line_errors
 
-from edge_tracker.backbones.base import EngineOptions
-from edge_tracker.backbones.catalogue import FSNET, find_model
-from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ConfigError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.metrics import Curves, curves, mean_curves
@@ -34,7 +31,6 @@ from edge_tracker.evaluation.task import Task
 from edge_tracker.files import write_text
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.networks import network_for
-from edge_tracker.fsnet.pretrained import read_pretrained
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
@@ -82,13 +78,9 @@ def run(args: argparse.Namespace, variant: str, seed: int, tasks: Sequence[Task]
     """All tasks with one variant and seed."""
     config = replace(assign(METHODS["fsnet"].config, [*VARIANTS[variant], *args.set]), seed=seed)
     assert isinstance(config, FsnetConfig)
-    model = find_model(args.model, args.models_dir, "onnxruntime")
-    side = config.input_side
-    options = EngineOptions("onnxruntime", taps=METHODS["fsnet"].taps(config), height=side, width=side)
-    backbone = load_backbone(model.path, options)
-    pretrained = None
-    if variant != FROM_SCRATCH and model.files(backbone.info.model, FSNET):
-        pretrained = read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
+    backbone, pretrained = fsnet_parts(args.model, args.models_dir, config)
+    if variant == FROM_SCRATCH:
+        pretrained = None
     progress = tqdm(tasks, desc=f"{variant}, seed {seed}", disable=None)
     return [Run(FsnetTracker(network_for(backbone, config), config, pretrained), task) for task in progress]
 

@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import fsnet_parts
 from training import one_line_errors
 
-from edge_tracker.backbones.base import EngineOptions
-from edge_tracker.backbones.catalogue import FSNET, find_model
-from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import as_box
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.fsnet import tracker as recipe
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.networks import network_for
-from edge_tracker.fsnet.pretrained import read_pretrained
 from edge_tracker.images import size_of
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
@@ -79,13 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     config = assign(METHODS["fsnet"].config, args.set)
     assert isinstance(config, FsnetConfig)
-    model = find_model(args.model, args.models_dir, "onnxruntime")
-    side = config.input_side
-    options = EngineOptions("onnxruntime", taps=METHODS["fsnet"].taps(config), height=side, width=side)
-    backbone = load_backbone(model.path, options)
-    pretrained = None
-    if model.files(backbone.info.model, FSNET):
-        pretrained = read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
+    backbone, pretrained = fsnet_parts(args.model, args.models_dir, config)
     first, update = Stages(), Stages()
     whole: list[float] = []
     functions = {name: getattr(recipe, name) for name in OF_FRAME_1}

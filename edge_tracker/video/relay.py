@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import selectors
 import shutil
-import subprocess
 
-from edge_tracker.errors import SourceMissing, first_line
+from edge_tracker.errors import SourceMissing
+from edge_tracker.video.program import start_program, stop_program
 
 SAID = 4096  # bytes of the program's last words that are read
 
@@ -30,10 +30,7 @@ class Relay:
         self._url, self._name, self._timeout_s = url, name, timeout_s
         asked = ["-nostdin", "-v", "error", "-analyzeduration", "1000000", "-i", url]
         given = ["-map", "0:v:0", "-c", "copy", "-f", "mpegts", "-flush_packets", "1", "-muxdelay", "0", "pipe:1"]
-        try:
-            self._process = subprocess.Popen([program, *asked, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        except OSError as error:
-            raise SourceMissing(f"cannot start {program}: {first_line(error)}") from error
+        self._process = start_program(program, [*asked, *given])
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; none at the stream's end, or where nothing comes in time."""
@@ -57,8 +54,4 @@ class Relay:
         return "it ended" if ended else f"no answer within {self._timeout_s:.0f} s"
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        stop_program(self._process)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import selectors
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
-from edge_tracker.errors import SourceLost, SourceMissing, first_line
+from edge_tracker.errors import SourceLost, SourceMissing
 from edge_tracker.video.capture import parsed_camera, yuv420_to_bgr
+from edge_tracker.video.program import start_program, stop_program
 from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # of bookworm and later, and before
@@ -42,11 +42,8 @@ class RpicamSource(Source):
         self._width, self._height = width, height
         options = {"camera": number, "width": self._width, "height": self._height, "framerate": f"{self.fps:g}"}
         flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        command = [program, "--codec", "yuv420", "--timeout", "0", "--nopreview", "--flush", *flags, "--output", "-"]
-        try:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        except OSError as error:
-            raise SourceMissing(f"cannot start {program}: {first_line(error)}") from error
+        arguments = ["--codec", "yuv420", "--timeout", "0", "--nopreview", "--flush", *flags, "--output", "-"]
+        self._process = start_program(program, arguments)
 
     def __iter__(self) -> Iterator[Frame]:
         index, start, last_s = 0, 0.0, -1.0
@@ -63,11 +60,7 @@ class RpicamSource(Source):
             index += 1
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        stop_program(self._process)
 
     def _read(self, size: int, timeout_s: float) -> bytearray | None:
         """The next `size` bytes; None where the pipe ends. Raises SourceLost where they do not come in time."""
