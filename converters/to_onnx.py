@@ -127,7 +127,9 @@ class OnnxWriter:
     def write(self, network: Network, plan: Plan, path: Path) -> None:
         model = for_quantisation(network, plan) if plan.quantised else export(network)
         if plan.quantised:
-            model = correct_biases(quantise(model, plan), model, plan.crops()[:BIAS_CROPS])
+            floating, model = model, quantise(model, plan)
+            if plan.precision == "int8":  # with stem and first block in float the means stay what they were
+                model = correct_biases(model, floating, plan.crops()[:BIAS_CROPS])
         if plan.precision == "fp16":
             store_as_fp16(model)
         if plan.precision != "fp32":
