@@ -63,7 +63,8 @@ def converted(value: Any, hint: Any, name: str) -> Any:
         value = value.item()  # a NumPy scalar
     try:
         found = msgspec.convert(value, hint)
-    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:  # of text too
+    # Of text too. SystemError: msgspec before 0.22, for a whole number too large for a float.
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError, SystemError) as error:
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}") from error
     if not _finite(found):
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}")

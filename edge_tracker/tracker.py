@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
+from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,20 @@ from edge_tracker.images import as_bgr, size_of
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Track
+
+P = ParamSpec("P")
+
+
+def _signature_of(other: Callable[P, object]) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """A method that hands its arguments on says what they are: to type checkers, and to `help`."""
+
+    def with_signature(method: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
+        own = Parameter("self", Parameter.POSITIONAL_ONLY)
+        taken = signature(other).parameters.values()
+        method.__signature__ = Signature([own, *taken], return_annotation=None)  # type: ignore[attr-defined]
+        return method
+
+    return with_signature
 
 
 class Tracker:
@@ -30,7 +44,7 @@ class Tracker:
     threads: of the engine. BLAS and OpenCV use one thread while a tracker computes, so the boxes are the same.
     models_dir: where to look for models first.
     config: settings of the method: ClosedFormConfig, FmstConfig or FsnetConfig.
-    settings: changes to them by name, "belief.lost_below=0.05".
+    settings: changes to them by name, "belief.lost_after=8".
     seed: of the method's random draws, in place of the configuration's.
     weight_network: of fmst-net, a file; by default the one that the catalogue has for the model.
 
@@ -38,33 +52,9 @@ class Tracker:
     boxes, bit for bit. A tracker holds an engine's session: it cannot be pickled or copied.
     """
 
-    def __init__(
-        self,
-        tracker: str = "auto",
-        model: str | Path = "auto",
-        *,
-        engine: str = "auto",
-        threads: int = 1,
-        device: str = "cpu",
-        models_dir: str | Path | None = None,
-        config: Any = None,
-        settings: Sequence[str] = (),
-        seed: int | None = None,
-        weight_network: str | Path | None = None,
-    ) -> None:
-        prepared = prepare(
-            tracker,
-            model,
-            engine=engine,
-            threads=threads,
-            device=device,
-            models_dir=models_dir,
-            config=config,
-            settings=settings,
-            seed=seed,
-            weight_network=weight_network,
-        )
-        self._start(prepared)
+    @_signature_of(prepare)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._start(prepare(*arguments, **named))
 
     @classmethod
     def on(cls, prepared: Prepared) -> Tracker:

@@ -21,8 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from common import CachedTask
 from fit_head import UNCALIBRATED
-from folds import FOLDS, CachedTask, fold_of
+from folds import FOLDS, fold_of
 from hard_clips import hard_clips
 from numpy.typing import NDArray
 from tqdm import tqdm

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import Backbone, EngineOptions
@@ -20,7 +21,7 @@ from edge_tracker.evaluation.task import Task
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
 from edge_tracker.methods import METHODS, TRACKERS
-from edge_tracker.video.images import IMAGE_SUFFIXES
+from edge_tracker.video.images import IMAGE_SUFFIXES, read_image
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
 OTB2013 = frozenset(
@@ -29,6 +30,16 @@ OTB2013 = frozenset(
     "Lemming Liquor Matrix Mhyang MotorRolling MountainBike Shaking Singer1 Singer2 Skating1 Skiing Soccer Subway "
     "Suv Sylvester Tiger1 Tiger2 Trellis Walking Walking2 Woman".split()
 )
+
+
+read_cached = lru_cache(maxsize=8000)(read_image)
+
+
+class CachedTask(Task):
+    """A task whose frames stay in memory."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return read_cached(self.frames[index])
 
 
 def fsnet_parts(model: str, models_dir: Path | None, config: FsnetConfig) -> tuple[Backbone, Pretrained | None]:

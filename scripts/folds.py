@@ -8,33 +8,34 @@ The sequences of `data/train` are parted by where they come from (FOLDS): one sc
 head of a fold was trained without its sequences (scripts/train_refiner.py --without, scripts/calibrate.py) and tracks
 them: every seed from the first frame and from later ones (TRE), and the hard clips of hard_clips.py. `table` gives
 means and 95 % intervals by bootstrap over scenes, and with several files the paired difference to the first.
+--jobs and --cluster spread the runs; a cluster's workers need this folder on their PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from common import CachedTask
 from hard_clips import STATIC, hard_clips
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import EngineOptions
-from edge_tracker.backbones.catalogue import find_model
-from edge_tracker.backbones.engines import load_backbone
-from edge_tracker.boxes import as_box, iou
-from edge_tracker.closed_form.head import load_head
-from edge_tracker.closed_form.tracker import ClosedFormTracker
-from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.backbones.catalogue import HEAD, find_model
+from edge_tracker.boxes import iou
+from edge_tracker.cli.options import add_work_options, place_of_work
+from edge_tracker.errors import DatasetError, EdgeTrackerError, UsageError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import RIGHT
 from edge_tracker.evaluation.datasets import Task, read_tasks
@@ -43,11 +44,11 @@ from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, run_ta
 from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
 from edge_tracker.files import write_text
-from edge_tracker.images import size_of
+from edge_tracker.jobs import Executor, Here
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
-from edge_tracker.track import Track, TrackState
-from edge_tracker.video.images import read_image
+from edge_tracker.track import TrackState
+from edge_tracker.tracker import Tracker
 
 # By where a name begins; the first that fits. A and B are sequences that no head before 2026-11 had seen.
 FOLDS = {
@@ -66,14 +67,6 @@ ABSENCES = ("occlusion", "exit", "natural")
 RESAMPLED = 2000
 BINS = 20  # of confidence
 STATES = list(TrackState)
-read_cached = lru_cache(maxsize=8000)(read_image)
-
-
-class CachedTask(Task):
-    """A task whose frames stay in memory."""
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        return read_cached(self.frames[index])
 
 
 def fold_of(name: str) -> str:
@@ -113,52 +106,46 @@ def runs_of(tasks: Sequence[Task], seeds: int, kinds: Sequence[str]) -> Iterator
             yield Run(clip.source.name, clip.kind, 0, clip)
 
 
-class Closed:
-    """The closed-form tracker with a given head."""
-
-    def __init__(self, make: Callable[[], ClosedFormTracker]) -> None:
-        self._tracker = make()
-
-    def init(self, image: NDArray[np.uint8], box: ArrayLike) -> None:
-        self._tracker.init(image, as_box(box, size_of(image)))
-
-    def update(self, image: NDArray[np.uint8]) -> Track:
-        return self._tracker.update(image)
-
-
-def makers(args: argparse.Namespace) -> Callable[[str, int], MakeTracker]:
-    """(sequence, seed) -> what makes its tracker."""
+def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple[MakeTracker, Executor]]:
+    """(fold, seed) -> what makes its tracker, the fold's head being put into a folder of its own in `folder`; and what
+    carries the work to it."""
     if args.peers:
+        if args.cluster or args.jobs > 1:
+            raise UsageError("peers are measured here, one run after the other")
         found = find_peers(args.peers)
         if args.tracker not in found:
             raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
-        return lambda _sequence, _seed: found[args.tracker]
+        return lambda _fold, _seed: (found[args.tracker], Here())
     config = assign(METHODS[args.tracker].config, args.set)
-    side = config.input_side
-    options = EngineOptions(taps=METHODS[args.tracker].taps(config), height=side, width=side)
-    backbone = load_backbone(find_model(args.model, args.models_dir).path, options)
-    heads = {}
-    for text in args.head:
-        fold, _, path = text.partition("=")
-        heads[fold] = load_head(Path(path), backbone.info)
+    heads = dict(text.partition("=")[::2] for text in args.head)
+    model = find_model(args.model, args.models_dir).path
 
-    def make(sequence: str, seed: int) -> MakeTracker:
-        head = heads[fold_of(sequence)] if "*" not in heads else heads["*"]
-        return partial(Closed, partial(ClosedFormTracker, backbone, head, replace(config, seed=seed)))
+    def make(fold: str, seed: int) -> tuple[MakeTracker, Executor]:
+        place = folder / fold
+        place.mkdir(exist_ok=True)
+        shutil.copy(heads.get("*") or heads[fold], place / f"{model.name.partition('.')[0]}{HEAD}")
+        tracker = partial(Tracker, args.tracker, model, models_dir=place, config=replace(config, seed=seed))
+        return place_of_work(args, tracker)
 
     return make
 
 
 def run(args: argparse.Namespace) -> None:
-    make = makers(args)
     tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data) if fold_of(t.name) in args.fold]
     todo = list(runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(",")))
+    parts: dict[tuple[str, int], list[Run]] = {}  # what one tracker does
+    for item in todo:
+        parts.setdefault((fold_of(item.sequence), item.seed), []).append(item)
     rows, started = [], time.perf_counter()
-    for number, item in enumerate(todo):
-        result = run_task(make(item.sequence, item.seed), item.footage)
-        rows.append(row_of(item, result))
-        if time.perf_counter() - started > 20 * (1 + number // max(1, len(todo) // 4)):
-            print(f"{number + 1}/{len(todo)}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="folds-") as folder:
+        make = makers(args, Path(folder))
+        for (fold, seed), items in parts.items():
+            tracker, executor = make(fold, seed)
+            for number, outcome in executor.run(partial(run_task, tracker), [item.footage for item in items]):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                rows.append(row_of(items[number], outcome))
+            print(f"{len(rows)}/{len(todo)}", file=sys.stderr, flush=True)
     write_text(args.out, json.dumps({"label": args.label or args.tracker, "rows": rows}))
     print(f"{args.out}: {len(rows)} runs in {time.perf_counter() - started:.0f} s")
 
@@ -318,6 +305,7 @@ def main() -> int:
     runner.add_argument("--kinds", default="ope,tre,long,shake,roll,poor,twin,stand," + ",".join(ABSENCES))
     runner.add_argument("--label")
     runner.add_argument("--out", type=Path, required=True)
+    add_work_options(runner)
     runner.set_defaults(act=run)
     shower = commands.add_parser("table", help="print the table of files that `run` wrote")
     shower.add_argument("files", type=Path, nargs="+")

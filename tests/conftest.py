@@ -164,3 +164,16 @@ def _a_cache_of_its_own(
     (cache / "edge-tracker" / "auto.json").write_text(_measured)
     monkeypatch.delenv("EDGE_TRACKER_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+def spoiled(kind: str, path: Path, whole: Path) -> bool:
+    """Put at `path` what has become of the file `whole`; False for a kind that is not known here."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(1000))
+    elif kind == "cut":
+        path.write_bytes(whole.read_bytes()[:-50])
+    return kind in ("missing", "folder", "empty", "noise", "cut")

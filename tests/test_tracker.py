@@ -6,7 +6,9 @@ import copy
 import multiprocessing.reduction
 import pickle
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from edge_tracker import EdgeTrackerError, Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import BoxError, ConfigError, ImageError, ModelError
+from edge_tracker.methods import prepare
+from edge_tracker.service.config import TrackerConfig
 from tests.conftest import Clip
 
 
@@ -168,3 +172,11 @@ def test_what_it_says_to_do_instead_works(clip: Clip) -> None:
     tracker = make()
     tracker.init(clip.images[0], clip.first_box)
     assert tracker.update(clip.images[1]).state is TrackState.TRACKED
+
+
+def test_it_takes_the_arguments_of_prepare_and_a_configuration_can_state_them() -> None:
+    taken = list(signature(Tracker).parameters.values())
+    assert taken == list(signature(prepare).parameters.values())
+    assert {field.name for field in fields(TrackerConfig)} == {parameter.name for parameter in taken} - {"config"}
+    with pytest.raises(TypeError, match="modle"):
+        Tracker(modle="edge-small")  # type: ignore[call-arg]

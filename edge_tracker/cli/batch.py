@@ -42,7 +42,7 @@ def run_command(args: argparse.Namespace) -> int:
         raise UsageError(f"auto depends on the machine, and a batch may run on several: {' or '.join(AUTOMATIC)}")
     make = tracker_factory(args)
     files = prepare(*make.args, **make.keywords).files  # a bad option or model should fail here, not in every job
-    setup = repr((args.tracker, args.engine, args.seed, args.set, sha256_of(*files)))
+    setup = repr((args.tracker, args.engine, args.seed, args.settings, sha256_of(*files)))
     make, executor = place_of_work(args, make)
     summary = Summary(len(jobs))
     with tqdm(total=len(jobs), unit=" clips", disable=args.quiet or None) as progress:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 
+from edge_tracker.cli.options import chosen
 from edge_tracker.errors import ConfigError, OutputError
-from edge_tracker.service.config import CameraConfig, PageConfig, ServiceConfig, TrackerConfig
+from edge_tracker.service.config import CameraConfig, PageConfig, ServiceConfig
 from edge_tracker.service.service import Service
 from edge_tracker.video.open import is_live
 
@@ -24,17 +25,6 @@ HANGS = 70  # exit code (EX_SOFTWARE): the supervisor is to start us again
 
 def service_config(args: argparse.Namespace, spec: str) -> ServiceConfig:
     """The options of `track` as a configuration."""
-    chosen = TrackerConfig(
-        tracker=args.tracker,
-        model=str(args.model),
-        engine=args.engine,
-        threads=args.threads,
-        device=args.device,
-        models_dir=None if args.models_dir is None else str(args.models_dir),
-        seed=args.seed,
-        settings=tuple(args.set),
-        weight_network=None if args.weight_network is None else str(args.weight_network),
-    )
     camera = CameraConfig(
         source=spec,
         init=tuple(wish.text for wish in args.init),
@@ -43,7 +33,7 @@ def service_config(args: argparse.Namespace, spec: str) -> ServiceConfig:
         decoder_threads=1 if is_live(spec) else args.threads,
     )
     address = args.web if args.web is not None or args.init else DEFAULT_PAGE
-    return ServiceConfig((camera,), page=PageConfig(address), tracker=chosen, state=args.state)
+    return ServiceConfig((camera,), page=PageConfig(address), tracker=chosen(args), state=args.state)
 
 
 def run_service(config: ServiceConfig, max_frames: int | None, quiet: bool, fallback: bool = False) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edge_tracker.backbones.base import MOST_THREADS
 from edge_tracker.backbones.engines import ENGINES
 from edge_tracker.jobs import DaskCluster, Executor, Here, Processes, packed
 from edge_tracker.methods import TRACKERS
+from edge_tracker.service.config import TrackerConfig
+from edge_tracker.settings import hints
 from edge_tracker.tracker import Tracker
 
 
@@ -32,7 +36,7 @@ def add_models_dir(parser: argparse._ActionsContainer) -> None:
 
 
 def add_tracker_options(parser: argparse.ArgumentParser) -> None:
-    """Options that choose and set up a tracker. Read them back with `tracker_factory`."""
+    """Options that choose and set up a tracker. Read them back with `chosen` or `tracker_factory`."""
     group = parser.add_argument_group("tracker")
     group.add_argument("--tracker", choices=TRACKERS, default="auto", help="method (default: %(default)s)")
     group.add_argument("--model", default="auto", help="name (edge-track models list) or path (default: %(default)s)")
@@ -45,6 +49,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     add_models_dir(group)
     group.add_argument(
         "--set",
+        dest="settings",
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -74,17 +79,14 @@ def place_of_work(args: argparse.Namespace, make: partial[Tracker]) -> tuple[par
     return make, DaskCluster(args.cluster, shipment)
 
 
+def chosen(args: argparse.Namespace) -> TrackerConfig:
+    """What the user asked for by `add_tracker_options`. Raises ConfigError."""
+    given = ((name, getattr(args, name)) for name in hints(TrackerConfig))
+    fields: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given}
+    return TrackerConfig(**fields)
+
+
 def tracker_factory(args: argparse.Namespace) -> partial[Tracker]:
-    """What makes the tracker the user asked for; picklable."""
-    return partial(
-        Tracker,
-        args.tracker,
-        args.model,
-        engine=args.engine,
-        threads=args.threads,
-        device=args.device,
-        models_dir=args.models_dir,
-        settings=args.set,
-        seed=args.seed,
-        weight_network=args.weight_network,
-    )
+    """What makes the tracker the user asked for; picklable. Raises ConfigError."""
+    named = asdict(chosen(args))
+    return partial(Tracker, named.pop("tracker"), named.pop("model"), **named)

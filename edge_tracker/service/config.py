@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from edge_tracker.backbones.base import MOST_THREADS
 from edge_tracker.errors import ConfigError
 from edge_tracker.outputs.open import refuse_overwriting
 from edge_tracker.outputs.web.address import parsed_address
@@ -29,12 +30,12 @@ SECRET_FIELDS = ("token",)
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Which tracker; the arguments of `Tracker`."""
+    """Which tracker; the arguments of `Tracker` that a text can state."""
 
     tracker: Annotated[str, "method"] = "auto"
     model: Annotated[str, "name or path"] = "auto"
     engine: Annotated[str, "what runs the model"] = "auto"
-    threads: Annotated[int, Between(1, 1024), "of the engine"] = 1
+    threads: Annotated[int, Between(1, MOST_THREADS), "of the engine"] = 1
     device: Annotated[Literal["cpu", "cuda"], "where ONNX Runtime computes"] = "cpu"
     models_dir: Annotated[str | None, "where to look for models first"] = None
     seed: Annotated[int | None, "of the method's random draws"] = None

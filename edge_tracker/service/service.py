@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,18 +180,7 @@ def chooser_of(camera: CameraConfig) -> Chooser | None:
 
 def prepared_tracker(config: ServiceConfig) -> Prepared:
     """A session of its own for a camera: its targets belong to its thread. Raises ConfigError or ModelError."""
-    chosen = config.tracker
-    return prepare(
-        chosen.tracker,
-        chosen.model,
-        engine=chosen.engine,
-        threads=chosen.threads,
-        device=chosen.device,
-        models_dir=chosen.models_dir,
-        settings=chosen.settings,
-        seed=chosen.seed,
-        weight_network=chosen.weight_network,
-    )
+    return prepare(**asdict(config.tracker))
 
 
 def opened_page(address: str, names: tuple[str, ...], token: str | None) -> Page:

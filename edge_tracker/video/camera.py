@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import cv2
-import numpy as np
 
-from edge_tracker.errors import SourceLost, SourceMissing
+from edge_tracker.errors import SourceMissing
 from edge_tracker.video.capture import CaptureSettings
-from edge_tracker.video.opencv import quiet_opencv
+from edge_tracker.video.opencv import live_frames, quiet_opencv
 from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
 
 FASTEST_FPS = 1000.0
@@ -49,16 +47,7 @@ class CameraSource(Source):
             self._capture.set(cv2.CAP_PROP_FPS, settings.fps)
 
     def __iter__(self) -> Iterator[Frame]:
-        index, start, last_s = 0, 0.0, -1.0
-        while True:
-            ok, image = self._capture.read()
-            now = time.monotonic()
-            if not ok:
-                raise SourceLost(f"{self.name} stopped delivering after {index} frames")
-            start = start if index else now
-            last_s = max(now - start, last_s + 1e-6)
-            yield Frame(index, last_s, np.asarray(image, dtype=np.uint8), taken_at=time.time())
-            index += 1
+        return live_frames(self._capture, self.name)
 
     def close(self) -> None:
         self._capture.release()

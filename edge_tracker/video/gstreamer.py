@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 
 import cv2
-import numpy as np
 
-from edge_tracker.errors import SourceLost, SourceMissing
-from edge_tracker.video.opencv import quiet_opencv
+from edge_tracker.errors import SourceMissing
+from edge_tracker.video.opencv import live_frames, quiet_opencv
 from edge_tracker.video.source import NOMINAL_FPS, Frame, Source
 
 END = "! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
@@ -42,16 +40,7 @@ class GStreamerSource(Source):
         self.fps = fps if 0 < fps <= 1000 else NOMINAL_FPS
 
     def __iter__(self) -> Iterator[Frame]:
-        index, start, last_s = 0, 0.0, -1.0
-        while True:
-            ok, image = self._capture.read()
-            if not ok:
-                raise SourceLost(f"{self.name} stopped after {index} frames")
-            now = time.monotonic()
-            start = start if index else now
-            last_s = max(now - start, last_s + 1e-6)
-            yield Frame(index, last_s, np.asarray(image, dtype=np.uint8), taken_at=time.time())
-            index += 1
+        return live_frames(self._capture, self.name)
 
     def close(self) -> None:
         self._capture.release()

@@ -31,7 +31,12 @@ class Cluster:
         return f"tcp://127.0.0.1:{self.port}"
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}",
+            "TMPDIR": str(self.folder),
+            "OMP_NUM_THREADS": "1",
+        }
         log = open(self.folder / "dask.log", "ab")
         return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log)
 

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.companion import Owner, read_companion, write_companion
 from edge_tracker.evaluation.datasets import read_tasks
 from tests.conftest import ROOT, Clip
+from tests.jobs.conftest import Cluster, cluster
+
+__all__ = ["cluster"]  # a fixture of another room
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -145,3 +149,22 @@ def test_a_run_ends_in_a_file_that_the_table_reads(footage: Path, tmp_path: Path
     wrong = [*command, "--head", f"*={footage}", "--out", str(tmp_path / "x.json")]
     failed = subprocess.run(wrong, capture_output=True, text=True, timeout=300)
     assert (failed.returncode, len(failed.stderr.splitlines())) == (2, 1)
+
+
+def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: Cluster) -> None:
+    """Each fold is tracked with its own head, wherever that is."""
+    whole = PACKAGED / "edge-small.head.safetensors"
+    other = tmp_path / "other.safetensors"
+    owner, tensors = read_companion(whole, "head", Owner)
+    other_weights = tensors["presence.weights"] - np.array([0, 0, 0, 0, 0, 1.0])
+    write_companion(other, "head", owner, tensors | {"presence.weights": other_weights})
+    command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "1"]
+    command += ["--kinds", "ope,twin", "--tracker", "fast", "--head", f"A={whole}", "--head", f"C={other}"]
+    rows = []
+    for place in ([], ["--cluster", cluster.address]):
+        out = tmp_path / "found.json"
+        subprocess.run([*command, *place, "--out", str(out)], check=True, timeout=300)
+        rows.append({(r["sequence"], r["kind"]): r | {"ms": 0} for r in json.loads(out.read_text())["rows"]})
+    assert rows[0] == rows[1]
+    dog, boat = (rows[0][name, "ope"] for name in ("DAVIS_dog", "UAV_boat1"))
+    assert dog["by_confidence"] != boat["by_confidence"]  # the same pictures, other heads

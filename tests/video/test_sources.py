@@ -132,7 +132,7 @@ class FakeCapture:
 def test_a_camera_that_vanishes_is_an_error_after_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
     frames = []
-    with open_source("camera:0") as source, pytest.raises(SourceLost, match="stopped delivering after 3 frames"):
+    with open_source("camera:0") as source, pytest.raises(SourceLost, match="stopped after 3 frames"):
         assert source.live
         assert source.length is None
         for frame in source:
