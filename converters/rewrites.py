@@ -162,10 +162,7 @@ def split_hard_activations(trunk: Trunk) -> Trunk:
     """Every hard swish and hard sigmoid from operations that integer kernels have. Batch norm must be folded."""
     trunk = copy.deepcopy(trunk)
     for _, layer in _all(trunk, ConvNormActivation):
-        if len(layer) == 3 and isinstance(layer[2], nn.Hardswish):
-            ones = torch.ones(layer.convolution.out_channels)
-            layer[2] = SplitHardSwish(ones)
-            _divide_outputs(layer.convolution, 6 * ones)
+        _split(layer)
     for _, residual in _all(trunk, InvertedResidual):
         for place, part in enumerate(residual.block):
             if isinstance(part, SqueezeExcitation):
@@ -173,6 +170,23 @@ def split_hard_activations(trunk: Trunk) -> Trunk:
                 projection = _projection(residual)
                 projection.weight = nn.Parameter(projection.weight / 6)
     return trunk
+
+
+def split_stem(trunk: Trunk) -> Trunk:
+    """The stem's hard swish alone in this form: `equalise` can then give its channels one range, and one of Small's
+    reaches a thousand times as far as another. Batch norm must be folded."""
+    trunk = copy.deepcopy(trunk)
+    if isinstance(trunk, MobileNetV3) and isinstance(trunk.features[0], ConvNormActivation):
+        _split(trunk.features[0])
+    return trunk
+
+
+def _split(layer: ConvNormActivation) -> None:
+    """A layer that ends in a hard swish, in place."""
+    if len(layer) == 3 and isinstance(layer[2], nn.Hardswish):
+        ones = torch.ones(layer.convolution.out_channels)
+        layer[2] = SplitHardSwish(ones)
+        _divide_outputs(layer.convolution, 6 * ones)
 
 
 def pad_channels_last(trunk: Trunk) -> Trunk:

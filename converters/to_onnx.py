@@ -36,13 +36,14 @@ from converters.rewrites import (
     fold_batch_norm,
     fold_dead_squeeze_excite,
     normalised,
+    split_stem,
 )
 from converters.trunks import Trunk, TrunkSpec
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 
 TOLERANCE = 1e-4  # of ONNX against torch, relative to each tap's largest activation
-CALIBRATION_CROPS = 100
+CALIBRATION_CROPS, BIAS_CROPS = 100, 24
 PERCENTILE = 99.99  # of activations, what lies beyond is cut off
 # Relu among them lets its convolution's output have the range behind it, and not the negative half for nothing.
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Mul", "GlobalAveragePool", "ReduceMean")
@@ -109,11 +110,11 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         node.name = f"{block}{node.op_type}_{number}"
 
 
-def for_quantisation(network: Network, crops: NDArray[np.uint8]) -> onnx.ModelProto:
+def for_quantisation(network: Network, plan: Plan) -> onnx.ModelProto:
     """The network as float ONNX in the form that quantises best where an engine has a hard swish of its own."""
-    x = normalised(crops[:CALIBRATION_CROPS], network.spec)
+    x = normalised(plan.crops()[:CALIBRATION_CROPS], network.spec)
     prepared = floor_dead_channels(fold_dead_squeeze_excite(fold_batch_norm(network.trunk), x))
-    return export(network, equalise(prepared, x))
+    return export(network, equalise(prepared if "stem" in plan.kept_in_float else split_stem(prepared), x))
 
 
 class OnnxWriter:
@@ -124,8 +125,11 @@ class OnnxWriter:
     suffix = ".onnx"
 
     def write(self, network: Network, plan: Plan, path: Path) -> None:
-        ready = for_quantisation(network, plan.crops()) if plan.quantised else export(network)
-        model = quantise(ready, plan) if plan.quantised else ready
+        model = for_quantisation(network, plan) if plan.quantised else export(network)
+        if plan.quantised:
+            floating, model = model, quantise(model, plan)
+            if plan.precision == "int8":  # with stem and first block in float the means stay what they were
+                model = correct_biases(model, floating, plan.crops()[:BIAS_CROPS])
         if plan.precision == "fp16":
             store_as_fp16(model)
         if plan.precision != "fp32":
@@ -168,12 +172,14 @@ def quantise(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
             return None if crop is None else {"crop": crop[None]}
 
     excluded = kept_nodes([node.name for node in model.graph.node], plan.kept_in_float)
+    given = onnx.ModelProto()
+    given.CopyFrom(model)  # its weights are moved out into a file
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger().setLevel(logging.ERROR)
         result = Path(folder) / "int8.onnx"
         quantize_static(
-            model,
+            given,
             str(result),
             Reader(),
             quant_format=QuantFormat.QDQ,
@@ -186,6 +192,37 @@ def quantise(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
             extra_options={"CalibPercentile": PERCENTILE},
         )
         return onnx.load(str(result))
+
+
+def correct_biases(quantised: onnx.ModelProto, floating: onnx.ModelProto, crops: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Give each channel of every convolution the mean it has in float, layer after layer (Nagel et al. 2019, 4.2)."""
+    corrected = onnx.ModelProto()
+    corrected.CopyFrom(quantised)
+    tensors = {tensor.name: tensor for tensor in corrected.graph.initializer}
+    makers = {node.output[0]: node for node in corrected.graph.node}
+    # What a map is after rounding: a ReLU that stood behind a convolution is the lower end of its range.
+    rounded = {
+        n.input[0]: n.output[0] for n in corrected.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
+    convolutions = [node for node in corrected.graph.node if node.op_type == "Conv" and node.input[2] in makers]
+    for node, wanted in zip(convolutions, means(floating, [n.output[0] for n in convolutions], crops), strict=True):
+        integers = rounded.get(node.output[0], "")
+        (found,) = means(corrected, [rounded.get(integers, node.output[0])], crops)
+        bias, scale = (tensors[name] for name in makers[node.input[2]].input[:2])
+        steps = np.rint((wanted - found) / numpy_helper.to_array(scale))
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + steps.astype(np.int32), bias.name))
+    return corrected
+
+
+def means(model: onnx.ModelProto, names: Sequence[str], crops: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    """The mean of each channel of these maps, over the crops."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
+    runs = ([maps.mean(axis=(0, 2, 3), dtype=float) for maps in session.run(names, {"crop": c[None]})] for c in crops)
+    return [np.mean(of_crops, axis=0) for of_crops in zip(*runs, strict=True)]
 
 
 def kept_nodes(names: Sequence[str], kept: Sequence[str]) -> list[str]:

@@ -42,10 +42,8 @@ class OpenVinoWriter:
     suffix = ".xml"
 
     def write(self, network: Network, plan: Plan, path: Path) -> None:
-        if plan.quantised:
-            model = quantise(_read(for_quantisation(network, plan.crops())), plan)
-        else:
-            model = _read(export(network))
+        quantised = plan.quantised
+        model = quantise(_read(for_quantisation(network, plan)), plan) if quantised else _read(export(network))
         for place in list(model.get_rt_info()):  # what the tools leave: versions, settings, paths
             del model.get_rt_info()[place]
         model.set_rt_info(network.info(plan.precision).to_metadata(), METADATA_KEY)

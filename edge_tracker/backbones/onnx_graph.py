@@ -1,9 +1,12 @@
-"""ONNX graphs written and extended without the `onnx` package, which a device need not have.
+"""ONNX graphs written and extended without the `onnx` package: 31 MB, and 60 ms to import, where this takes 1.5.
 
 A `.onnx` file is one protobuf message, and a message is a row of fields: number, kind, content. Few kinds are needed to
 add nodes to a graph, so they are written here. (https://protobuf.dev/programming-guides/encoding,
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.) What ONNX Runtime checks when it loads a graph is not checked
 here.
+
+The projections could lie in the model files instead. But they belong to a head, which is fitted and replaced by itself,
+and with it all files of its model would have to be written anew.
 """
 
 from __future__ import annotations

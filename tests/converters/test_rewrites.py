@@ -24,6 +24,7 @@ from converters.rewrites import (
     normalised,
     pad_channels_last,
     split_hard_activations,
+    split_stem,
 )
 from converters.trunks import TRUNKS, ConvNormActivation, MobileNetV3, SqueezeExcitation, Trunk, load_trunk
 
@@ -69,7 +70,7 @@ def kill_squeeze_excite(trunk: Trunk) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("step", ["fold", "dead gate", "dead channels", "split", "equalise", "all"])
+@pytest.mark.parametrize("step", ["fold", "dead gate", "dead channels", "split", "stem", "equalise", "all"])
 def test_the_taps_stay_what_they_were(name: str, step: str) -> None:
     trunk, x = trained_like(name), crops(name)
     if "minimalistic" not in name:
@@ -79,6 +80,7 @@ def test_the_taps_stay_what_they_were(name: str, step: str) -> None:
         "dead gate": lambda t: fold_dead_squeeze_excite(fold_batch_norm(t), x),
         "dead channels": lambda t: floor_dead_channels(fold_batch_norm(t)),
         "split": lambda t: split_hard_activations(fold_batch_norm(t)),
+        "stem": lambda t: equalise(split_stem(fold_batch_norm(t)), x),
         "equalise": lambda t: equalise(fold_batch_norm(t), x),
         "all": lambda t: pad_channels_last(
             equalise(split_hard_activations(floor_dead_channels(fold_dead_squeeze_excite(fold_batch_norm(t), x))), x)
@@ -131,14 +133,22 @@ def test_equalised_channels_have_similar_ranges() -> None:
     x = crops("mobilenetv3-large-minimalistic")
     trunk = fold_batch_norm(trained_like("mobilenetv3-large-minimalistic"))
     untapped = "features.3.block.0"  # an expansion that no tap gives
+    assert spread(trunk, x, untapped) > 3
+    assert spread(equalise(trunk, x), x, untapped) < 1.01
 
-    def spread(t: Trunk) -> float:
-        ranges = largest(t, x, lambda m: isinstance(m, ConvNormActivation))[untapped]
-        alive = ranges[ranges > 1e-3 * ranges.max()]
-        return float(alive.max() / alive.min())
 
-    assert spread(trunk) > 3
-    assert spread(equalise(trunk, x)) < 1.01
+def test_the_stem_is_equalised_where_its_hard_swish_is_split() -> None:
+    x, trunk = crops("mobilenetv3-small"), fold_batch_norm(trained_like("mobilenetv3-small"))
+    split = split_stem(trunk)
+    assert len([m for m in split.modules() if isinstance(m, SplitHardSwish)]) == 1
+    assert spread(equalise(split, x), x, "features.0") < 0.6 * spread(equalise(trunk, x), x, "features.0")
+
+
+def spread(trunk: Trunk, x: Tensor, layer: str) -> float:
+    """The largest range of a layer's living channels over the smallest."""
+    ranges = largest(trunk, x, lambda m: isinstance(m, ConvNormActivation))[layer]
+    alive = ranges[ranges > 1e-3 * ranges.max()]
+    return float(alive.max() / alive.min())
 
 
 def test_a_wrong_step_would_be_seen() -> None:

@@ -202,7 +202,11 @@ def wrong_arguments(arguments: list[str], complete: bool) -> str | None:
                 cli.main(arguments)
         except _Parsed as parsed:
             given = vars(parsed.args[0])
-            return wrong_settings(given.get("set") or [], given["tracker"] or "auto") if "tracker" in given else None
+            return (
+                wrong_settings(given.get("settings") or given.get("set") or [], given["tracker"] or "auto")
+                if "tracker" in given
+                else None
+            )
         except SystemExit as left:
             if not left.code:
                 return None  # --help, --version
