@@ -250,7 +250,8 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
     assert mean is not None
     assert before.refinement is not None
     for name, tensor in mean.tensors.items():
-        np.testing.assert_allclose(tensor, (trained.tensors[name] + before.refinement.tensors[name]) / 2, rtol=2e-3, atol=1e-5)
+        expected = (trained.tensors[name] + before.refinement.tensors[name]) / 2
+        np.testing.assert_allclose(tensor, expected, rtol=2e-3, atol=1e-5)
     with pytest.raises(SystemExit):
         script.main([*options, "--mean"])
     tracker = Tracker("accurate", str(MODEL), models_dir=tmp_path)
