@@ -507,7 +507,8 @@ def main(argv: list[str] | None = None) -> int:
         net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
         trained = net.export()
         if begun is not None and args.mean:
-            trained = RefinementNetwork({n: (t + begun.tensors[n]) / 2 for n, t in trained.tensors.items()})
+            tensors = {n: (t + begun.tensors[n]) * np.float32(0.5) for n, t in trained.tensors.items()}
+            trained = RefinementNetwork({n: np.asarray(t, np.float32) for n, t in tensors.items()})
         save_head(args.head, info, replace(head, refinement=trained))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:
