@@ -203,6 +203,8 @@ GROUPS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "  moving": lambda r: r["kind"] in ("ope", "tre") and not r["sequence"].startswith(STATIC),
     "long": lambda r: r["kind"] == "long",
     "shake": lambda r: r["kind"] == "shake",
+    "roll": lambda r: r["kind"] == "roll",
+    "poor": lambda r: r["kind"] == "poor",
     "twin": lambda r: r["kind"] == "twin",
     "stand": lambda r: r["kind"] == "stand",
     "absences": lambda r: r["kind"] in ABSENCES,
@@ -300,7 +302,7 @@ def main() -> int:
     runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")
     runner.add_argument("--fold", default="".join(FOLDS), help="track these folds alone, such as AB")
     runner.add_argument("--seeds", type=int, default=3)
-    runner.add_argument("--kinds", default="ope,tre,long,shake,twin,stand," + ",".join(ABSENCES))
+    runner.add_argument("--kinds", default="ope,tre,long,shake,roll,poor,twin,stand," + ",".join(ABSENCES))
     runner.add_argument("--label")
     runner.add_argument("--out", type=Path, required=True)
     add_work_options(runner)

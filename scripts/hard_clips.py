@@ -3,6 +3,8 @@
 Kinds of clips, all `absence_clips.Clip`s, rendered when asked for and the same for the same seed:
     long    a sequence forwards, backwards, forwards: time enough to drift, to lose and to find
     shake   a shaking camera: frames shifted by an autoregressive path with kicks, borders mirrored
+    roll    a camera that rolls about the target, half a turn and back
+    poor    a poor camera: grey, a third of the pixels, noise, light that changes, blur while it moves
     twin    an older picture of the target, a little darker, swings past behind it
     stand   a static camera: a piece of another sequence stands in the target's way from the first frame on, and the
             target waits behind it (the picture stands still meanwhile)
@@ -18,15 +20,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import visible_share
+from edge_tracker.boxes import turned, visible_share
 from edge_tracker.evaluation.absence_clips import Clip, Occluder, to_and_fro
 from edge_tracker.evaluation.datasets import Task
 from edge_tracker.images import size_of
+from edge_tracker.roi import affine
 
 STATIC = ("CDnet", "TUD", "CAVIAR")
 LONGEST = 240  # frames
 KICK, KICKED, STEADY, TREMBLE = 0.9, 0.08, 0.9, 0.06  # of sqrt(w h); share of frames; of the shift kept; of sqrt(w h)
 OLDER, EVERY, DIM = 12, 40, 0.9  # frames; between two passings; of the brightness
+ROLL, ROLL_TIME = np.pi, 80  # radians; frames there and back
+SMALLER, NOISE, LIT, LIT_TIME, MOVED, MOVED_EVERY = (
+    0.58,
+    4.0,
+    0.35,
+    37.0,
+    7,
+    9,
+)  # of the sides; grey levels; log gain and
+# its frames a swing; px of motion blur, in every so-many-th frame
 WAIT = 40  # frames behind what stands still
 
 
@@ -39,6 +52,38 @@ class Shake:
         matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         moved = cv2.warpAffine(image, matrix, size_of(image), borderMode=cv2.BORDER_REFLECT_101)
         return np.asarray(moved, np.uint8)
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Turns each frame about the middle of the target."""
+
+    angles: NDArray[np.float64]  # (n,) radians
+    boxes: NDArray[np.float64]  # (n, 4) before
+
+    def __call__(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        x, y, w, h = self.boxes[index]
+        middle = x + w / 2, y + h / 2
+        matrix = affine(float(self.angles[index]), 1.0, 0.0, middle, middle)
+        turned_image = cv2.warpAffine(image, matrix, size_of(image), borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(turned_image, np.uint8)
+
+
+@dataclass(frozen=True)
+class Poor:
+    """What a poor camera makes of each frame."""
+
+    seed: int
+
+    def __call__(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        random = np.random.default_rng([self.seed, index])
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        if index % MOVED_EVERY >= MOVED_EVERY - 2:
+            grey = np.asarray(cv2.blur(grey, (MOVED, 1) if random.random() < 0.5 else (1, MOVED)), np.float32)
+        small = cv2.resize(grey, None, fx=SMALLER, fy=SMALLER, interpolation=cv2.INTER_AREA)
+        small = small * np.exp(LIT * np.sin(2 * np.pi * index / LIT_TIME)) + random.normal(0, NOISE, small.shape)
+        large = cv2.resize(small.clip(0, 255).astype(np.uint8), size_of(image), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -89,6 +134,9 @@ def hard_clips(tasks: Sequence[Task], seed: int = 0) -> list[Clip]:
         random = np.random.default_rng([seed, zlib.crc32(task.name.encode())])
         clips.append(_long(task, stretch))
         clips.append(_shaken(task, stretch, random))
+        clips.append(_rolled(task, stretch))
+        poor = Poor(zlib.crc32(task.name.encode()))
+        clips.append(_clip(task, "poor", stretch, task.boxes[stretch], poor))
         clips.append(_twinned(task, stretch))
         if task.name.startswith(STATIC):
             others = [t for t in tasks if t.name.split("_")[0] != task.name.split("_")[0]]
@@ -121,6 +169,13 @@ def _shaken(task: Task, stretch: NDArray[np.intp], random: np.random.Generator) 
     return Clip(
         f"{task.name}-shake", "shake", task, stretch, np.where(seen[:, None] > 0, moved, np.nan), seen, Shake(whole)
     )
+
+
+def _rolled(task: Task, stretch: NDArray[np.intp]) -> Clip:
+    boxes = task.boxes[stretch]
+    angles = ROLL * np.sin(np.arange(len(stretch)) * np.pi / ROLL_TIME) ** 2
+    truth = np.array([turned(tuple(b.tolist()), float(a)) for b, a in zip(boxes, angles, strict=True)])
+    return _clip(task, "roll", stretch, truth, Roll(angles, boxes))
 
 
 def _twinned(task: Task, stretch: NDArray[np.intp]) -> Clip:

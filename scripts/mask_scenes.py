@@ -288,7 +288,7 @@ def _finished(
     box_w, box_h = w * np.exp(loose[0]), h * np.exp(loose[1])
     left, top = x + w * (0.5 + off[0]) - box_w / 2, y + h * (0.5 + off[1]) - box_h / 2
     box = [left, top, left + box_w, top + box_h]
-    picture = _degraded(random, camera.takes(picture))
+    picture = _degraded(random, camera.takes(random, picture))
     if random.random() < (CUT if harder else CUT / 3):
         picture, box = _cut(random, picture, box)
     return View(picture, (box[0], box[1], box[2] - box[0], box[3] - box[1]), tuple(others))

@@ -58,8 +58,8 @@ class Light(NamedTuple):
     gamma: float = 1.0
 
     def drifted(self, random: np.random.Generator, share: float) -> Light:
-        gain, gamma = np.exp(random.normal(0, share * np.array([0.13, 0.1])))
-        return Light(self.gain * gain, self.offset + random.normal(0, 8 * share), self.gamma * gamma)
+        gain, gamma = np.exp(random.normal(0, share * np.array([0.22, 0.14])))
+        return Light(self.gain * gain, self.offset + random.normal(0, 10 * share), self.gamma * gamma)
 
     def on(self, image: Image) -> Image:
         lit = (image / np.float32(255)) ** self.gamma * (255 * self.gain) + self.offset
@@ -71,19 +71,27 @@ class Camera(NamedTuple):
 
     blur: float  # factor by which the crop was too small for its side
     grey: bool
+    noise: float  # grey levels
 
     @classmethod
     def any(cls, random: np.random.Generator) -> Camera:
-        return cls(float(random.uniform(1.5, 5)) if random.random() < 0.3 else 1.0, bool(random.random() < 0.15))
+        return cls(
+            float(random.uniform(1.5, 5)) if random.random() < 0.4 else 1.0,
+            bool(random.random() < 0.25),
+            float(random.uniform(1, 7)) if random.random() < 0.3 else 0.0,
+        )
 
-    def takes(self, image: Image) -> Image:
+    def takes(self, random: np.random.Generator, image: Image) -> Image:
         side = len(image)
         if self.blur > 1:
             small = max(8, round(side / self.blur))
-            image = _resized(_resized(image, small, cv2.INTER_AREA), side, cv2.INTER_LINEAR)
+            image = _resized(image, small, cv2.INTER_AREA)
         if self.grey:
             image = np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
-        return image
+        if self.noise:  # of the sensor: before the picture is enlarged, the same in all channels of a grey one
+            shape = (*image.shape[:2], 1 if self.grey else 3)
+            image = (image + random.normal(0, self.noise, shape)).clip(0, 255).astype(np.uint8)
+        return image if self.blur <= 1 else _resized(image, side, cv2.INTER_LINEAR)
 
 
 def as_photo(image: Image) -> Image:
@@ -111,7 +119,7 @@ def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[V
         at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
         picture = _warped(photo, affine(turn, k, stretch, at, centre, mirrored), side, cv2.mean(photo))
         box = turned((at[0] - w * k / 2, at[1] - h * k / 2, w * k, h * k), 0.0, stretch)  # it hardly turns
-        views.append(View(camera.takes(_degraded(random, light.on(picture))), box))
+        views.append(View(camera.takes(random, _degraded(random, light.on(picture))), box))
     return views
 
 
@@ -127,7 +135,7 @@ def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: 
         plain = scene == 0
         mirrored = scene % 2 == 1
         stretch = 0.0 if plain else random.normal(0, 0.12)
-        camera = Camera(1.0, False) if plain else Camera.any(random)
+        camera = Camera(1.0, False, 0.0) if plain else Camera.any(random)
         light = Light() if plain else Light().drifted(random, 1.0)
         turning = not plain and random.random() < CHANGING
         turn = random.integers(4) * np.pi / 2 if turning else 0.0
@@ -139,7 +147,7 @@ def sequence_scenes(random: np.random.Generator, task: Task, scenes: int, side: 
             if not plain:
                 patch = light.on(patch)
                 patch = _degraded(random, patch) if random.random() < 0.15 else patch
-            views.append(View(camera.takes(patch), on_patch))
+            views.append(View(camera.takes(random, patch), on_patch))
         yield views
 
 

@@ -477,9 +477,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
     parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
     parser.add_argument("--begun", type=Path, help="go on from the network of this file")
+    parser.add_argument("--mean", action="store_true", help="write the mean of the weights of --begun and the new ones")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    if args.mean and not args.begun:
+        parser.error("--mean is of the network of --begun and the new one")
     try:
         check_output(args.head, ".safetensors")
         side = ClosedFormConfig().input_side
@@ -502,7 +505,11 @@ def main(argv: list[str] | None = None) -> int:
         sampler = Sampler(scenes, ~kept & ~back, grids, args.seed)
         begun = load_head(args.begun, info).refinement if args.begun else None
         net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
-        save_head(args.head, info, replace(head, refinement=net.export()))
+        trained = net.export()
+        if begun is not None and args.mean:
+            tensors = {n: (t + begun.tensors[n]) * np.float32(0.5) for n, t in trained.tensors.items()}
+            trained = RefinementNetwork({n: np.asarray(t, np.float32) for n, t in tensors.items()})
+        save_head(args.head, info, replace(head, refinement=trained))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:
         print(f"train_refiner: {error}", file=sys.stderr)

@@ -31,6 +31,7 @@ class Sighting(NamedTuple):
     box: Box  # image pixels
     probability: float  # that it is the target
     height: float  # of the response peak
+    turn: int = 0  # how it is turned, see `refiner.Correction`
 
 
 Look = Callable[[Box], Sighting]  # looks closely around a box, image pixels

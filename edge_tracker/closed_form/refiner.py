@@ -4,6 +4,9 @@ The samples in and around the box are matched with those of frame 1 by attention
 et al. 2019): what lay inside the target's box there, and where, is read from the matches, and two convolutions make a
 correction of the box of it (what is asked of them is that of Alpha-Refine, Yan et al. 2021). The same network judges
 whether the target is under the box at all. Trained by scripts/train_refiner.py.
+
+A target that turns in the picture soon resembles frame 1 no more. So frame 1 is known turned too, in equal parts of a
+whole turn: where the target no longer looks as it did, the next turns are compared.
 """
 
 from __future__ import annotations
@@ -24,9 +27,7 @@ from edge_tracker.closed_form.refinement_network import (
     COLOUR_PX,
     CONTEXT,
     INNER,
-    KEY,
     SURE,
-    VALUE,
     RefinementNetwork,
 )
 from edge_tracker.closed_form.view import View
@@ -34,7 +35,15 @@ from edge_tracker.grid import Grid
 from edge_tracker.roi import sample_at, sample_places
 
 TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly followed: in position; in size and aspect
+TURNED_BELOW, TURNED_BETTER = 0.5, 0.1  # match below which other turns are compared; by which one must be better
 LARGEST = 0.5  # correction in one frame, of a side or of its logarithm
+
+
+class Reference(NamedTuple):
+    """The target in frame 1, as attention reads it."""
+
+    keys: NDArray[np.float32]  # (KEY, BINS BINS)
+    values: NDArray[np.float32]  # (BINS BINS, VALUE + 1)
 
 
 class Correction(NamedTuple):
@@ -43,6 +52,7 @@ class Correction(NamedTuple):
     errors: NDArray[np.float32]  # (dx / w, dy / h, dlog w, dlog h) that bring it onto the target
     match: float  # log odds that it lies on the target, in units of SURE: [-1, 1]
     scales: NDArray[np.float32]  # (4,) how far off the errors are likely to be (scale of a Laplace distribution)
+    turn: int  # number of the view of frame 1 that was compared
 
 
 class Corrected(NamedTuple):
@@ -50,6 +60,7 @@ class Corrected(NamedTuple):
 
     box: Box
     match: float  # `Correction.match` of the box before
+    turn: int  # `Correction.turn`
 
 
 class Refiner:
@@ -59,41 +70,56 @@ class Refiner:
         """trust: error at which half of a correction is applied, of position, size, aspect."""
         self._network, self._coarse, self._fine, self._trust = network, coarse, fine, trust
         self._compare = comparing(network)
-        self._keys = np.zeros((KEY, BINS * BINS), np.float32)
-        self._values = np.zeros((BINS * BINS, VALUE + 1), np.float32)
+        self._references: list[Reference] = []
         self._bias = np.zeros(4, np.float32)
         self._patch: NDArray[np.uint8] | None = None  # the crop whose colours were computed last
         self._colours = np.zeros((0, 0, 3), np.float32)
 
-    def start(self, views: Sequence[tuple[View, Box]]) -> None:
+    def start(self, views: Sequence[tuple[View, Box]], turned: Sequence[tuple[View, Box]] = ()) -> None:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
-        views, if any, is what this network always says of this target: it is taken off from then on."""
-        embedded = self._network.embed(self._samples(views[0][0], [views[0][1]])[0])
-        self._keys = np.ascontiguousarray(self._network.keys(embedded).T)
-        self._values = self._network.values(embedded)
+        views, if any, is what this network always says of this target: it is taken off from then on. turned: the first
+        view turned by one part of a whole turn, by two parts, and so on."""
+        self._references = [self._reference(*views[0])]
         self._bias[:] = 0
         if len(views) > 1:
             self._bias = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0)
+        self._references += [self._reference(view, box) for view, box in turned]
 
-    def predict(self, view: View, box: Box) -> Correction:
-        """How to bring `box` (crop pixels) onto the target."""
-        said = self._compare(self._samples(view, [box])[0], self._keys, self._values)
-        return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0), np.exp(said[5:]))
+    def predict(self, view: View, box: Box, turn: int = 0) -> Correction:
+        """How to bring `box` (crop pixels) onto the target. turn: `Correction.turn` of the last frame."""
+        samples = self._samples(view, [box])[0]
+        best = self._compared(samples, turn)
+        if best.match < TURNED_BELOW:
+            count = len(self._references)
+            for other in sorted({0, (turn - 1) % count, (turn + 1) % count} - {turn}):
+                found = self._compared(samples, other)
+                if found.match > best.match + TURNED_BETTER:
+                    best = found
+        return best
 
-    def correct(self, view: View, box: Box) -> Corrected:
+    def correct(self, view: View, box: Box, turn: int = 0) -> Corrected:
         """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be."""
-        errors, match, scales = self.predict(view, box)
+        errors, match, scales, turn = self.predict(view, box, turn)
         place, shape = (min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED)
         dx, dy, lw, lh = np.clip(errors * np.array([place, place, shape, shape]), -LARGEST, LARGEST).tolist()
         position, size, aspect = _shares(scales, self._trust)
         grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
-        return Corrected(moved_by(box, (position * dx, position * dy, grow + stretch, grow - stretch)), match)
+        return Corrected(moved_by(box, (position * dx, position * dy, grow + stretch, grow - stretch)), match, turn)
 
     def identify(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
         """What is under each box (crop pixels) as a unit vector: (m, IDENTITY), to be compared by dot product."""
         samples = self._samples(view, boxes, INNER, 1.0)
         embedded = self._network.embed(samples.reshape(-1, samples.shape[-1]))
         return self._network.identity(embedded.reshape(len(boxes), INNER * INNER, -1))
+
+    def _reference(self, view: View, box: Box) -> Reference:
+        embedded = self._network.embed(self._samples(view, [box])[0])
+        return Reference(np.ascontiguousarray(self._network.keys(embedded).T), self._network.values(embedded))
+
+    def _compared(self, samples: NDArray[np.float32], turn: int) -> Correction:
+        """samples: (BINS BINS, channels)."""
+        said = self._compare(samples, *self._references[turn])
+        return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0), np.exp(said[5:]), turn)
 
     def _samples(
         self, view: View, boxes: Sequence[Box], bins: int = BINS, context: float = CONTEXT

@@ -14,7 +14,7 @@ from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.camera import LEAST_JERK, Camera
 from edge_tracker.closed_form.colour import region
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.closed_form.first_frame import box_views, changed_views
+from edge_tracker.closed_form.first_frame import box_views, changed_views, turned_views
 from edge_tracker.closed_form.head import Head
 from edge_tracker.closed_form.likeness import Presence
 from edge_tracker.closed_form.optics import Optics
@@ -33,7 +33,7 @@ SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become s
 # alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
 BESIDE, COMPARED = 0.7, 2
 LIKELY, LIKELIER = 0.3, 0.15
-REFINED_VIEWS = 6  # views of frame 1 in which the refiner's bias is measured
+REFINED_VIEWS, TURNS = 6, 12  # views of frame 1: in which the refiner's bias is measured; that it knows, turned
 APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 
@@ -48,6 +48,7 @@ class Candidate(NamedTuple):
     box: Box
     height: float  # of the response there
     match: float  # the refiner's
+    turn: int  # the refiner's
 
 
 class ClosedFormTracker:
@@ -67,7 +68,7 @@ class ClosedFormTracker:
         random = np.random.default_rng(self._config.seed)
         optics = self._optics
         self.box = self._good = box  # the last box that was believed
-        self._frame, self._match = 0, 0.0  # the refiner's last word
+        self._frame, self._match, self._turn = 0, 0.0, 0  # the last two are the refiner's last word
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while LOST
@@ -77,8 +78,12 @@ class ClosedFormTracker:
         self._place = Place(optics, self._config)
         self._place.start(view, on_crop, changed_views(optics, image, box, self._config.place.views, random))
         self._refiner = Refiner(self._network, optics.coarse_grid, optics.fine_grid, self._config.box.trust)
-        self._refiner.start([(view, on_crop), *box_views(optics, image, box, REFINED_VIEWS, random)])
+        shifted = [(view, on_crop), *box_views(optics, image, box, REFINED_VIEWS, random)]
+        turned = list(turned_views(optics, image, box, TURNS))
+        self._refiner.start(shifted, turned)
         self._presence = Presence(view, on_crop, self._refiner.identify, self._weights)
+        for other, on_other in turned:
+            self._presence.remember(other, on_other)
         self._camera = Camera()
         self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
@@ -158,9 +163,8 @@ class ClosedFormTracker:
         """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
         box = found.box(view.on_crop(self.box)[2:])
         if self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every:
-            return Candidate(box, found.peak.height, self._match)
-        corrected = self._refiner.correct(view, box)
-        candidate = Candidate(corrected.box, found.peak.height, corrected.match)
+            return Candidate(box, found.peak.height, self._match, self._turn)
+        candidate = self._refined(view, box, found.peak.height)
         if self._belief.denied(candidate.match) and self._belief.doubtful:
             return self._beside(view, found, box, candidate)
         return candidate
@@ -173,22 +177,26 @@ class ClosedFormTracker:
         alike = self._presence.likeness(view, places)
         best, least = candidate, max(LIKELY, self._probability(view, candidate) + LIKELIER)
         for k in np.argsort(-alike)[:COMPARED].tolist():
-            corrected = self._refiner.correct(view, places[k])
-            other = Candidate(corrected.box, height_at(found.response, *centre(places[k])), corrected.match)
+            other = self._refined(view, places[k], height_at(found.response, *centre(places[k])))
             probability = self._probability(view, other)
             if probability > least:
                 best, least = other, probability
         return best
 
-    def _probability(self, view: View, candidate: Candidate) -> float:
-        return self._presence.probability(self._presence.evidence(view, *candidate))
+    def _refined(self, view: View, box: Box, height: float) -> Candidate:
+        corrected = self._refiner.correct(view, box, self._turn)
+        return Candidate(corrected.box, height, corrected.match, corrected.turn)
+
+    def _probability(self, view: View, candidate: Candidate, seeking: bool = False) -> float:
+        evidence = self._presence.evidence(view, candidate.box, candidate.height, candidate.match)
+        probability = self._presence.probability(evidence, seeking)
+        return probability * DOUBT if seeking and evidence.colour < OWN_COLOURS else probability
 
     def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
-        evidence = self._presence.evidence(view, *candidate)
-        probability = self._presence.probability(evidence)
-        self._match = candidate.match
+        probability = self._probability(view, candidate)
+        self._match, self._turn = candidate.match, candidate.turn
         if belief.believed:
             self._remember(view, candidate)
         state = belief.follow(probability)
@@ -211,7 +219,7 @@ class ClosedFormTracker:
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
         """While LOST: look in two places, learn nothing."""
         best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
-        self.box = redetection.box
+        self.box, self._turn = redetection.box, best.turn
         state = self._belief.seek(best.probability)
         if state is not TrackState.LOST:
             self._good, self._redetection = self.box, None
@@ -223,13 +231,10 @@ class ClosedFormTracker:
         if view is None:
             return Sighting(place, 0.0, 0.0)
         found = self._place.find(view)
-        corrected = self._refiner.correct(view, found.box(view.on_crop(place)[2:]))
-        box = keep_in_frame(view.on_image(corrected.box), size_of(image), self._smallest_px)
-        evidence = self._presence.evidence(view, view.on_crop(box), found.peak.height, corrected.match)
-        probability = self._presence.probability(evidence, seeking=True)
-        if evidence.colour < OWN_COLOURS:
-            probability *= DOUBT
-        return Sighting(box, probability, found.peak.height)
+        candidate = self._refined(view, found.box(view.on_crop(place)[2:]), found.peak.height)
+        box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
+        probability = self._probability(view, candidate._replace(box=view.on_crop(box)), seeking=True)
+        return Sighting(box, probability, found.peak.height, candidate.turn)
 
 
 def _in_frame(box: Box, size: tuple[int, int]) -> bool:

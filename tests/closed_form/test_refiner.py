@@ -26,7 +26,15 @@ from edge_tracker.closed_form.refinement_network import (
     SURE,
     RefinementNetwork,
 )
-from edge_tracker.closed_form.refiner import LARGEST, Correction, Refiner, colour_grid, colours
+from edge_tracker.closed_form.refiner import (
+    LARGEST,
+    TURNED_BELOW,
+    TURNED_BETTER,
+    Correction,
+    Refiner,
+    colour_grid,
+    colours,
+)
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window
@@ -124,6 +132,28 @@ def test_it_computes_what_the_loops_do() -> None:
     assert not np.allclose(found.predict(*seen).errors, expected[:4], atol=1e-2)
 
 
+@pytest.mark.parametrize("lift", [0.0, 4.0])
+@pytest.mark.parametrize("turn", [0, 2, 3])
+def test_of_frame_1_turned_the_next_turns_are_compared(turn: int, lift: float) -> None:
+    """Against the loops: a step in either direction and the first view, where the match is low; the best is taken if it
+    is plainly better."""
+    weights = tensors()
+    weights["head.1.weight"][:, 4] *= 20  # so that the views differ plainly
+    weights["head.1.bias"][4] += lift
+    references, seen = [view(number) for number in range(1, 7)], view(9, (28.0, 30.0, 30.0, 30.0))
+    matches = [np.clip(by_loops(weights, first, seen)[4] / SURE, -1, 1) for first in references]
+    found = Refiner(RefinementNetwork(weights), *GRIDS, WHOLLY)
+    found.start(references[:1], references[1:])
+    best = turn
+    if matches[turn] < TURNED_BELOW:
+        for other in sorted({0, (turn - 1) % 6, (turn + 1) % 6} - {turn}):
+            best = other if matches[other] > matches[best] + TURNED_BETTER else best
+    said = found.predict(*seen, turn)
+    assert said.turn == best
+    assert said.match == pytest.approx(matches[best], abs=2e-3)
+    assert found.correct(*seen, turn)[1:] == (said.match, said.turn)
+
+
 def test_the_identity_is_the_pooled_embedding_of_the_box_itself() -> None:
     """Against loops over the samples of each box."""
     weights, found = tensors(), refiner()
@@ -205,7 +235,7 @@ def test_the_share_that_is_corrected_goes_by_how_sure_the_network_is(
 ) -> None:
     """As of a Kalman filter: all of it where nothing is doubted, half where the doubt is the trust, none without trust;
     of position, size and aspect by themselves."""
-    said = Correction(np.array([0.2, 0.0, 0.3, 0.1], np.float32), 1.0, np.array([0.1, 0.1, 0.06, 0.08], np.float32))
+    said = Correction(np.array([0.2, 0.0, 0.3, 0.1], np.float32), 1.0, np.array([0.1, 0.1, 0.06, 0.08], np.float32), 0)
     monkeypatch.setattr(Refiner, "predict", lambda *_: said)
     for trust, shares in (
         (WHOLLY, (1, 1, 1)),
@@ -234,7 +264,7 @@ def test_a_box_that_is_denied_is_hardly_corrected(optics: Optics, head: Head, se
     """In size and aspect not at all; however large the error it speaks of."""
     found, _ = started(optics, head, see)
     view, box = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
-    corrected, match = found.correct(view, box)
+    corrected, match, _ = found.correct(view, box)
     assert match < -0.2
     np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.05)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_tracker import ClosedFormConfig, FmstConfig, Tracker, TrackState
 from edge_tracker.backbones.base import Backbone
-from edge_tracker.boxes import iou
+from edge_tracker.boxes import Box, iou
 from edge_tracker.closed_form import camera
 from edge_tracker.closed_form import tracker as tracker_module
 from edge_tracker.closed_form.config import (
@@ -31,7 +31,10 @@ from edge_tracker.closed_form.config import (
     PlaceSettings,
 )
 from edge_tracker.closed_form.head import Head
+from edge_tracker.closed_form.refinement_network import RefinementNetwork
+from edge_tracker.closed_form.refiner import Corrected, Refiner
 from edge_tracker.closed_form.tracker import ClosedFormTracker
+from edge_tracker.closed_form.view import View
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.methods import AUTOMATIC, METHODS
 from edge_tracker.track import Method, Track
@@ -206,6 +209,39 @@ def test_the_refiner_is_asked_in_its_turn_and_in_doubt(every: int, tracker_with:
         widths = [track.box[2] for track in run(tracker_with(config, (0, 0, 0, 0, constant)), widens).tracks]
         changed = [abs(later / sooner - 1) > 1e-4 for sooner, later in pairwise(widths)]
         assert changed[3:] == [(frame + 5) % turns == 0 for frame in range(len(changed) - 3)]
+
+
+def test_a_target_that_turns_is_compared_with_frame_1_turned(
+    backbone: Backbone, head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the turn of the frame before; by a network that doubts, or it would find the target like enough as it is."""
+    assert head.refinement is not None
+    bias = head.refinement.tensors["head.1.bias"].copy()
+    bias[4] -= 8
+    doubting = replace(head, refinement=RefinementNetwork({**head.refinement.tensors, "head.1.bias": bias}))
+    turns: list[tuple[int, int]] = []  # that was given, that was found
+    correct = Refiner.correct
+
+    def noted(refiner: Refiner, view: View, box: Box, turn: int = 0) -> Corrected:
+        found = correct(refiner, view, box, turn)
+        turns.append((turn, found.turn))
+        return found
+
+    monkeypatch.setattr(Refiner, "correct", noted)
+    tracker = ClosedFormTracker(backbone, doubting, ClosedFormConfig())
+    run(tracker, act(Pose(160, 120, w=70, h=36, turn=np.pi * k / 40) for k in range(24)))
+    assert [given for given, _ in turns] == [0, *(found for _, found in turns[:-1])]
+    assert 1 <= turns[-1][1] <= 4  # parts of 30 degrees; the target has turned by 104
+
+
+def test_frame_1_turned_is_among_the_known_views(tracker_with: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By likeness alone, a target that lies down from one frame to the next is as likely as it was."""
+    clip = act([replace(HOME, w=70, h=36, turn=turn) for turn in (0, 0, 1.57)])
+    believed = run(tracker_with(ClosedFormConfig(), (0, 20, 0, 0, -18)), clip).confidences
+    monkeypatch.setattr(tracker_module, "turned_views", lambda *_: [])
+    unknown = run(tracker_with(ClosedFormConfig(), (0, 20, 0, 0, -18)), clip).confidences
+    assert believed[0] == pytest.approx(unknown[0], abs=0.1)
+    assert believed[1] > unknown[1] + 0.1
 
 
 def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:

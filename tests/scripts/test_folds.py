@@ -97,7 +97,7 @@ def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_hard_clips_are_what_they_say(footage: Path) -> None:
     tasks = read_tasks(footage)
     clips = {clip.kind: clip for clip in hard_clips.hard_clips(tasks[:1])}
-    assert set(clips) == {"long", "shake", "twin"}
+    assert set(clips) == {"long", "shake", "roll", "poor", "twin"}
     shake = clips["shake"]
     source = tasks[0]
     for index in (5, 10):
@@ -108,6 +108,19 @@ def test_hard_clips_are_what_they_say(footage: Path) -> None:
             image[y + 2 : y + 30, x + 2 : x + 30], plain[y - dy + 2 : y - dy + 30, x - dx + 2 : x - dx + 30]
         )
         np.testing.assert_allclose(shake.boxes[index, :2], source.boxes[shake.order[index], :2] + (dx, dy))
+    roll = clips["roll"]
+    half = hard_clips.ROLL_TIME // 2  # frames until it stands on its head
+    assert roll.edit.angles[half] == pytest.approx(np.pi, abs=0.01)  # type: ignore[union-attr]
+    np.testing.assert_allclose(roll.boxes[half], source.boxes[roll.order[half]], atol=0.5)
+    x, y, w, h = (int(v) for v in roll.boxes[half])
+    upright = source.image(int(roll.order[half]))[y : y + h, x : x + w].astype(int)
+    onhead = roll.image(half)[y : y + h, x : x + w].astype(int)
+    assert np.abs(onhead[::-1, ::-1] - upright)[3:-3, 3:-3].mean() < 0.5 * np.abs(onhead - upright)[3:-3, 3:-3].mean()
+    poor = clips["poor"]
+    images = [poor.image(index) for index in (3, 12)]
+    assert all((image[..., 0] == image[..., 2]).all() for image in images)  # grey
+    assert images[1].mean() > 1.1 * images[0].mean() or images[0].mean() > 1.1 * images[1].mean()  # the light changes
+    np.testing.assert_array_equal(poor.image(3), images[0])  # the same each time
     twin = clips["twin"]
     index = next(i for i in range(13, len(twin)) if 0.5 < abs(twin.edit.ways[i]) < 2)  # type: ignore[union-attr]
     changed = (twin.image(index) != source.image(int(twin.order[index]))).any(axis=2)

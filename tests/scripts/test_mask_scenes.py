@@ -26,7 +26,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (scenes, refinement_scenes):
         monkeypatch.setattr(module, "_degraded", lambda _, picture: picture)
     monkeypatch.setattr(scenes, "lit", lambda _, image: image)
-    monkeypatch.setattr(scenes.Camera, "any", classmethod(lambda cls, _: cls(1.0, False)))
+    monkeypatch.setattr(scenes.Camera, "any", classmethod(lambda cls, _: cls(1.0, False, 0.0)))
     monkeypatch.setattr(scenes, "LOOSE", 0)
     monkeypatch.setattr(scenes, "PARTS", 0)
 

@@ -102,7 +102,7 @@ def sampler(seen: script.Scenes, backbone: Backbone) -> script.Sampler:
 def test_a_detail_keeps_its_colours_inside_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "_degraded", lambda _, picture: picture)
     monkeypatch.setattr(scenes.Light, "drifted", lambda self, *_: self)
-    monkeypatch.setattr(scenes.Camera, "any", classmethod(lambda cls, _: cls(1.0, False)))
+    monkeypatch.setattr(scenes.Camera, "any", classmethod(lambda cls, _: cls(1.0, False, 0.0)))
     random = np.random.default_rng(0)
     photo = cv2.resize(random.integers(0, 256, (12, 18, 3), dtype=np.uint8), (240, 160), interpolation=cv2.INTER_CUBIC)
     for seed in range(10):
@@ -243,6 +243,17 @@ def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
     }
     np.testing.assert_array_equal(before.presence, after.presence)
     assert script.main([*options, "--begun", str(HEAD)]) == 0  # what was learned before is still of use
+    trained = load_head(head, info).refinement
+    assert script.main([*options, "--begun", str(HEAD), "--mean"]) == 0
+    mean = load_head(head, info).refinement
+    assert trained is not None
+    assert mean is not None
+    assert before.refinement is not None
+    for name, tensor in mean.tensors.items():
+        expected = (trained.tensors[name] + before.refinement.tensors[name]) / 2
+        np.testing.assert_allclose(tensor, expected, rtol=2e-3, atol=1e-5)
+    with pytest.raises(SystemExit):
+        script.main([*options, "--mean"])
     tracker = Tracker("accurate", str(MODEL), models_dir=tmp_path)
     tracker.init(clip.images[0], clip.first_box)
     assert iou(np.array(tracker.update(clip.images[1]).box), clip.boxes[1]) > 0.5
