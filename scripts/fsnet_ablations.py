@@ -3,9 +3,9 @@
     python scripts/fsnet_ablations.py --data OTB [--variants "RoIPool,256 maps"] [--seeds 5] [--json FILE]
 
 Each row: precision at 20 px and area under the success plot (OPE, mean and deviation over seeds), updates per second of
-updating, the 95th percentile and the largest of their times, the time of frame 1, the share of LOST frames, and how many
-iterations of fine-tuning were done and saved after frame 1. Times are the thread's on the processor: another load
-counts for caches alone.
+updating, the 95th percentile and the largest of their times, the time of frame 1, the share of LOST frames, and how
+many iterations of fine-tuning were done and saved after frame 1. Times are the thread's on the processor: another load
+counts for caches alone. --every-task --folds on training footage is what settings are chosen on.
 Docs: docs/fsnet.md.
 """
 
