@@ -1,11 +1,11 @@
 """Calibrate how far FSNet believes its box: fits the weights of `fsnet.confidence.Confidence`.
 
-    python scripts/calibrate_fsnet.py --data DIR --folds FILE FILE [--into FILE]
+    python scripts/calibrate_fsnet.py --data DIR --folds 0/2=FILE 1/2=FILE [--into FILE]
 
 Tracks sequences, and clips with exactly known absences cut from them, and fits a logistic regression of "the target is
 there and the box right" on score and colour. A classifier is surer of what it was pre-trained on than of anything else:
---folds are files trained with --hold-out 0/n, 1/n and so on, and each tracks only what it has not seen. The weights are
-written into --into, the file trained on all; without --folds the classifier begins at random.
+each of --folds is a file trained with that --hold-out, and tracks only what it has not seen. The weights are written
+into --into, the file trained on all; without --folds the classifier begins at random.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="sequences in OTB's layout")
-    parser.add_argument("--folds", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="trained with --hold-out 0/n, 1/n, ...")  # fmt: skip
+    parser.add_argument("--folds", nargs="+", default=[], metavar="K/N=FILE", help="pre-trained with --hold-out K/N")
     parser.add_argument("--into", type=Path, nargs="+", default=[], metavar="FILE", help="write the weights into them")
     parser.add_argument("--every", type=int, default=1, help="take every so-many-th sequence and clip")
     args = parser.parse_args(arguments)
@@ -93,9 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = find_model(args.model, args.models_dir, "onnxruntime").path
     backbone = load_backbone(path, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
     tasks = read_tasks(args.data)
-    layers: dict[str, Pretrained | None] = {task.name: None for task in tasks}
-    for name, path in unseen_by(args.folds, list(layers)).items():
-        layers[name] = read_pretrained(path, backbone.info)
+    layers: dict[str, Pretrained | None] = dict.fromkeys(task.name for task in tasks)
+    if args.folds:
+        unseen = unseen_by(args.folds, list(layers))
+        tasks = [task for task in tasks if task.name in unseen]
+        layers = {name: read_pretrained(path, backbone.info) for name, path in unseen.items()}
     footage = [(layers[task.name], task) for task in tasks]
     footage += [(layers[clip.source.name], clip) for clip in absence_clips(tasks, tasks)]
     footage = footage[:: args.every]

@@ -85,9 +85,8 @@ def run(args: argparse.Namespace, variant: str, seed: int, tasks: Sequence[Task]
     config = replace(assign(METHODS["fsnet"].config, [*VARIANTS[variant], *args.set]), seed=seed)
     assert isinstance(config, FsnetConfig)
     backbone, packaged = fsnet_parts(args.model, args.models_dir, config)
-    layers = {task.name: packaged for task in tasks}
-    for name, path in unseen_by(args.folds, [task.name for task in tasks]).items():
-        layers[name] = read_pretrained(path, backbone.info)
+    layers = dict.fromkeys((task.name for task in tasks), packaged)
+    layers |= {name: read_pretrained(path, backbone.info) for name, path in unseen_by(args.folds, list(layers)).items()}
     if variant == FROM_SCRATCH:
         layers = dict.fromkeys(layers)
     progress = tqdm(tasks, desc=f"{variant}, seed {seed}", disable=None)
@@ -132,8 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="OTB; of it, the tasks of OTB2013")
     parser.add_argument("--every-task", action="store_true", help="all tasks of --data instead")
     parser.add_argument("--tasks", metavar="A,B", help="these tasks alone")
-    parser.add_argument("--folds", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="trained with --hold-out 0/n, 1/n, ...: each tracks what it has not seen")  # fmt: skip
+    parser.add_argument("--folds", nargs="+", default=[], metavar="K/N=FILE",
+                        help="pre-trained with --hold-out K/N; only what they have not seen is tracked")  # fmt: skip
     parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default: all)")
@@ -146,6 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"no variant is called {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
     chosen = args.tasks.split(",") if args.tasks else None
     tasks = [task for task in read_tasks(args.data, chosen) if chosen or args.every_task or task.name in OTB2013]
+    if args.folds:
+        unseen = unseen_by(args.folds, [task.name for task in tasks])
+        tasks = [task for task in tasks if task.name in unseen]
     print(
         f"{len(tasks)} tasks\n| variant | P | AUC | fps | p95 / largest, ms | frame 1, s | LOST | iterations | saved |"
     )

@@ -38,10 +38,13 @@ def held_out(names: Sequence[str], fold: str) -> frozenset[str]:
     return frozenset(name for name in names if zlib.crc32(scene_of(name).encode()) % n == k)
 
 
-def unseen_by(folds: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
-    """For each video, which of the files of pre-trained layers has not seen it: that of its own fold.
+def unseen_by(folds: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
+    """Of each video that one of the files of pre-trained layers has not seen, that file. Raises DatasetError.
 
-    folds: trained with --hold-out 0/n, 1/n and so on, in this order.
+    folds: K/N=FILE, trained with --hold-out K/N.
     """
-    n = len(folds)
-    return {name: path for k, path in enumerate(folds) for name in held_out(names, f"{k}/{n}")}
+    found = {}
+    for fold in folds:
+        which, _, path = fold.partition("=")
+        found.update(dict.fromkeys(held_out(names, which), Path(path)))
+    return found

@@ -21,7 +21,7 @@ import train_vgg_m
 from logistic import fit_logistic
 from training import checkpoint_path
 
-from converters.trunks import VggM
+from converters.trunks import TRUNKS
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
@@ -88,6 +88,13 @@ def test_scenes_that_belong_together_are_held_out_together() -> None:
             fsnet_scenes.held_out(names, wrong)
 
 
+def test_a_sequence_is_tracked_by_what_has_not_seen_it() -> None:
+    names = ["SegTrack_bmx", "DAVIS_camel", "UAV_wakeboard5", "CDnet_highway_1", "vot15_bag", "vot15_ball1"]
+    found = fsnet_scenes.unseen_by(["0/2=a", "1/2=b"], names)
+    assert found == {name: Path("ab"[name not in fsnet_scenes.held_out(names, "0/2")]) for name in names}
+    assert set(fsnet_scenes.unseen_by(["0/2=a"], names)) == fsnet_scenes.held_out(names, "0/2") < set(names)
+
+
 def test_boxes_come_from_masks(footage: Path, clip: Clip) -> None:
     ((name, frames, boxes),) = script.masked_clips(footage / "masks")
     assert (name, len(frames)) == ("Three", 3)
@@ -139,14 +146,14 @@ def test_another_training_does_not_go_on_from_the_checkpoint(
 
 def test_folded_batch_norm_answers_the_same() -> None:
     torch.manual_seed(0)
-    trained = VggM(batch_norm=True)
+    trained = train_vgg_m.Student(8).trunk
     for module in trained.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
             torch.nn.init.uniform_(module.weight, 0.5, 2)
             torch.nn.init.uniform_(module.bias, -1, 1)
-    plain = VggM()
+    plain = TRUNKS["edge-vgg-m"].build()
     plain.load_state_dict(train_vgg_m.folded(trained))
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
