@@ -97,7 +97,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "Apache-2.0",
         "ours: VGG-M's conv1 to conv3, trained by scripts/train_vgg_m.py; in a checkout; for --tracker fsnet",
         "on its card",
-        "use a checkout, whose edge_tracker/models has it: it is too large for the wheel",
+        "in a checkout: --models-dir extra-models (it is too large for the package)",
     ),
 )
 
