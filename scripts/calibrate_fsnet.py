@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unseen = unseen_by(args.folds, list(layers))
         tasks = [task for task in tasks if task.name in unseen]
         layers = {name: read_pretrained(path, backbone.info) for name, path in unseen.items()}
-    footage = [(layers[task.name], task) for task in tasks]
+    footage: list[tuple[Pretrained | None, Footage]] = [(layers[task.name], task) for task in tasks]
     footage += [(layers[clip.source.name], clip) for clip in absence_clips(tasks, tasks)]
     footage = footage[:: args.every]
 
