@@ -1,11 +1,11 @@
 """Calibrate how far FSNet believes its box: fits the weights of `fsnet.confidence.Confidence`.
 
-    python scripts/calibrate_fsnet.py --data DIR --pretrained UNSEEN [--hold-out 0/2] [--into FILE]
+    python scripts/calibrate_fsnet.py --data DIR --folds 0/2=FILE 1/2=FILE [--into FILE]
 
 Tracks sequences, and clips with exactly known absences cut from them, and fits a logistic regression of "the target is
 there and the box right" on score and colour. A classifier is surer of what it was pre-trained on than of anything else:
---pretrained is a file trained with the same --hold-out, and only the sequences that it has not seen are tracked. The
-weights are written into --into, the file trained on all; without --pretrained the classifier begins at random.
+each of --folds is a file trained with that --hold-out, and tracks only what it has not seen. The weights are written
+into --into, the file trained on all; without --folds the classifier begins at random.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from fsnet_scenes import unseen_by
 from logistic import fit_logistic
 from numpy.typing import NDArray
 from tqdm import tqdm
-from train_fsnet import held_out
 from training import one_line_errors
 
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
@@ -36,7 +35,7 @@ from edge_tracker.evaluation.ope import Footage
 from edge_tracker.fsnet.confidence import Confidence
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.networks import network_for
-from edge_tracker.fsnet.pretrained import read_pretrained, write_pretrained
+from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
 from edge_tracker.fsnet.tracker import FsnetTracker, View
 from edge_tracker.images import size_of
 from edge_tracker.threads import one_thread
@@ -65,9 +64,8 @@ class Witness(FsnetTracker):
         return super()._probability(view, on_crop, score)
 
 
-def watch(make: Any, footage: Footage) -> list[tuple[float, ...]]:
+def watch(witness: Witness, footage: Footage) -> list[tuple[float, ...]]:
     """The evidence of all boxes in one sequence or clip: score, colour, 1 if right or 0 if wrong, weight."""
-    witness: Witness = make()
     witness.rows = []
     for index in range(len(footage)):
         witness.image = footage.image(index)
@@ -86,27 +84,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="sequences in OTB's layout")
-    parser.add_argument("--pretrained", type=Path, metavar="UNSEEN", help="trained with the same --hold-out")
-    parser.add_argument("--hold-out", metavar="K/N", help="track only these scenes")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="pre-trained layers to write the weights into")
+    parser.add_argument("--folds", nargs="+", default=[], metavar="K/N=FILE", help="pre-trained with --hold-out K/N")
+    parser.add_argument("--into", type=Path, nargs="+", default=[], metavar="FILE", help="write the weights into them")
     parser.add_argument("--every", type=int, default=1, help="take every so-many-th sequence and clip")
     args = parser.parse_args(arguments)
     side = PATIENT.input_side
     path = find_model(args.model, args.models_dir, "onnxruntime").path
     backbone = load_backbone(path, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
-    pretrained = read_pretrained(args.pretrained, backbone.info) if args.pretrained else None
     tasks = read_tasks(args.data)
-    if args.hold_out:
-        unseen = held_out([task.name for task in tasks], args.hold_out)
+    layers: dict[str, Pretrained | None] = dict.fromkeys(task.name for task in tasks)
+    if args.folds:
+        unseen = unseen_by(args.folds, list(layers))
         tasks = [task for task in tasks if task.name in unseen]
-    footage: list[Footage] = list(tasks)
-    footage += absence_clips(tasks, tasks)
+        layers = {name: read_pretrained(path, backbone.info) for name, path in unseen.items()}
+    footage: list[tuple[Pretrained | None, Footage]] = [(layers[task.name], task) for task in tasks]
+    footage += [(layers[clip.source.name], clip) for clip in absence_clips(tasks, tasks)]
     footage = footage[:: args.every]
 
-    def make() -> Witness:
+    def make(pretrained: Pretrained | None) -> Witness:
         return Witness(network_for(backbone, PATIENT), PATIENT, pretrained)
 
-    rows = np.array([row for clip in tqdm(footage, disable=None) for row in watch(make, clip)])
+    rows = np.array([row for own, clip in tqdm(footage, disable=None) for row in watch(make(own), clip)])
     if len(rows) == 0 or len(set(rows[:, 2])) < 2:
         raise DatasetError("calibration needs frames in which the box is right, and others")
     weights = fit_logistic(rows[:, :2], rows[:, 2], rows[:, 3])
@@ -115,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(rows)} boxes, {rows[:, 2].mean():.0%} right: area under the ROC curve {area:.3f}")
     confidence = Confidence(*(round(float(weight), 3) for weight in weights))
     print(confidence)
-    if args.into:
-        write_pretrained(args.into, replace(read_pretrained(args.into, backbone.info), confidence=confidence))
+    for path in args.into:
+        write_pretrained(path, replace(read_pretrained(path, backbone.info), confidence=confidence))
     return 0
 
 

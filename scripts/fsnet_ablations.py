@@ -3,9 +3,9 @@
     python scripts/fsnet_ablations.py --data OTB [--variants "RoIPool,256 maps"] [--seeds 5] [--json FILE]
 
 Each row: precision at 20 px and area under the success plot (OPE, mean and deviation over seeds), updates per second of
-updating, the 95th percentile and the largest of their times, the time of frame 1, and how many iterations of
-fine-tuning were done and saved after frame 1. Times are the thread's on the processor: another load
-counts for caches alone.
+updating, the 95th percentile and the largest of their times, the time of frame 1, the share of LOST frames, and how
+many iterations of fine-tuning were done and saved after frame 1. Times are the thread's on the processor: another load
+counts for caches alone. --every-task --folds on training footage is what settings are chosen on.
 Docs: docs/fsnet.md.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from common import OTB2013, fsnet_parts, spread
+from fsnet_scenes import unseen_by
 from numpy.typing import NDArray
 from tqdm import tqdm
 from training import one_line_errors
@@ -31,10 +32,12 @@ from edge_tracker.evaluation.task import Task
 from edge_tracker.files import write_text
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.networks import network_for
+from edge_tracker.fsnet.pretrained import read_pretrained
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
 from edge_tracker.threads import one_thread
+from edge_tracker.track import TrackState
 
 FROM_SCRATCH = "no pre-training"
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -57,13 +60,15 @@ class Run:
     """One task: its curves, the times of its frames, its fine-tunings."""
 
     def __init__(self, tracker: FsnetTracker, task: Task) -> None:
-        boxes, seconds = [task.init_box], []
+        boxes, seconds, lost = [task.init_box], [], 0
         with one_thread():
             for index in range(len(task)):
                 image = task.image(index)
                 start = time.thread_time()
                 if index:
-                    boxes.append(np.array(tracker.update(image).box))
+                    track = tracker.update(image)
+                    boxes.append(np.array(track.box))
+                    lost += track.state is TrackState.LOST
                 else:
                     x, y, w, h = (float(v) for v in task.init_box)
                     tracker.init(image, (x, y, w, h))
@@ -71,6 +76,7 @@ class Run:
                 seconds.append(time.thread_time() - start)
         self.curves: Curves = curves(np.array(boxes), task.boxes)
         self.first_s, self.update_ms = seconds[0], 1e3 * np.array(seconds[1:])
+        self.lost = lost
         self.iterations = np.subtract(tracker.tally, first)[1:]  # done, saved
 
 
@@ -78,11 +84,13 @@ def run(args: argparse.Namespace, variant: str, seed: int, tasks: Sequence[Task]
     """All tasks with one variant and seed."""
     config = replace(assign(METHODS["fsnet"].config, [*VARIANTS[variant], *args.set]), seed=seed)
     assert isinstance(config, FsnetConfig)
-    backbone, pretrained = fsnet_parts(args.model, args.models_dir, config)
+    backbone, packaged = fsnet_parts(args.model, args.models_dir, config)
+    layers = dict.fromkeys((task.name for task in tasks), packaged)
+    layers |= {name: read_pretrained(path, backbone.info) for name, path in unseen_by(args.folds, list(layers)).items()}
     if variant == FROM_SCRATCH:
-        pretrained = None
+        layers = dict.fromkeys(layers)
     progress = tqdm(tasks, desc=f"{variant}, seed {seed}", disable=None)
-    return [Run(FsnetTracker(network_for(backbone, config), config, pretrained), task) for task in progress]
+    return [Run(FsnetTracker(network_for(backbone, config), config, layers[task.name]), task) for task in progress]
 
 
 def row(name: str, runs: Sequence[Sequence[Run]]) -> dict[str, object]:
@@ -100,6 +108,7 @@ def row(name: str, runs: Sequence[Sequence[Run]]) -> dict[str, object]:
         "p95_ms": float(np.percentile(times, 95)),
         "largest_ms": float(times.max()),
         "first_s": float(np.mean([r.first_s for r in every])),
+        "lost": sum(r.lost for r in every) / len(times),
         "iterations": int(done),
         "saved": int(saved),
     }
@@ -112,7 +121,7 @@ def line(found: dict[str, object]) -> str:
     share = f"{saved / max(1, done + saved):.0%}"
     return (
         f"| {found['variant']} | {p} | {s} | {found['fps']:.0f} | {found['p95_ms']:.0f} / {found['largest_ms']:.0f} "
-        f"| {found['first_s']:.2f} | {done} | {share} |"
+        f"| {found['first_s']:.2f} | {found['lost']:.1%} | {done} | {share} |"
     )
 
 
@@ -122,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="OTB; of it, the tasks of OTB2013")
     parser.add_argument("--every-task", action="store_true", help="all tasks of --data instead")
     parser.add_argument("--tasks", metavar="A,B", help="these tasks alone")
+    parser.add_argument("--folds", nargs="+", default=[], metavar="K/N=FILE",
+                        help="pre-trained with --hold-out K/N; only what they have not seen is tracked")  # fmt: skip
     parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default: all)")
@@ -134,8 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"no variant is called {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
     chosen = args.tasks.split(",") if args.tasks else None
     tasks = [task for task in read_tasks(args.data, chosen) if chosen or args.every_task or task.name in OTB2013]
-    print(f"{len(tasks)} tasks\n| variant | P | AUC | fps | p95 / largest, ms | frame 1, s | iterations | saved |")
-    print("|---|---|---|---|---|---|---|---|")
+    if args.folds:
+        unseen = unseen_by(args.folds, [task.name for task in tasks])
+        tasks = [task for task in tasks if task.name in unseen]
+    print(
+        f"{len(tasks)} tasks\n| variant | P | AUC | fps | p95 / largest, ms | frame 1, s | LOST | iterations | saved |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     kept: list[dict[str, object]] = []
     for name in names:
         runs = []

@@ -72,12 +72,17 @@ class Scene:
 def read_scenes(folders: list[Path]) -> tuple[list[Scene], list[Scene]]:
     """All images under `folders`, those of a folder called img as one scene: for training, held out.
 
+    A .png beside a .jpg of its name is a mask, no picture.
+
     Raises DatasetError where there are too few, SourceError for one that cannot be decoded.
     """
     for folder in folders:
         if not folder.is_dir():
             raise DatasetError(f"no folder of images at {folder}")
-    paths = sorted({p for f in folders for p in f.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()})
+    paths = sorted(
+        {p for f in folders for p in f.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()}
+        - {p.with_suffix(".png") for f in folders for p in f.rglob("*.jpg")}  # masks beside their pictures
+    )
     scenes: dict[Path, list[NDArray[np.uint8]]] = {scene_of(path): [] for path in paths}
     if len(paths) < 2 * HELD_OUT or len(scenes) < 2:
         found = f"{len(paths)} images of {len(scenes)} scenes under {', '.join(map(str, folders))}"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from fsnet_scenes import MASKED, held_out
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -45,13 +45,6 @@ from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop
 from edge_tracker.video.images import read_image
 
-# Videos of one scene: what is left out is left out with them (names of shared training footage; another name is a
-# scene of its own).
-SCENES = (
-    r"SegTrack_bmx|DAVIS_bmx", r"hummingbird", r"monkeydog", r"TLD_pedestrian", r"UAV_truck4", r"UAV_person1[12]",
-    r"UAV_wakeboard", r"DAVIS_drift", r"DAVIS_horsejump", r"CDnet_highway", r"TUD_Campus",
-)  # fmt: skip
-MASKED = "masks."  # before the name of a video with masks
 PLACE, ZOOM = 0.5, 0.15  # of the window around the true box: standard deviations, of the sides, of log size
 FRAMES, POSITIVES, NEGATIVES = 8, 4, 12  # of a visit: frames; boxes of each that are learned
 
@@ -81,24 +74,6 @@ class Video:
     boxes: NDArray[np.float64]  # (frames, 4) pixels of the crop
     usable: tuple[NDArray[np.intp], ...]  # of each tap, the maps that say something
     chosen: tuple[NDArray[np.intp], ...]  # of them, those that tracking would use
-
-
-def scene_of(name: str) -> str:
-    """The scene of a video; the same video may be there with boxes and with masks."""
-    name = name.removeprefix(MASKED)
-    for pattern in SCENES:
-        if re.search(pattern, name):
-            return pattern
-    return name
-
-
-def held_out(names: Sequence[str], fold: str) -> frozenset[str]:
-    """Of the videos called `names`, those of every n-th scene, from the k-th: fold "k/n". Raises DatasetError."""
-    match = re.fullmatch(r"(\d+)/(\d+)", fold)
-    if match is None or not int(match[1]) < int(match[2]):
-        raise DatasetError(f"--hold-out is k/n with k below n, such as 0/2, not {fold!r}")
-    scenes = sorted({scene_of(name) for name in names})[int(match[1]) :: int(match[2])]
-    return frozenset(name for name in names if scene_of(name) in scenes)
 
 
 def masked_clips(folder: Path) -> list[tuple[str, list[Path], NDArray[np.float64]]]:
@@ -303,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="sequences in OTB's layout")
     parser.add_argument("--masks", type=Path, help="videos with a mask beside each frame")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--hold-out", metavar="K/N", help="leave out every N-th scene, from the K-th")
+    parser.add_argument("--hold-out", metavar="K/N", help="leave out about every N-th scene; K from 0")
     parser.add_argument("--cycles", type=int, default=Recipe.cycles)
     parser.add_argument("--maps", type=int, default=Recipe.maps, help="used in one visit; 0: all")
     parser.add_argument("--mined", type=int, default=Recipe.mined, help="times as many negatives are drawn as learned")

@@ -42,7 +42,7 @@ class Student(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.trunk = VggM(batch_norm=True)
+        self.trunk = VggM(batch_norm=True, response_norm=False)
         self.head = nn.Conv2d(VggM.WIDTHS[-1], channels, 1)
         spec = TRUNKS["edge-vgg-m"]
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)

@@ -95,9 +95,9 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
     CatalogueEntry(
         "edge-vgg-m",
         "Apache-2.0",
-        "ours: VGG-M's conv1 to conv3, to be trained by scripts/train_vgg_m.py; for --tracker fsnet",
-        "not measured: not trained yet",
-        "in a checkout: python scripts/train_vgg_m.py, then converters/to_onnx.py --model edge-vgg-m",
+        "ours: VGG-M's conv1 to conv3, trained by scripts/train_vgg_m.py; in a checkout; for --tracker fsnet",
+        "on its card",
+        "in a checkout: --models-dir extra-models (it is too large for the package)",
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,13 @@ def test_it_follows_the_target_and_says_so(clip: Clip) -> None:
     assert TrackState.LOST not in states
     assert ((confidences >= 0) & (confidences <= 1)).all()
     assert np.mean(confidences) > 0.8
+
+
+def test_it_follows_the_target_on_vgg_m_of_our_own(clip: Clip) -> None:
+    tracker = Tracker("fsnet", "edge-vgg-m", models_dir=Path(__file__).parents[2] / "extra-models")
+    boxes, states, _ = run(tracker, clip.images[:40], clip.first_box)
+    assert iou(boxes, clip.boxes[1:40]).min() > 0.4
+    assert TrackState.LOST not in states
 
 
 def test_the_same_seed_gives_the_same_boxes_bit_for_bit(clip: Clip) -> None:

@@ -273,13 +273,16 @@ def test_scenes_are_pictures_and_videos_and_none_is_on_both_sides(images: Path, 
     some_of(images, tmp_path / "photos", 40)
     large = np.zeros((500, 1000, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photos" / "large.png"), large)
+    some_of(images, tmp_path / "masks", 1)
+    cv2.imwrite(str(tmp_path / "masks" / "00.jpg"), cv2.imread(str(tmp_path / "masks" / "00.png")))
     learned, held_out = script.read_scenes([tmp_path, tmp_path / "photos"])  # the second is in the first
     names = [scene.name for scene in learned + held_out]
-    assert len(names) == len(set(names)) == 42
-    assert len(held_out) == 3  # of 42, every 20th
+    assert len(names) == len(set(names)) == 43
+    assert not any(name.endswith("masks/00.png") for name in names)  # a mask beside its picture
+    assert len(held_out) == 3  # of 43, every 20th
     assert sorted(len(scene.images) for scene in learned + held_out)[-2:] == [1, 5]
     assert max(max(i.shape[:2]) for s in learned + held_out for i in s.images) == script.LONGEST_SIDE_PX
-    assert script.described([tmp_path], learned + held_out).startswith("41 pictures and 1 videos (5 frames) of ")
+    assert script.described([tmp_path], learned + held_out).startswith("42 pictures and 1 videos (5 frames) of ")
     with pytest.raises(DatasetError, match="too few"):
         script.read_scenes([tmp_path / "a"])
     (tmp_path / "photos" / "cut.png").write_bytes((images / "00.png").read_bytes()[:100])
