@@ -3,8 +3,9 @@
 While following, every frame brings the probability that the box is right, fitted on footage with known absences. The
 belief that the box is on the target is that of a hidden Markov model with two states (the forward algorithm, Rabiner
 1989, III.A): between frames the box may leave the target or come upon it again, and a frame's probability is taken as
-a likelihood ratio, though no single frame is believed without limit. While LOST, every frame brings the probability of
-the best place that was looked at.
+a likelihood ratio, though no single frame is believed without limit. The target is searched for while it is LOST, and
+from a few frames of doubt on, for what is UNCERTAIN may have slid off the target, which is to be seen elsewhere. While
+searching, every frame brings the probability of the best place that was looked at.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.track import TrackState
 
-LIKELY = 0.5  # probability from which a place is followed while LOST
+LIKELY = 0.5  # probability from which a place is followed while searching
 LOST_BELOW = 0.02  # belief that the box is on the target, below which it is LOST
 
 
@@ -32,6 +33,8 @@ class Belief:
         self.confidence = 1.0  # probability that the box is right, averaged over a few frames
         self.state = TrackState.TRACKED
         self._belief = self._surest  # log odds that the box is on the target
+        self.searching = False  # the target is looked for elsewhere, too
+        self._doubted = 0  # frames in a row in which the box was not believed
 
     @property
     def doubtful(self) -> bool:
@@ -52,34 +55,46 @@ class Belief:
         return not self.doubtful and probability >= self._settings.uncertain_below
 
     def likely(self, probability: float) -> bool:
-        """While LOST: a place of this probability is followed."""
+        """While searching: a place of this probability is followed."""
         return probability > LIKELY
 
     def answers(self, height: float) -> bool:
-        """While LOST: the last box is still followed at a response peak of this height."""
+        """While searching: the last box is still followed at a response peak of this height."""
         return height >= self._settings.trail_height
 
     def follow(self, probability: float) -> TrackState:
         """Take in a frame while following. probability: that the box is right, 0 to 1."""
-        s = self._settings
-        self._average(probability)
-        evidence = min(max(_log_odds(probability), -self._most), self._most)
-        self._belief = min(self._predicted(self._belief) + evidence, self._surest)
-        if self._belief < _log_odds(LOST_BELOW):
-            self.state = TrackState.LOST
-        else:
-            self.state = TrackState.TRACKED if self.confidence >= s.tracked_above else TrackState.UNCERTAIN
+        self._weigh(probability)
+        self._doubted = self._doubted + 1 if self.doubtful else 0
+        self.state = TrackState.LOST if self._given_up else self._held
+        self.searching = self._given_up or self._doubted >= self._settings.search_after
         return self.state
 
     def seek(self, probability: float) -> TrackState:
-        """Take in a frame while LOST: `probability` of the best place looked at. It ends once that was believed
-        for a while."""
-        self._average(probability)
+        """Take in a frame while searching: `probability` of the best place looked at. The search ends once that was
+        believed for a while."""
+        self._weigh(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
-            self._belief = self._surest
-            tracked = self.confidence >= self._settings.tracked_above
-            self.state = TrackState.TRACKED if tracked else TrackState.UNCERTAIN
+            self._belief, self._doubted, self.searching = self._surest, 0, False
+            self.state = self._held
+        elif self._given_up:
+            self.state = TrackState.LOST
         return self.state
+
+    @property
+    def _given_up(self) -> bool:
+        return self._belief < _log_odds(LOST_BELOW)
+
+    @property
+    def _held(self) -> TrackState:
+        tracked = self.confidence >= self._settings.tracked_above
+        return TrackState.TRACKED if tracked else TrackState.UNCERTAIN
+
+    def _weigh(self, probability: float) -> None:
+        """Take a frame's probability into the confidence and the belief."""
+        self.confidence += self._settings.rate * (probability - self.confidence)
+        evidence = min(max(_log_odds(probability), -self._most), self._most)
+        self._belief = min(self._predicted(self._belief) + evidence, self._surest)
 
     def _predicted(self, belief: float) -> float:
         """Log odds one frame later, before anything of it is seen."""
@@ -95,9 +110,6 @@ class Belief:
                 belief = self._predicted(belief) - middle
             low, high = (low, middle) if belief < _log_odds(LOST_BELOW) else (middle, high)
         return high
-
-    def _average(self, probability: float) -> None:
-        self.confidence += self._settings.rate * (probability - self.confidence)
 
 
 def _log_odds(probability: float) -> float:

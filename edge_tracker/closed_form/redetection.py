@@ -38,7 +38,7 @@ Look = Callable[[Box], Sighting]  # looks closely around a box, image pixels
 
 
 class Redetection:
-    """While a target is LOST: two close looks a frame.
+    """While a target is LOST or long in doubt: two close looks a frame.
 
     One is at what was followed at last, for it may be the target after all, much changed; until something better is
     found the box stays with it. The other is at the scan's or grid's next place, and every other frame where the target

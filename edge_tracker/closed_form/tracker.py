@@ -1,4 +1,4 @@
-"""The closed-form tracker as a recipe: see, find, correct, learn, judge; and while LOST, look elsewhere."""
+"""The closed-form tracker as a recipe: see, find, correct, learn, judge; and in doubt, look elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REFINED_VIEWS, TURNS = 6, 12  # views of frame 1: in which the refiner's bias is
 APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 
-# While LOST, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
+# While searching, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
 # believed less, but not never: the light may have changed.
 OWN_COLOURS, DOUBT = 0.2, 0.65
 
@@ -52,7 +52,7 @@ class Candidate(NamedTuple):
 
 
 class ClosedFormTracker:
-    """Tracks one target with a frozen backbone. Nothing is learned while LOST. A `track.Method`."""
+    """Tracks one target with a frozen backbone. Nothing is learned while searching. A `track.Method`."""
 
     def __init__(self, backbone: Backbone, head: Head, config: ClosedFormConfig) -> None:
         """backbone: gives a coarse tap and a fine one. Raises ModelError for a head without a refinement network."""
@@ -71,7 +71,7 @@ class ClosedFormTracker:
         self._frame, self._match, self._turn = 0, 0.0, 0  # the last two are the refiner's last word
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
-        self._redetection: Redetection | None = None  # while LOST
+        self._redetection: Redetection | None = None  # while searching
         window = optics.window(box)
         view = optics.see(window, optics.crop(image, window))
         on_crop = view.on_crop(box)
@@ -202,7 +202,7 @@ class ClosedFormTracker:
         state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self.box
-        if state is TrackState.LOST:
+        if belief.searching:
             # What came last was hardly the target: look where it was last believed too, in the size it had.
             pixels = region(*self._look, 1.0, 1)
             roi_px = self._optics.window(self._good).side
@@ -217,11 +217,11 @@ class ClosedFormTracker:
             self._presence.colours.learn(view.patch, candidate.box, over_frames(COLOUR_RATE, COLOUR_EVERY))
 
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
-        """While LOST: look in two places, learn nothing."""
+        """While searching: look in two places, learn nothing."""
         best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
         self.box, self._turn = redetection.box, best.turn
         state = self._belief.seek(best.probability)
-        if state is not TrackState.LOST:
+        if not self._belief.searching:
             self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)
 
