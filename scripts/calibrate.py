@@ -52,8 +52,9 @@ from edge_tracker.threads import one_thread
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
 PENALTY = 1e-3  # on the squared weights: what is fitted stays finite where the classes part cleanly
 CLIP_SHARE = 0.5  # a clip's weight grows with this power of its rows: a long failure is one failure, not a hundred
-# LOST is said late, and not looked elsewhere before, so that what an absence looks like to a tracker that still follows something is seen too, and never
-# ends, so that no look-alike is found and learned: its many frames would outweigh all others.
+# LOST is said late and nothing is looked for before, so that what an absence looks like to a tracker that still follows
+# something is seen too; and it never ends, so that no look-alike is found and learned: its many frames would outweigh
+# all others.
 PATIENT = ("belief.lost_after=12", "belief.search_after=10000", "belief.found_above=1")
 # A row is Evidence, 1 if right or 0 if wrong, 1 while seeking, fold, clip, frame.
 COLUMNS = len(Evidence._fields)

@@ -95,7 +95,8 @@ class Scenes:
         self.views = np.bincount(scene, minlength=len(self.kind))
         sizes = [(grid.cells, channels) for grid, channels in zip(grids_of(backbone), (FINE, COARSE, 3), strict=True)]
         paths = [own / f"{name}.npy" for name in ("fine", "coarse", "colours")]
-        if not all(path.is_file() for path in paths):
+        rendered = (folder / "scenes.npz").stat().st_mtime  # scenes may be rendered anew into the same folder
+        if not all(path.is_file() and path.stat().st_mtime >= rendered for path in paths):
             self._look(own, paths, patches, sizes, backbone, head)
         # Only read, whatever torch thinks.
         self.maps = [torch.from_numpy(np.load(path, mmap_mode="r+")) for path in paths]
@@ -507,8 +508,9 @@ def main(argv: list[str] | None = None) -> int:
         net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
         trained = net.export()
         if begun is not None and args.mean:
-            tensors = {n: (t + begun.tensors[n]) * np.float32(0.5) for n, t in trained.tensors.items()}
-            trained = RefinementNetwork({n: np.asarray(t, np.float32) for n, t in tensors.items()})
+            trained = RefinementNetwork(
+                {n: np.asarray((t + begun.tensors[n]) / 2, np.float32) for n, t in trained.tensors.items()}
+            )
         save_head(args.head, info, replace(head, refinement=trained))
         checkpoint.unlink(missing_ok=True)
     except (EdgeTrackerError, OSError) as error:

@@ -160,6 +160,24 @@ def test_a_bad_look_delays_the_end_of_a_search() -> None:
     assert [belief.seek(p) is L for p in (0.8, 0.1, 0.8)] == [True, True, False]
 
 
+def test_a_search_begins_in_doubt_and_ends_with_it() -> None:
+    belief = Belief(replace(SHARP, search_after=3))
+    assert [(belief.follow(p), belief.searching) for p in (0.5, 0.5, 0.9, 0.5, 0.5)][-1] == (U, False)
+    assert (belief.follow(0.5), belief.searching) == (U, True)
+    assert (belief.seek(0.55), belief.searching) == (U, True)
+    assert (belief.seek(0.9), belief.searching) == (T, False)
+    assert (belief.follow(0.5), belief.searching) == (U, False)  # the doubt is counted anew
+
+
+def test_what_is_searched_for_in_doubt_is_lost_once_nothing_speaks_for_it() -> None:
+    belief = Belief(replace(SHARP, search_after=1))
+    assert belief.follow(0.5) is U
+    states = [belief.seek(0.0) for _ in range(4)]
+    assert states[0] is U
+    assert states[-1] is L
+    assert belief.searching
+
+
 def test_after_a_search_the_belief_is_that_of_frame_1() -> None:
     belief = lost()
     assert belief.seek(0.9) is T

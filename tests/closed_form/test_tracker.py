@@ -482,6 +482,24 @@ def test_a_target_that_was_covered_is_looked_for_where_it_was_last_believed(trac
     assert iou(np.array(found[-1].box), box) > 0.5
 
 
+@pytest.mark.parametrize(("search_after", "found"), [(3, True), (10_000, False)])
+def test_a_target_in_doubt_is_looked_for_elsewhere(
+    search_after: int, found: bool, tracker_with: Make, clip: Clip
+) -> None:
+    """It is gone for a while and comes back far away; nothing is ever so plainly wrong that it would be LOST."""
+    random = np.random.default_rng(0)
+    empty = [random.integers(0, 256, clip.images[0].shape, dtype=np.uint8) for _ in range(10)]
+    shifted = np.roll(clip.images[20], (0, 150), (0, 1))
+    belief = BeliefSettings(search_after=search_after)
+    tracker = tracker_with(ClosedFormConfig(belief=belief), (0, 0, 0, 1.8, 1.0))  # from .31 to .94 by the match alone
+    tracker.init(clip.images[0], clip.first_box)
+    tracks = [tracker.update(image) for image in [*clip.images[1:20], *empty, *[shifted] * 30]]
+    assert TrackState.LOST not in [track.state for track in tracks[:25]]
+    x, y, w, h = clip.boxes[20]
+    assert bool(iou(np.array(tracks[-1].box), np.array([(x + 150) % WIDTH, y, w, h])) > 0.5) is found
+    assert (tracks[-1].state is TrackState.TRACKED) is found
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_a_grey_look_alike_is_not_taken_for_the_target_while_that_is_away(preset: str, whole_clip: Clip) -> None:
     """It crosses the picture all the time that the target is out of it (`edge-track demo` shows it)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,3 +279,16 @@ def test_bad_input_is_told_in_one_line(
     seen = script.Scenes(rendered, backbone, load_head(HEAD, backbone.info))
     with pytest.raises(DatasetError, match="scenes"):
         script.Sampler(seen, np.zeros(len(seen.kind), np.bool_), script.grids_of(backbone), 0)
+
+
+def test_scenes_rendered_anew_are_looked_at_anew(
+    rendered: Path, backbone: Backbone, head: Head, tmp_path: Path
+) -> None:
+    for name in ("scenes.npz", "patches.npy"):
+        shutil.copy(rendered / name, tmp_path)
+    before = script.Scenes(tmp_path, backbone, head).maps[0].clone()
+    patches = np.load(tmp_path / "patches.npy")
+    np.save(tmp_path / "patches.npy", 255 - patches)
+    later = time.time() + 5
+    os.utime(tmp_path / "scenes.npz", (later, later))
+    assert not torch.equal(script.Scenes(tmp_path, backbone, head).maps[0], before)
