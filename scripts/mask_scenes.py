@@ -31,7 +31,6 @@ from refinement_scenes import (
     _placed,
     _size,
     _warped,
-    place_in_crop,
 )
 
 from edge_tracker.boxes import Box
@@ -46,6 +45,7 @@ ALONE = 0.35  # share of the views without a pasted neighbour
 NEXT_TO = (0.45, 1.25)  # distance of a neighbour, in the mean of both sides: touching to apart
 IN_FRONT, MOST_COVERED = 0.4, 0.6  # share of the neighbours before the target; what they may cover of it
 CUT = 0.12  # share of the views that the frame's edge cuts
+PLACE_SPREAD = 0.06  # of a target in its crop, of the crop's side
 
 
 class Object(NamedTuple):
@@ -123,7 +123,7 @@ class _Walk:
         if changing:
             self.tilt = self.tilt + random.normal(0, 0.2 * share, 2)
         bend = random.normal(0, (0.1 if changing else 0.04) * random.random(), (4, 4, 2)).astype(np.float32)
-        at = place_in_crop(random, self.side)
+        at = self.side / 2 + random.normal(0, PLACE_SPREAD * self.side, 2)
         return Pose(self.turn, self.stretch, _size(random, self.side, 0.15), at, self.tilt, bend)
 
 

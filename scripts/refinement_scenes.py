@@ -30,8 +30,6 @@ FRAMES = 60  # of a sequence, at most
 CHANGING = 0.4  # share of the objects that turn over, away and about; of the sequences that turn
 SMALLEST_SIDE_PX = 14  # of an object's box in the crop
 SIZE_SPREAD, PLACE_SPREAD = 0.13, 0.05  # of a target in its crop: of log size, of the crop's side
-# Share of the crops in which it lies anywhere, as where the tracker searches; how far from the middle, of the side.
-ASTRAY, FARTHEST_ASTRAY = 0.4, 0.25
 
 
 class View(NamedTuple):
@@ -118,7 +116,7 @@ def detail_scene(random: np.random.Generator, photo: Image, side: int) -> list[V
         stretch += random.normal(0, 0.08 * share)
         light = light.drifted(random, share)
         k = _size(random, side, 0.16) / edge
-        at = place_in_crop(random, side)
+        at = side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
         picture = _warped(photo, affine(turn, k, stretch, at, centre, mirrored), side, cv2.mean(photo))
         box = turned((at[0] - w * k / 2, at[1] - h * k / 2, w * k, h * k), 0.0, stretch)  # it hardly turns
         views.append(View(camera.takes(random, _degraded(random, light.on(picture))), box))
@@ -166,7 +164,7 @@ def _framed(
     that of the ellipse in `box`."""
     x, y, w, h = box.tolist()
     k = _size(random, side) / (w * h) ** 0.5
-    centre, at = np.array([x + w / 2, y + h / 2]), place_in_crop(random, side)
+    centre, at = np.array([x + w / 2, y + h / 2]), side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
     reach = 1.7 * max(w, h)
     top, left = (max(0, int(v - reach)) for v in (centre[1], centre[0]))
     around = image[top : int(centre[1] + reach), left : int(centre[0] + reach)]
@@ -182,15 +180,6 @@ def _framed(
 def _size(random: np.random.Generator, side: int, spread: float = SIZE_SPREAD) -> float:
     """Square root of a target's area in a crop, about what the tracker's ROI makes of it."""
     return float(side / ClosedFormConfig().roi_scale * np.exp(random.normal(0, spread)))
-
-
-def place_in_crop(random: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """The middle of a target in a crop, (2,): near that of the crop, where it is followed; now and then anywhere. A
-    network that sees it in the middle alone looks there and not at the target: the trunk's borders tell it where that
-    is."""
-    if random.random() < ASTRAY:
-        return side * random.uniform(0.5 - FARTHEST_ASTRAY, 0.5 + FARTHEST_ASTRAY, 2)
-    return side / 2 + random.normal(0, PLACE_SPREAD * side, 2)
 
 
 def _warped(image: Image, matrix: NDArray[np.float32], side: int, around: Sequence[float] | None = None) -> Image:
