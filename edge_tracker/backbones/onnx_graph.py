@@ -25,6 +25,7 @@ ATTRIBUTE_INT, ATTRIBUTE_INTS = 2, 7
 # Numbers of fields.
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_OPSET, MODEL_METADATA = 1, 7, 8, 14
 GRAPH_NODE, GRAPH_NAME, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 2, 5, 11, 12
+NODE_INPUT, NODE_OUTPUT, NODE_OPERATION = 1, 2, 4
 LONGEST_VARINT = 10  # bytes
 
 
@@ -67,6 +68,16 @@ def metadata_of(model: bytes) -> dict[str, str]:
     return found
 
 
+def joined(model: bytes, name: str) -> list[str]:
+    """The tensors that are concatenated to the one of this name; itself where it is made in another way."""
+    for graph in (f.content for f in fields(model) if f.number == MODEL_GRAPH and isinstance(f.content, bytes)):
+        for step in (f.content for f in fields(graph) if f.number == GRAPH_NODE and isinstance(f.content, bytes)):
+            texts = [(f.number, f.content) for f in fields(step) if f.kind == BYTES]
+            if (NODE_OUTPUT, name.encode()) in texts and (NODE_OPERATION, b"Concat") in texts:
+                return [bytes(content).decode() for number, content in texts if number == NODE_INPUT]
+    return [name]
+
+
 def with_outputs(model: bytes, added: Iterable[bytes], outputs: Sequence[str]) -> bytes:
     """The model with these fields of the graph added (`node`, `constant`), and with these outputs, float32, alone."""
     graph = [b"".join(_graph_parts(model)), *added, *(_value(GRAPH_OUTPUT, name) for name in outputs)]
@@ -83,7 +94,8 @@ def new_model(inputs: Mapping[str, Sequence[int]], added: Iterable[bytes], outpu
 
 def node(operation: str, inputs: Sequence[str], output: str, **attributes: int | Sequence[int]) -> bytes:
     """A node of the graph."""
-    parts = [_text(1, name) for name in inputs] + [_text(2, output), _text(4, operation)]
+    parts = [_text(NODE_INPUT, name) for name in inputs]
+    parts += [_text(NODE_OUTPUT, output), _text(NODE_OPERATION, operation)]
     for name, value in attributes.items():
         if isinstance(value, int):
             said = _varint(3, value) + _varint(20, ATTRIBUTE_INT)

@@ -16,7 +16,7 @@ from edge_tracker.closed_form.colour import region
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.first_frame import box_views, changed_views, turned_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.likeness import Presence
+from edge_tracker.closed_form.likeness import Evidence, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
@@ -49,6 +49,7 @@ class Candidate(NamedTuple):
     height: float  # of the response there
     match: float  # the refiner's
     turn: int  # the refiner's
+    likeness: float | None = None  # where it is known: that of the last box that was corrected
 
 
 class ClosedFormTracker:
@@ -69,6 +70,7 @@ class ClosedFormTracker:
         optics = self._optics
         self.box = self._good = box  # the last box that was believed
         self._frame, self._match, self._turn = 0, 0.0, 0  # the last two are the refiner's last word
+        self._likeness = 1.0  # of the box that it corrected
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while LOST
@@ -105,7 +107,8 @@ class ClosedFormTracker:
         gate = self._place.gate(candidate.height)
         if gate > 0 and self._belief.believed:
             self._place.learn(view, on_crop, gate, self._frame)
-        if track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely:
+        sure = track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely
+        if sure and candidate.likeness is None:
             self._keep_apart(image, view, found, on_crop)
         return track
 
@@ -163,7 +166,7 @@ class ClosedFormTracker:
         """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
         box = found.box(view.on_crop(self.box)[2:])
         if self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every:
-            return Candidate(box, found.peak.height, self._match, self._turn)
+            return Candidate(box, found.peak.height, self._match, self._turn, self._likeness)
         candidate = self._refined(view, box, found.peak.height)
         if self._belief.denied(candidate.match) and self._belief.doubtful:
             return self._beside(view, found, box, candidate)
@@ -188,15 +191,22 @@ class ClosedFormTracker:
         return Candidate(corrected.box, height, corrected.match, corrected.turn)
 
     def _probability(self, view: View, candidate: Candidate, seeking: bool = False) -> float:
-        evidence = self._presence.evidence(view, candidate.box, candidate.height, candidate.match)
+        return self._weighed(self._evidence(view, candidate), seeking)
+
+    def _evidence(self, view: View, candidate: Candidate) -> Evidence:
+        box, height, match, _, likeness = candidate
+        return self._presence.evidence(view, box, height, match, likeness)
+
+    def _weighed(self, evidence: Evidence, seeking: bool = False) -> float:
         probability = self._presence.probability(evidence, seeking)
         return probability * DOUBT if seeking and evidence.colour < OWN_COLOURS else probability
 
     def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
-        probability = self._probability(view, candidate)
-        self._match, self._turn = candidate.match, candidate.turn
+        evidence = self._evidence(view, candidate)
+        probability = self._weighed(evidence)
+        self._match, self._turn, self._likeness = candidate.match, candidate.turn, evidence.likeness
         if belief.believed:
             self._remember(view, candidate)
         state = belief.follow(probability)

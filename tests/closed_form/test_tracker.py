@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -209,6 +209,21 @@ def test_the_refiner_is_asked_in_its_turn_and_in_doubt(every: int, tracker_with:
         widths = [track.box[2] for track in run(tracker_with(config, (0, 0, 0, 0, constant)), widens).tracks]
         changed = [abs(later / sooner - 1) > 1e-4 for sooner, later in pairwise(widths)]
         assert changed[3:] == [(frame + 5) % turns == 0 for frame in range(len(changed) - 3)]
+
+
+def test_what_was_not_corrected_is_not_compared_anew(tracker_with: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor kept as a look of the target; what is known of the box before holds."""
+    described: list[int] = []  # frames
+    identify = Refiner.identify
+    tracker = tracker_with(ClosedFormConfig(box=BoxSettings(every=3)), (0, 0, 0, 0, 4.0))
+
+    def noted(refiner: Refiner, view: View, boxes: Sequence[Box]) -> np.ndarray:
+        described.append(tracker._frame)
+        return identify(refiner, view, boxes)
+
+    monkeypatch.setattr(Refiner, "identify", noted)
+    run(tracker, act([HOME] * 11))
+    assert sorted(set(described)) == [0, 3, 6, 9]
 
 
 def test_a_target_that_turns_is_compared_with_frame_1_turned(
