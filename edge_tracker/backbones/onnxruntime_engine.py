@@ -28,6 +28,8 @@ from edge_tracker.recognise import why_no_model
 
 log = logging.getLogger(__name__)
 
+MOST_PROJECTED = 2  # sessions that are kept: of all taps of a head, and of the coarse one alone
+
 
 class OnnxRuntimeBackbone:
     """A `.onnx` file made by converters/. Raises ModelError where the file cannot be used.
@@ -40,10 +42,11 @@ class OnnxRuntimeBackbone:
         self.device = usable(options.device)
         self._path, self._options = path, options
         self._run_options = onnxruntime.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True  # a tap not asked for costs nothing
+        # A tap not asked for costs nothing then, but for the versions that do not heed it, such as 1.32.
+        self._run_options.only_execute_path_to_fetches = True
         self._bound: Bound | None = None
         self._loaded: Any = None  # the session, where there is one already
-        self._projected: tuple[bytes, Features] | None = None  # the last one asked for, and of what
+        self._projected: dict[bytes, Features] = {}  # the last ones asked for, by what they are of
         if options.deferred:
             try:
                 metadata = metadata_of(path.read_bytes())
@@ -68,9 +71,9 @@ class OnnxRuntimeBackbone:
         """The taps of these names, projected by the engine itself: their many channels are never copied."""
         parts = [(name.encode(), *(part.tobytes() for part in projection)) for name, projection in projections.items()]
         key = b"".join(part for row in parts for part in row)
-        if self._projected is None or self._projected[0] != key:
-            self._projected = key, self._projecting(projections)
-        return self._projected[1]
+        if key not in self._projected:
+            self._projected = dict([*self._projected.items(), (key, self._projecting(projections))][-MOST_PROJECTED:])
+        return self._projected[key]
 
     def _projecting(self, projections: Mapping[str, Projection]) -> Features:
         try:

@@ -46,7 +46,7 @@ class Colours:
     @property
     def histogram(self) -> NDArray[np.float32]:
         """The target's, (BINS,), sums to 1: half of it stays that of frame 1."""
-        return (self._first + self._recent) / 2
+        return np.asarray((self._first + self._recent) / 2, np.float32)
 
     def likeness(self, patch: NDArray[np.uint8], box: Box) -> float:
         """How far the colours in `box` are from those around the target in frame 1 (0) to its own (near 1): (-5, 1).

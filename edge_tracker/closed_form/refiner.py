@@ -89,11 +89,12 @@ class Refiner:
             self._bias = dx, dy, lw, lh
         self._references += [self._reference(view, box) for view, box in turned]
 
-    def predict(self, view: View, box: Box, turn: int = 0) -> Correction:
-        """How to bring `box` (crop pixels) onto the target. turn: `Correction.turn` of the last frame."""
+    def predict(self, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Correction:
+        """How to bring `box` (crop pixels) onto the target. turn: `Correction.turn` of the last frame. least: match
+        below which no other turn is compared, for it is hopeless."""
         samples = self._samples(view, box)
         best = self._compared(samples, turn)
-        if best.match < TURNED_BELOW:
+        if least <= best.match < TURNED_BELOW:
             count = len(self._references)
             for other in sorted({0, (turn - 1) % count, (turn + 1) % count} - {turn}):
                 found = self._compared(samples, other)
@@ -101,9 +102,10 @@ class Refiner:
                     best = found
         return best
 
-    def correct(self, view: View, box: Box, turn: int = 0) -> Corrected:
-        """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be."""
-        errors, match, scales, turn = self.predict(view, box, turn)
+    def correct(self, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Corrected:
+        """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be. turn and
+        least as in `predict`."""
+        errors, match, scales, turn = self.predict(view, box, turn, least)
         place, shape = (min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED)
         trusted = zip(errors, (place, place, shape, shape), strict=True)
         dx, dy, lw, lh = (min(max(share * error, -LARGEST), LARGEST) for error, share in trusted)

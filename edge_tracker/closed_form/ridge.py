@@ -97,11 +97,12 @@ class RidgeFilter:
         """A few steps of conjugate gradients on ((1 - anchor) A + anchor A_1 + damping) w = b, from the last w."""
         a, damping, x = self._a, self._damping(), self.weights
         residual: NDArray[np.float32] = self._b - a @ x - damping * x
-        direction, square = residual, float(residual @ residual)
+        direction: NDArray[np.float32] = residual
+        square = float(residual @ residual)
         for _ in range(self.steps):
             if square < 1e-10:
                 break
-            moved = a @ direction + damping * direction
+            moved: NDArray[np.float32] = a @ direction + damping * direction
             step = np.float32(square / (float(direction @ moved) + 1e-12))
             x = x + step * direction
             residual = residual - step * moved

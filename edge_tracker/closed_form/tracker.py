@@ -40,6 +40,7 @@ COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While LOST, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
 # believed less, but not never: the light may have changed.
 OWN_COLOURS, DOUBT = 0.2, 0.65
+HOPELESS = -0.4  # match of the refiner below which no other turn has made a place likely, while LOST
 
 
 class Candidate(NamedTuple):
@@ -93,14 +94,15 @@ class ClosedFormTracker:
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
         self._frame += 1
-        self._jerk(image)
         if self._redetection is not None:
             return self._seek(image, self._redetection)
-        view = self._see(image, self.box)
+        self._jerk(image)
+        hurried = self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every != 0
+        view = self._see(image, self.box, hurried)
         if view is None:  # a black frame, a covered lens: keep all that is known
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._place.find(view)
-        candidate = self._corrected(view, found)
+        candidate = self._uncorrected(view, found) if hurried else self._corrected(view, found)
         self.box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         on_crop = view.on_crop(self.box)
         track = self._judge(image, view, candidate._replace(box=on_crop))
@@ -108,7 +110,7 @@ class ClosedFormTracker:
         if gate > 0 and self._belief.believed:
             self._place.learn(view, on_crop, gate, self._frame)
         sure = track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely
-        if sure and candidate.likeness is None:
+        if sure and not hurried:
             self._keep_apart(image, view, found, on_crop)
         return track
 
@@ -116,7 +118,7 @@ class ClosedFormTracker:
         """Follow a jerk of the camera."""
         dx, dy = self._camera.jerk(image)
         x, y, w, h = self.box
-        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h:
             self.box = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
 
     def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
@@ -156,17 +158,20 @@ class ClosedFormTracker:
             roi_px = self._optics.window(self._good).side
             self._redetection = self._redetection.rescaled(self._good, roi_px, image_size)
 
-    def _see(self, image: NDArray[np.uint8], box: Box) -> View | None:
+    def _see(self, image: NDArray[np.uint8], box: Box, coarsely: bool = False) -> View | None:
         """What is seen around `box` (image pixels); None where the window shows nothing at all."""
         window = self._optics.window(box)
         patch = self._optics.crop(image, window)
-        return None if is_plain(patch) else self._optics.see(window, patch)
+        return None if is_plain(patch) else self._optics.see(window, patch, coarsely)
+
+    def _uncorrected(self, view: View, found: Found) -> Candidate:
+        """The box at the peak, with what was said of the last one that was corrected."""
+        box = found.box(view.on_crop(self.box)[2:])
+        return Candidate(box, found.peak.height, self._match, self._turn, self._likeness)
 
     def _corrected(self, view: View, found: Found) -> Candidate:
-        """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
+        """The box at the peak, corrected; in doubt, or that of a place beside it."""
         box = found.box(view.on_crop(self.box)[2:])
-        if self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every:
-            return Candidate(box, found.peak.height, self._match, self._turn, self._likeness)
         candidate = self._refined(view, box, found.peak.height)
         if self._belief.denied(candidate.match) and self._belief.doubtful:
             return self._beside(view, found, box, candidate)
@@ -186,8 +191,8 @@ class ClosedFormTracker:
                 best, least = other, probability
         return best
 
-    def _refined(self, view: View, box: Box, height: float) -> Candidate:
-        corrected = self._refiner.correct(view, box, self._turn)
+    def _refined(self, view: View, box: Box, height: float, least: float = -1.0) -> Candidate:
+        corrected = self._refiner.correct(view, box, self._turn, least)
         return Candidate(corrected.box, height, corrected.match, corrected.turn)
 
     def _probability(self, view: View, candidate: Candidate, seeking: bool = False) -> float:
@@ -233,6 +238,8 @@ class ClosedFormTracker:
         state = self._belief.seek(best.probability)
         if state is not TrackState.LOST:
             self._good, self._redetection = self.box, None
+            self._camera = Camera()
+            self._camera.jerk(image)
         return Track(self.box, self._belief.confidence, state)
 
     def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
@@ -241,7 +248,9 @@ class ClosedFormTracker:
         if view is None:
             return Sighting(place, 0.0, 0.0)
         found = self._place.find(view)
-        candidate = self._refined(view, found.box(view.on_crop(place)[2:]), found.peak.height)
+        if not self._belief.answers(found.peak.height):  # then the rest has never said that it is the target
+            return Sighting(place, 0.0, found.peak.height)
+        candidate = self._refined(view, found.box(view.on_crop(place)[2:]), found.peak.height, HOPELESS)
         box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         probability = self._probability(view, candidate._replace(box=view.on_crop(box)), seeking=True)
         return Sighting(box, probability, found.peak.height, candidate.turn)
