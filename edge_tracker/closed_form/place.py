@@ -39,7 +39,6 @@ class Place:
         points = optics.side // PITCH_PX
         self._up = laid(resampling(optics.coarse_grid, points))
         self._prior = motion_prior(points, optics.middle_px, settings.motion_sigma * optics.side)
-        self._seen: tuple[NDArray[np.float32], NDArray[np.float32], float] | None = None  # not learned yet
 
     def start(self, view: View, box: Box, changed: Iterable[tuple[View, Box]]) -> None:
         """Learn frame 1: a view of it with the target's box, and changed ones with theirs; boxes in crop pixels."""
@@ -59,17 +58,13 @@ class Place:
 
     def learn(self, view: View, box: Box, gate: float, frame: int) -> None:
         """Learn that the target lies in `box` (crop pixels), at a share `gate` of the rate, where it is the turn of
-        this frame. Spread over the next two, so that no frame takes much longer than others."""
+        this frame."""
         settings = self._config.place
-        every = settings.learn_every
-        if frame % every == 2 % every:
-            self._ridge.solve()
-        if frame % every == 1 % every and self._seen is not None:
-            features, target, rate = self._seen
-            self._ridge.learn(neighbourhoods(features), target, rate)
-            self._seen = None
-        if frame % every == 0:
-            self._seen = view.coarse, self._target_map(box), over_frames(settings.rate * gate, every)
+        if frame % settings.learn_every == 1 % settings.learn_every:
+            self._ridge.solve()  # what was learned last, a frame later: the work is spread
+        if frame % settings.learn_every == 0:
+            rate = over_frames(settings.rate * gate, settings.learn_every)
+            self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)
 
     def _target_map(self, box: Box) -> NDArray[np.float32]:
         """A Gaussian at the target on the coarse grid: (n n,)."""

@@ -76,15 +76,15 @@ def test_the_gate_opens_between_its_two_heights(height: float, share: float, opt
     assert Place(optics, config).gate(height) == pytest.approx(share)
 
 
-def test_it_learns_in_every_third_frame_to_be_seen_two_later(optics: Optics, see: See) -> None:
+def test_it_learns_in_every_third_frame_to_be_seen_one_later(optics: Optics, see: See) -> None:
     place = started(optics, see, ClosedFormConfig(place=PlaceSettings(views=0, rate=0.3)))
     view, box = see(act([replace(HOME, morph=1.0)]).images[0], HOME.box)
     heights = [height_there(place, view, box)]
-    for frame in range(1, 9):
+    for frame in range(1, 8):
         place.learn(view, box, 1.0, frame)
         heights.append(height_there(place, view, box))
     learned = [abs(a - b) > 1e-3 for a, b in pairwise(heights)]
-    assert learned == [False, False, False, False, True, False, False, True]  # frames 5 and 8
+    assert learned == [False, False, False, True, False, False, True]  # frames 4 and 7
 
 
 def test_a_share_of_frame_1_stays(optics: Optics, see: See) -> None:
