@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 
+onnx = pytest.importorskip("onnx")
 FILE = PACKAGED / "edge-small.onnx"
 
 
