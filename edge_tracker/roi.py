@@ -94,6 +94,9 @@ def is_plain(patch: NDArray[np.uint8]) -> bool:
 
     A network answers even to that, at its zero-padded borders, so its maps cannot tell.
     """
+    line = patch[len(patch) // 16 * 8, ::8].tobytes()  # hardly any picture needs more than a look at one line
+    if any(max(line[c::3]) - min(line[c::3]) >= PLAIN_SPREAD for c in range(3)):
+        return False
     sample = np.ascontiguousarray(patch[::8, ::8].reshape(-1, 3).T)
     spread = sample.max(axis=1) - sample.min(axis=1)
     return int(spread.max()) < PLAIN_SPREAD
@@ -102,26 +105,23 @@ def is_plain(patch: NDArray[np.uint8]) -> bool:
 def sample(features: NDArray[np.float32], boxes: NDArray[np.float64], bins: int, context: float) -> NDArray[np.float32]:
     """bins x bins bilinear samples over context x each box: features (n, n, D), boxes (m, 4) in cells, cell centres
     at whole numbers -> (m, bins bins D). OpenCV takes places to 1/32 of a cell."""
-    return sample_at(features, *sample_places(boxes, bins, context)).reshape(len(boxes), -1)
-
-
-def sample_places(
-    boxes: NDArray[np.float64], bins: int, context: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where the samples of `sample` lie, across and down: (m bins, bins) each, in the unit of the boxes."""
     steps = _steps(bins, context)
     x, y, w, h = boxes.T[..., None]
     across, down = np.empty((2, len(boxes), bins, bins), np.float32)
     across[:] = (x + w / 2 + steps * w)[:, None]
     down[:] = (y + h / 2 + steps * h)[..., None]
-    return across.reshape(-1, bins), down.reshape(-1, bins)
+    places = across.reshape(-1, bins), down.reshape(-1, bins)
+    taken = cv2.remap(features, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(taken, np.float32).reshape(len(boxes), -1)
 
 
-def sample_at(
-    features: NDArray[np.float32], across: NDArray[np.float32], down: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Bilinear samples of features (n, n, D) at these places, cells: (*places, D)."""
-    taken = cv2.remap(features, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def sample_box(features: NDArray[np.float32], box: Box, bins: int, context: float) -> NDArray[np.float32]:
+    """The same for one box, in a third of the time: (bins, bins, D)."""
+    x, y, w, h = box
+    step, first = context / bins, (1 / bins - 1) * context / 2
+    places = np.array([[w * step, 0, x + w / 2 + first * w], [0, h * step, y + h / 2 + first * h]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    taken = cv2.warpAffine(features, places, (bins, bins), flags=how, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(taken, np.float32)
 
 

@@ -48,8 +48,9 @@ def _enter(libraries: tuple[Any, ...]) -> None:
     global _inside, _before, _opencv_before
     with _lock:
         if _inside == 0:
-            _before = [(library, library.num_threads) for library in libraries]
-            _set([(library, 1) for library in libraries])
+            # Those that have one already are left alone on the way out too: asking takes longer than a comparison.
+            _before = [(library, count) for library in libraries if (count := library.num_threads) != 1]
+            _set([(library, 1) for library, _ in _before])
             _opencv_before = cv2.getNumThreads()
             if _opencv_before != 1:
                 cv2.setNumThreads(1)

@@ -122,8 +122,9 @@ if [ "$docs" = yes ]; then
 else
   dpkg-deb -x "$deb" "$root"
 fi
-mkdir -p "$root/opt/checkout" "$root/opt/test-site"
-git ls-files -z | xargs -0 tar -c --ignore-failed-read | tar -x -C "$root/opt/checkout"
+checkout() { mkdir -p "$1" && git ls-files -z | xargs -0 tar -c --ignore-failed-read | tar -x -C "$1"; }
+mkdir -p "$root/opt/test-site"
+checkout "$root/opt/checkout"
 python3 -m pip install --quiet --root-user-action ignore --target "$root/opt/test-site" --no-compile --platform any --python-version "$python" --only-binary=:all: \
   "pytest>=8" "hypothesis>=6"
 
@@ -164,9 +165,9 @@ if [ "$docs" = yes ]; then
     docs/deploying.md | sed 's/sudo //g' >"$root/root/steps.sh"
   [ -s "$root/root/steps.sh" ] || { echo "arm_check: docs/deploying.md has no steps marked '<!-- pi -->'"; exit 1; }
   cat "$root/root/steps.sh"
-  cp -r "$root/opt/checkout" "$root/root/edge-tracker"
+  checkout "$root/root/edge-tracker"
   mkdir -p "$root/etc/ssl/certs" && cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
-  inside_path="" inside sh -euxc 'cd /root && . ./steps.sh'
+  inside_path="" inside env PIP_CERT=/etc/ssl/certs/ca-certificates.crt sh -euxc 'cd /root && . ./steps.sh'
 fi
 times >"$work/times"
 say "passed; processor time of it all, user and system: $(tail -n 1 "$work/times")"

@@ -67,8 +67,8 @@ class Watched(Presence):
 
     notes: list[tuple[Evidence, Box]]
 
-    def evidence(self, view: View, box: Box, height: float, match: float) -> Evidence:
-        found = super().evidence(view, box, height, match)
+    def evidence(self, view: View, box: Box, height: float, match: float, likeness: float | None = None) -> Evidence:
+        found = super().evidence(view, box, height, match, likeness)
         self.notes.append((found, view.on_image(box)))
         return found
 

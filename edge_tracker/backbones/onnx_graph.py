@@ -25,6 +25,7 @@ ATTRIBUTE_INT, ATTRIBUTE_INTS = 2, 7
 # Numbers of fields.
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_OPSET, MODEL_METADATA = 1, 7, 8, 14
 GRAPH_NODE, GRAPH_NAME, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 2, 5, 11, 12
+NODE_INPUT, NODE_OUTPUT, NODE_OPERATION = 1, 2, 4
 LONGEST_VARINT = 10  # bytes
 
 
@@ -67,9 +68,26 @@ def metadata_of(model: bytes) -> dict[str, str]:
     return found
 
 
+def joined(model: bytes, name: str) -> list[str]:
+    """The tensors that are concatenated to the one of this name; itself where it is made in another way."""
+    for part in _graph_parts(model):
+        if _texts(part, NODE_OPERATION) == [b"Concat"] and name.encode() in _texts(part, NODE_OUTPUT):
+            return [text.decode() for text in _texts(part, NODE_INPUT)]
+    return [name]
+
+
 def with_outputs(model: bytes, added: Iterable[bytes], outputs: Sequence[str]) -> bytes:
-    """The model with these fields of the graph added (`node`, `constant`), and with these outputs, float32, alone."""
-    graph = [b"".join(_graph_parts(model)), *added, *(_value(GRAPH_OUTPUT, name) for name in outputs)]
+    """The model with these fields of the graph added (`node`, `constant`), and with these outputs, float32, alone.
+    What they do not need is left out: ONNX Runtime would compute it all the same."""
+    parts = [*_graph_parts(model), *(part for whole in added for part in fields(whole))]
+    needed, kept = {name.encode() for name in outputs}, []
+    for part in reversed(parts):  # a node comes after those that it reads
+        if part.number == GRAPH_NODE:
+            if needed.isdisjoint(_texts(part, NODE_OUTPUT)):
+                continue
+            needed.update(_texts(part, NODE_INPUT))
+        kept.append(part.whole)
+    graph = [*reversed(kept), *(_value(GRAPH_OUTPUT, name) for name in outputs)]
     return b"".join([*_other_parts(model), _bytes(MODEL_GRAPH, b"".join(graph))])
 
 
@@ -83,7 +101,8 @@ def new_model(inputs: Mapping[str, Sequence[int]], added: Iterable[bytes], outpu
 
 def node(operation: str, inputs: Sequence[str], output: str, **attributes: int | Sequence[int]) -> bytes:
     """A node of the graph."""
-    parts = [_text(1, name) for name in inputs] + [_text(2, output), _text(4, operation)]
+    parts = [_text(NODE_INPUT, name) for name in inputs]
+    parts += [_text(NODE_OUTPUT, output), _text(NODE_OPERATION, operation)]
     for name, value in attributes.items():
         if isinstance(value, int):
             said = _varint(3, value) + _varint(20, ATTRIBUTE_INT)
@@ -101,11 +120,18 @@ def constant(name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> byte
     return _bytes(GRAPH_INITIALIZER, dimensions + _varint(2, kind) + _text(8, name) + _bytes(9, content))
 
 
-def _graph_parts(model: bytes) -> Iterator[bytes]:
+def _graph_parts(model: bytes) -> Iterator[Field]:
     """The fields of the graph but for its outputs."""
     for field in fields(model):
         if field.number == MODEL_GRAPH and isinstance(field.content, bytes):
-            yield from (part.whole for part in fields(field.content) if part.number != GRAPH_OUTPUT)
+            yield from (part for part in fields(field.content) if part.number != GRAPH_OUTPUT)
+
+
+def _texts(part: Field, number: int) -> list[bytes]:
+    """The fields of this number of a node; none of what is no node."""
+    if part.number != GRAPH_NODE or not isinstance(part.content, bytes):
+        return []
+    return [f.content for f in fields(part.content) if f.number == number and isinstance(f.content, bytes)]
 
 
 def _other_parts(model: bytes) -> Iterator[bytes]:

@@ -10,14 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.base import HEIGHT, WIDTH, BackboneInfo, EngineOptions, Features, Projection, check_outputs
+from edge_tracker.backbones.base import (
+    HEIGHT,
+    WIDTH,
+    BackboneInfo,
+    EngineOptions,
+    Features,
+    Projection,
+    Tap,
+    check_outputs,
+)
 from edge_tracker.backbones.devices import CUDA, Bound, providers, usable
-from edge_tracker.backbones.onnx_graph import constant, metadata_of, node, with_outputs
+from edge_tracker.backbones.onnx_graph import constant, joined, metadata_of, node, with_outputs
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.recognise import why_no_model
 
 log = logging.getLogger(__name__)
+
+MOST_PROJECTED = 2  # sessions that are kept: of all taps of a head, and of the coarse one alone
 
 
 class OnnxRuntimeBackbone:
@@ -31,10 +42,11 @@ class OnnxRuntimeBackbone:
         self.device = usable(options.device)
         self._path, self._options = path, options
         self._run_options = onnxruntime.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True  # a tap not asked for costs nothing
+        # A tap not asked for costs nothing then, but for the versions that do not heed it, such as 1.32.
+        self._run_options.only_execute_path_to_fetches = True
         self._bound: Bound | None = None
         self._loaded: Any = None  # the session, where there is one already
-        self._projected: tuple[bytes, Features] | None = None  # the last one asked for, and of what
+        self._projected: dict[bytes, Features] = {}  # the last ones asked for, by what they are of
         if options.deferred:
             try:
                 metadata = metadata_of(path.read_bytes())
@@ -59,21 +71,20 @@ class OnnxRuntimeBackbone:
         """The taps of these names, projected by the engine itself: their many channels are never copied."""
         parts = [(name.encode(), *(part.tobytes() for part in projection)) for name, projection in projections.items()]
         key = b"".join(part for row in parts for part in row)
-        if self._projected is None or self._projected[0] != key:
-            self._projected = key, self._projecting(projections)
-        return self._projected[1]
+        if key not in self._projected:
+            self._projected = dict([*self._projected.items(), (key, self._projecting(projections))][-MOST_PROJECTED:])
+        return self._projected[key]
 
     def _projecting(self, projections: Mapping[str, Projection]) -> Features:
-        added, outputs = [], []
-        for tap, (directions, offset) in projections.items():
-            names = [f"edge_tracker/{tap}/{part}" for part in ("directions", "offset", "projected", "channels last")]
-            weights = np.ascontiguousarray(directions.T)[..., None, None]  # of a 1 x 1 convolution
-            added += [constant(names[0], weights), constant(names[1], -offset)]
-            added += [node("Conv", [tap, *names[:2]], names[2])]
-            added += [node("Transpose", [names[2]], names[3], perm=[0, 2, 3, 1])]
-            outputs.append(names[3])
         try:
-            graph = with_outputs(self._path.read_bytes(), added, outputs)
+            model = self._path.read_bytes()
+            added, outputs = [], []
+            for name, projection in projections.items():
+                tap = next(tap for tap in self.info.taps if tap.name == name)
+                nodes, output = _projection(model, tap, projection)
+                added += nodes
+                outputs.append(output)
+            graph = with_outputs(model, added, outputs)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot read {self._path}: {first_line(error)}") from error
         session = self._load(graph)
@@ -113,3 +124,29 @@ class OnnxRuntimeBackbone:
             self._bound = Bound(self._session, self.device, self._run_options)
         taps = self._bound({self._session.get_inputs()[0].name: crop[None]}, self._outputs)
         return [taps[name] for name in self._outputs]
+
+
+def _projection(model: bytes, tap: Tap, projection: Projection) -> tuple[list[bytes], str]:
+    """What projects a tap of this graph, channels last, and what that is called.
+
+    The layers that the tap joins are projected one by one and added, so that they are never copied together.
+    """
+    layers = joined(model, tap.name)
+    channels = [layer.channels for layer in tap.layers]
+    if len(layers) != len(channels):
+        layers, channels = [tap.name], [tap.channels]
+
+    def called(part: str) -> str:
+        return f"edge_tracker/{tap.name}/{part}"
+
+    added, first, whole = [constant(called("offset"), -projection.offset)], 0, ""
+    for number, (layer, count) in enumerate(zip(layers, channels, strict=True)):
+        weights = np.ascontiguousarray(projection.directions[first : first + count].T)[..., None, None]  # 1 x 1
+        added.append(constant(called(f"directions {number}"), weights))
+        inputs = [layer, called(f"directions {number}"), *([] if number else [called("offset")])]
+        added.append(node("Conv", inputs, called(f"projected {number}")))
+        if number:
+            added.append(node("Add", [whole, called(f"projected {number}")], called(f"sum {number}")))
+        whole, first = called(f"sum {number}" if number else "projected 0"), first + count
+    added.append(node("Transpose", [whole], called("channels last"), perm=[0, 2, 3, 1]))
+    return added, called("channels last")

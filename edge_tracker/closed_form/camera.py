@@ -62,6 +62,6 @@ def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     across, down = (2 * cv2.getOptimalDFTSize(max(1, round(k * side / 2))) for side in (width, height))
     if k < 0.5:  # most pixels of a large picture are dropped before the rest is averaged
         image = np.asarray(cv2.resize(image, (2 * across, 2 * down), interpolation=cv2.INTER_NEAREST), np.uint8)
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     # Where two pixels become one, this is their mean; averaging areas takes five times as long at other factors.
-    return np.asarray(cv2.resize(grey, (across, down), interpolation=cv2.INTER_LINEAR), np.uint8)
+    image = np.asarray(cv2.resize(image, (across, down), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +27,10 @@ def codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return np.asarray(blue.astype(np.uint16) << 2 * BITS | green << BITS | red, np.uint16)
 
 
-def counts(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How many of the pixels lie in each bin, (BINS,)."""
-    return np.bincount(codes(pixels).ravel(), minlength=BINS).astype(np.float64)
+def counts(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How many of the pixels (H, W, 3) lie in each bin, (BINS,)."""
+    number = cv2.calcHist([np.ascontiguousarray(pixels)], [0, 1, 2], None, [1 << BITS] * 3, [0, 256] * 3)
+    return np.asarray(number, np.float32).ravel()
 
 
 class Colours:
@@ -42,9 +44,9 @@ class Colours:
         self._common = _overlap(self._first, _share(surroundings)) if surroundings.any() else 1.0
 
     @property
-    def histogram(self) -> NDArray[np.float64]:
+    def histogram(self) -> NDArray[np.float32]:
         """The target's, (BINS,), sums to 1: half of it stays that of frame 1."""
-        return (self._first + self._recent) / 2
+        return np.asarray((self._first + self._recent) / 2, np.float32)
 
     def likeness(self, patch: NDArray[np.uint8], box: Box) -> float:
         """How far the colours in `box` are from those around the target in frame 1 (0) to its own (near 1): (-5, 1).
@@ -72,10 +74,10 @@ def region(patch: NDArray[np.uint8], box: Box, scale: float, step: int = 0) -> N
     return patch[tuple(parts)]
 
 
-def _share(number: NDArray[np.float64]) -> NDArray[np.float64]:
+def _share(number: NDArray[np.float32]) -> NDArray[np.float32]:
     return number / number.sum()
 
 
-def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _overlap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Bhattacharyya coefficient of two histograms: [0, 1]."""
     return float(np.sqrt(one * other).sum())

@@ -109,5 +109,7 @@ class ClosedFormConfig:
             raise ConfigError(f"input_side is a multiple of 32, not {self.input_side}")
 
 
-# The box is corrected less often, and then all at once.
-FAST = ClosedFormConfig(box=BoxSettings(trust=(0.6, 0.15, 0.4), every=3))
+# The box is corrected less often, and then all at once. What is under it is compared in the same frames alone.
+FAST = ClosedFormConfig(
+    box=BoxSettings(trust=(0.6, 0.15, 0.4), every=3), identity=IdentitySettings(own_every=3, others_every=3)
+)

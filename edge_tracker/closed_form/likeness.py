@@ -57,12 +57,16 @@ class Presence:
         """Cosine between what is under each box and the most similar known view of the target: (m,), -1 to 1."""
         return self._own.likeness(self._describe(view, boxes))
 
-    def evidence(self, view: View, box: Box, height: float, match: float) -> Evidence:
-        """What speaks for a box at a response peak of this height and with this match of the refiner."""
+    def evidence(self, view: View, box: Box, height: float, match: float, likeness: float | None = None) -> Evidence:
+        """What speaks for a box at a response peak of this height and with this match of the refiner. likeness: where
+        it is known; then the margin is not, and counts as none."""
+        colour = self.colours.likeness(view.patch, box)
+        if likeness is not None:
+            return Evidence(height, likeness, colour, match, 0.0)
         described = self._described(view, box)
         likeness = float(self._own.likeness(described)[0])
         margin = min(likeness - float(self._others.likeness(described)[0]), MOST_MARGIN)
-        return Evidence(height, likeness, self.colours.likeness(view.patch, box), match, margin)
+        return Evidence(height, likeness, colour, match, margin)
 
     def remember(self, view: View, box: Box) -> None:
         """What is under `box` is another view of the target."""

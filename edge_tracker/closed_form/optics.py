@@ -17,6 +17,8 @@ from edge_tracker.errors import ModelError
 from edge_tracker.grid import Grid
 from edge_tracker.roi import Window, crop
 
+NOT_SEEN = np.zeros((0, 0, FINE), np.float32)
+
 
 class Optics:
     """Of one backbone and head; shared by nothing, but without state."""
@@ -35,6 +37,8 @@ class Optics:
         if [projection.directions.shape[1] for projection in projections.values()] != [COARSE, FINE]:
             raise ModelError(f"the head of {backbone.info.model} has fewer than {COARSE} and {FINE} directions")
         self._features = projected(backbone, projections)
+        # Where the box is not corrected in every frame, the others need the coarse features alone.
+        self._coarse = projected(backbone, {coarse.name: projections[coarse.name]}) if config.box.every > 1 else None
         # The filter sees as far to all sides only from the middle of the coarse grid.
         self.middle_px = self.coarse_grid.offset_px + self.coarse_grid.stride * (self.coarse_grid.cells - 1) / 2
 
@@ -48,8 +52,11 @@ class Optics:
     def crop(self, image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
         return crop(image, window, self.side)
 
-    def see(self, window: Window, patch: NDArray[np.uint8]) -> View:
-        """The features of a crop."""
+    def see(self, window: Window, patch: NDArray[np.uint8], coarsely: bool = False) -> View:
+        """The features of a crop. coarsely: without the fine ones, if that is quicker."""
+        if coarsely and self._coarse is not None:
+            (coarse,) = self._coarse(patch)
+            return View(window, patch, coarse, NOT_SEEN)
         coarse, fine = self._features(patch)
         return View(window, patch, coarse, fine)
 

@@ -12,7 +12,7 @@ from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.response_map import PITCH_PX, Peak, find_peak, motion_prior, resampling
-from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
+from edge_tracker.closed_form.ridge import RidgeFilter, laid, neighbourhoods
 from edge_tracker.closed_form.view import View
 
 FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
@@ -36,6 +36,9 @@ class Place:
         self._optics, self._config = optics, config
         settings = config.place
         self._ridge = RidgeFilter(settings.ridge, settings.anchor, settings.solver_steps)
+        points = optics.side // PITCH_PX
+        self._up = laid(resampling(optics.coarse_grid, points))
+        self._prior = motion_prior(points, optics.middle_px, settings.motion_sigma * optics.side)
 
     def start(self, view: View, box: Box, changed: Iterable[tuple[View, Box]]) -> None:
         """Learn frame 1: a view of it with the target's box, and changed ones with theirs; boxes in crop pixels."""
@@ -45,11 +48,8 @@ class Place:
 
     def find(self, view: View) -> Found:
         """The response over the view, and its peak under the motion prior."""
-        side = self._optics.side
-        points = side // PITCH_PX
-        response = self._ridge.respond(view.coarse, resampling(self._optics.coarse_grid, points))
-        prior = motion_prior(points, self._optics.middle_px, self._config.place.motion_sigma * side)
-        return Found(response, find_peak(response, prior))
+        response = self._ridge.respond(view.coarse, self._up)
+        return Found(response, find_peak(response, self._prior))
 
     def gate(self, height: float) -> float:
         """Share of the learning rates that a peak of this height allows: [0, 1]."""

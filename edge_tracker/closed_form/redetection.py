@@ -91,7 +91,7 @@ class Search:
         roi_px: float,
         image_size: tuple[int, int],
         view: NDArray[np.uint8],
-        colours: NDArray[np.float64],
+        colours: NDArray[np.float32],
     ) -> None:
         """home: where the target was last believed, roi_px: side of the window that is looked at with each box.
 

@@ -31,6 +31,9 @@ def _places() -> NDArray[np.float32]:
 PLACES = _places()
 # What a match with a sample of frame 1 says: inside, and where if inside; outside. (BINS BINS, 6)
 MASKS = np.concatenate([PLACES[:, 4:], PLACES[:, 4:] * PLACES[:, :4], 1 - PLACES[:, 4:]], axis=1)
+# The mean of the samples of a part of the box: (PARTS PARTS, INNER INNER).
+_LINE = np.kron(np.eye(PARTS), np.full(INNER // PARTS, PARTS / INNER))
+POOLING = np.kron(_LINE, _LINE).astype(np.float32)
 MATCHED = EMBEDDING + VALUE + 2 + PLACES.shape[1]  # channels after matching
 
 # Of the weights: what comes in, what goes out. Samples, matched maps and convolved maps are laid out (row, column,
@@ -63,6 +66,10 @@ class RefinementNetwork:
                 raise ValueError(f"{name} has the shape {tensors[name].shape} or is not finite")
         self.tensors = {name: np.asarray(tensor, np.float32, order="C") for name, tensor in tensors.items()}
         self.sharpness = float(tensors["sharpness"])
+        # What is linear between the first layer and the identity is one matrix: (PARTS PARTS 64, IDENTITY).
+        by_part = self.tensors["identity.weight"].reshape(PARTS * PARTS, EMBEDDING, IDENTITY)
+        self._identity = (self.tensors["embed.1.weight"] @ by_part).reshape(-1, IDENTITY)
+        self._identity_bias = self.tensors["embed.1.bias"] @ by_part.sum(axis=0) + self.tensors["identity.bias"]
 
     def linear(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, in) -> (n, out)."""
@@ -84,12 +91,13 @@ class RefinementNetwork:
         read = self.linear("value", np.concatenate([embedded, MASKS], axis=1))
         return np.concatenate([read, MASKS[:, :1]], axis=1)
 
-    def identity(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """INNER x INNER embedded samples of each of m boxes (m, INNER INNER, EMBEDDING) -> unit vectors (m, IDENTITY),
-        near one another where they show the same target."""
-        each = INNER // PARTS
-        pooled = embedded.reshape(-1, PARTS, each, PARTS, each, EMBEDDING).mean(axis=(2, 4))
-        vectors = self.linear("identity", pooled.reshape(len(pooled), -1))
+    def identity(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """INNER x INNER samples of each of m boxes (m INNER INNER, channels) -> unit vectors (m, IDENTITY), near one
+        another where they show the same target."""
+        hidden = rectified(self.linear("embed.0", samples))
+        pooled = POOLING @ hidden.reshape(-1, INNER * INNER, hidden.shape[1])
+        vectors: NDArray[np.float32] = pooled.reshape(len(pooled), -1) @ self._identity
+        vectors += self._identity_bias
         vectors /= np.sqrt(np.einsum("mi,mi->m", vectors, vectors))[:, None] + np.float32(1e-12)
         return vectors
 

@@ -32,7 +32,7 @@ from edge_tracker.closed_form.refinement_network import (
 )
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid
-from edge_tracker.roi import sample_at, sample_places
+from edge_tracker.roi import sample_box
 
 TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly followed: in position; in size and aspect
 TURNED_BELOW, TURNED_BETTER = 0.5, 0.1  # match below which other turns are compared; by which one must be better
@@ -46,12 +46,15 @@ class Reference(NamedTuple):
     values: NDArray[np.float32]  # (BINS BINS, VALUE + 1)
 
 
+Errors = tuple[float, float, float, float]  # dx / w, dy / h, dlog w, dlog h
+
+
 class Correction(NamedTuple):
     """What the network says of a box."""
 
-    errors: NDArray[np.float32]  # (dx / w, dy / h, dlog w, dlog h) that bring it onto the target
+    errors: Errors  # that bring it onto the target
     match: float  # log odds that it lies on the target, in units of SURE: [-1, 1]
-    scales: NDArray[np.float32]  # (4,) how far off the errors are likely to be (scale of a Laplace distribution)
+    scales: Errors  # how far off the errors are likely to be (scale of a Laplace distribution)
     turn: int  # number of the view of frame 1 that was compared
 
 
@@ -71,7 +74,7 @@ class Refiner:
         self._network, self._coarse, self._fine, self._trust = network, coarse, fine, trust
         self._compare = comparing(network)
         self._references: list[Reference] = []
-        self._bias = np.zeros(4, np.float32)
+        self._bias: Errors = (0.0, 0.0, 0.0, 0.0)
         self._patch: NDArray[np.uint8] | None = None  # the crop whose colours were computed last
         self._colours = np.zeros((0, 0, 3), np.float32)
 
@@ -80,16 +83,18 @@ class Refiner:
         views, if any, is what this network always says of this target: it is taken off from then on. turned: the first
         view turned by one part of a whole turn, by two parts, and so on."""
         self._references = [self._reference(*views[0])]
-        self._bias[:] = 0
+        self._bias = (0.0, 0.0, 0.0, 0.0)
         if len(views) > 1:
-            self._bias = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0)
+            dx, dy, lw, lh = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0).tolist()
+            self._bias = dx, dy, lw, lh
         self._references += [self._reference(view, box) for view, box in turned]
 
-    def predict(self, view: View, box: Box, turn: int = 0) -> Correction:
-        """How to bring `box` (crop pixels) onto the target. turn: `Correction.turn` of the last frame."""
-        samples = self._samples(view, [box])[0]
+    def predict(self, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Correction:
+        """How to bring `box` (crop pixels) onto the target. turn: `Correction.turn` of the last frame. least: match
+        below which no other turn is compared, for it is hopeless."""
+        samples = self._samples(view, box)
         best = self._compared(samples, turn)
-        if best.match < TURNED_BELOW:
+        if least <= best.match < TURNED_BELOW:
             count = len(self._references)
             for other in sorted({0, (turn - 1) % count, (turn + 1) % count} - {turn}):
                 found = self._compared(samples, other)
@@ -97,48 +102,45 @@ class Refiner:
                     best = found
         return best
 
-    def correct(self, view: View, box: Box, turn: int = 0) -> Corrected:
-        """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be."""
-        errors, match, scales, turn = self.predict(view, box, turn)
+    def correct(self, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Corrected:
+        """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be. turn and
+        least as in `predict`."""
+        errors, match, scales, turn = self.predict(view, box, turn, least)
         place, shape = (min(1.0, 2 / (1 + math.exp(-SURE * (match - even)))) for even in TRUSTED)
-        dx, dy, lw, lh = np.clip(errors * np.array([place, place, shape, shape]), -LARGEST, LARGEST).tolist()
+        trusted = zip(errors, (place, place, shape, shape), strict=True)
+        dx, dy, lw, lh = (min(max(share * error, -LARGEST), LARGEST) for error, share in trusted)
         position, size, aspect = _shares(scales, self._trust)
         grow, stretch = size * (lw + lh) / 2, aspect * (lw - lh) / 2
         return Corrected(moved_by(box, (position * dx, position * dy, grow + stretch, grow - stretch)), match, turn)
 
     def identify(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
         """What is under each box (crop pixels) as a unit vector: (m, IDENTITY), to be compared by dot product."""
-        samples = self._samples(view, boxes, INNER, 1.0)
-        embedded = self._network.embed(samples.reshape(-1, samples.shape[-1]))
-        return self._network.identity(embedded.reshape(len(boxes), INNER * INNER, -1))
+        return self._network.identity(np.concatenate([self._samples(view, box, INNER, 1.0) for box in boxes]))
 
     def _reference(self, view: View, box: Box) -> Reference:
-        embedded = self._network.embed(self._samples(view, [box])[0])
+        embedded = self._network.embed(self._samples(view, box))
         return Reference(np.ascontiguousarray(self._network.keys(embedded).T), self._network.values(embedded))
 
     def _compared(self, samples: NDArray[np.float32], turn: int) -> Correction:
         """samples: (BINS BINS, channels)."""
-        said = self._compare(samples, *self._references[turn])
-        return Correction(said[:4] - self._bias, min(max(float(said[4]) / SURE, -1.0), 1.0), np.exp(said[5:]), turn)
+        dx, dy, lw, lh, odds, *scales = self._compare(samples, *self._references[turn]).tolist()
+        x, y, w, h = self._bias
+        sx, sy, sw, sh = map(math.exp, scales)
+        return Correction((dx - x, dy - y, lw - w, lh - h), min(max(odds / SURE, -1.0), 1.0), (sx, sy, sw, sh), turn)
 
-    def _samples(
-        self, view: View, boxes: Sequence[Box], bins: int = BINS, context: float = CONTEXT
-    ) -> NDArray[np.float32]:
-        """(m, bins bins, channels)."""
+    def _samples(self, view: View, box: Box, bins: int = BINS, context: float = CONTEXT) -> NDArray[np.float32]:
+        """(bins bins, channels)."""
         if self._patch is not view.patch:  # several boxes of a view are sampled, one after the other
             self._patch, self._colours = view.patch, colours(view.patch)
-        places = np.stack(sample_places(np.array(boxes), bins, context))  # (2, m bins, bins), crop pixels
         maps = (view.fine, self._fine), (view.coarse, self._coarse), (self._colours, colour_grid(len(view.patch)))
-        parts = [
-            sample_at(values, *(places - np.float32(grid.offset_px)) / np.float32(grid.stride)) for values, grid in maps
-        ]
-        return np.concatenate(parts, axis=-1).reshape(len(boxes), bins * bins, -1)
+        parts = [sample_box(values, grid.box(box), bins, context) for values, grid in maps]
+        return np.concatenate(parts, axis=-1).reshape(bins * bins, -1)
 
 
-def _shares(scales: NDArray[np.float32], trust: Gain) -> Gain:
+def _shares(scales: Errors, trust: Gain) -> Gain:
     """Shares of a correction (position, size, aspect) that are applied: as a Kalman filter would where what is true
-    changes by `trust` in a frame, and what is said of it is off by `scales` (4,)."""
-    dx, dy, lw, lh = scales.tolist()
+    changes by `trust` in a frame, and what is said of it is off by `scales`."""
+    dx, dy, lw, lh = scales
     shape = math.hypot(lw, lh)
     place, size, aspect = (t * t / (t * t + s * s) for t, s in zip(trust, (max(dx, dy), shape / 2, shape), strict=True))
     return place, size, aspect
@@ -146,9 +148,10 @@ def _shares(scales: NDArray[np.float32], trust: Gain) -> Gain:
 
 def colours(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Mean colours of a crop's cells, from -2 to 2: (side / COLOUR_PX, side / COLOUR_PX, 3)."""
-    cells = len(patch) // COLOUR_PX
-    means = cv2.resize(patch, (cells, cells), interpolation=cv2.INTER_AREA).astype(np.float32)
-    means *= np.float32(4 / 255)
+    small = patch
+    for side in (len(patch) // 2, len(patch) // COLOUR_PX):  # halving twice is quicker than once by four
+        small = np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    means: NDArray[np.float32] = small * np.float32(4 / 255)
     means -= np.float32(2)
     return means
 

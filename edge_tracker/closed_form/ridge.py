@@ -6,7 +6,6 @@ each cell: min_w sum_i (x_i . w - m_i)^2 + ridge |w|^2 over the cells i of all f
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -28,11 +27,11 @@ def neighbourhoods(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows.reshape(n * n, -1)
 
 
-@lru_cache(maxsize=8)
-def _shifted(up: bytes, n: int) -> NDArray[np.float32]:
-    """Interpolation of the shares of the neighbour before, the cell itself and the one behind: (points, 3 n)."""
-    cells = np.frombuffer(up, np.float32).reshape(-1, n)
-    padded = np.pad(cells, ((0, 0), (1, 1)))  # beyond the grid there is nothing
+def laid(up: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Interpolation `up` (points, n) of the shares of the neighbour before, the cell itself and the one behind:
+    (points, 3 n)."""
+    n = up.shape[1]
+    padded = np.pad(up, ((0, 0), (1, 1)))  # beyond the grid there is nothing
     # The share of neighbour i of cell c is that of the features of cell c + i - 1.
     return np.concatenate([padded[:, 2 - i : 2 - i + n] for i in range(KERNEL)], axis=1)
 
@@ -47,8 +46,10 @@ class RidgeFilter:
     def __init__(self, ridge: float, anchor: float, steps: int) -> None:
         self.ridge, self.anchor, self.steps = ridge, anchor, steps
         self.weights = np.zeros(0, np.float32)
+        # Moments of all frames: (1 - anchor) of the fading ones, and `anchor` of frame 1's, which are kept apart too.
         self._a = self._a_anchored = self._scratch = np.zeros((0, 0), np.float32)
         self._b = self._b_anchored = np.zeros(0, np.float32)
+        self._trace = 0.0  # of the fading ones
 
     def start(self, samples: list[tuple[NDArray[np.float32], NDArray[np.float32], float]]) -> None:
         """Learn frame 1, exactly, from (neighbourhoods (cells, K), target (cells,), weight) of its views."""
@@ -60,17 +61,17 @@ class RidgeFilter:
             b += np.float32(weight / total) * (target @ rows)
         self._a, self._b, self._scratch = a, b, np.empty_like(a)
         self._a_anchored, self._b_anchored = np.float32(self.anchor) * a, np.float32(self.anchor) * b
+        self._trace = float(np.trace(a))
         damped = a + self._damping() * np.eye(size, dtype=np.float32)
         self.weights = np.linalg.solve(damped.astype(np.float64), b).astype(np.float32)
 
     def respond(self, features: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]:
-        """features (n, n, D) -> response (points, points), interpolated along each axis by `up` (points, n), of rows
-        that sum to 1: the shares of all neighbours, each laid where it belongs by the interpolation itself."""
+        """features (n, n, D) -> response (points, points), interpolated along each axis by `up`, `laid` of rows that
+        sum to 1: the shares of all neighbours, each laid where it belongs by the interpolation itself."""
         n, _, depth = features.shape
         shares = self.weights[:-1].reshape(len(NEIGHBOURS), depth) @ features.reshape(-1, depth).T
         shares = shares.reshape(KERNEL, KERNEL, n, n).transpose(0, 2, 1, 3).reshape(KERNEL * n, KERNEL * n)
-        shifted = _shifted(up.tobytes(), n)
-        response: NDArray[np.float32] = shifted @ shares @ shifted.T
+        response: NDArray[np.float32] = up @ shares @ up.T
         response += self.weights[-1]
         return response
 
@@ -81,28 +82,27 @@ class RidgeFilter:
         rate: float,
     ) -> None:
         """Move the moments by `rate` towards this frame's. The weights follow with `solve`."""
-        np.matmul(rows.T, rows, out=self._scratch)
-        self._scratch *= np.float32(rate)
-        self._a *= np.float32(1 - rate)
-        self._a += self._scratch
-        self._b += np.float32(rate) * (target @ rows - self._b)
+        self._trace += rate * (float(np.vdot(rows, rows)) - self._trace)
+        kept, first, new = np.float32(1 - rate), np.float32(rate), np.float32(rate * (1 - self.anchor))
+        self._b = kept * self._b + first * self._b_anchored + new * (target @ rows)
+        self._a *= kept
+        self._a += np.multiply(self._a_anchored, first, out=self._scratch)
+        rows = rows * np.sqrt(new)
+        self._a += np.matmul(rows.T, rows, out=self._scratch)
 
     def _damping(self) -> np.float32:
-        return np.float32(self.ridge * np.trace(self._a) / len(self._a))
+        return np.float32(self.ridge * self._trace / len(self._a))
 
     def solve(self) -> None:
         """A few steps of conjugate gradients on ((1 - anchor) A + anchor A_1 + damping) w = b, from the last w."""
-        new, a = np.float32(1 - self.anchor), self._scratch
-        x = self.weights
-        np.multiply(self._a, new, out=a)
-        a += self._a_anchored
-        a.flat[:: len(a) + 1] += self._damping()
-        residual: NDArray[np.float32] = new * self._b + self._b_anchored - a @ x
-        direction, square = residual, float(residual @ residual)
+        a, damping, x = self._a, self._damping(), self.weights
+        residual: NDArray[np.float32] = self._b - a @ x - damping * x
+        direction: NDArray[np.float32] = residual
+        square = float(residual @ residual)
         for _ in range(self.steps):
             if square < 1e-10:
                 break
-            moved = a @ direction
+            moved: NDArray[np.float32] = a @ direction + damping * direction
             step = np.float32(square / (float(direction @ moved) + 1e-12))
             x = x + step * direction
             residual = residual - step * moved

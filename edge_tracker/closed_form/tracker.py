@@ -16,7 +16,7 @@ from edge_tracker.closed_form.colour import region
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.first_frame import box_views, changed_views, turned_views
 from edge_tracker.closed_form.head import Head
-from edge_tracker.closed_form.likeness import Presence
+from edge_tracker.closed_form.likeness import Evidence, Presence
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
@@ -40,6 +40,7 @@ COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While searching, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
 # believed less, but not never: the light may have changed.
 OWN_COLOURS, DOUBT = 0.2, 0.65
+HOPELESS = -0.4  # match of the refiner below which no other turn has made a place likely, while LOST
 
 
 class Candidate(NamedTuple):
@@ -49,6 +50,7 @@ class Candidate(NamedTuple):
     height: float  # of the response there
     match: float  # the refiner's
     turn: int  # the refiner's
+    likeness: float | None = None  # where it is known: that of the last box that was corrected
 
 
 class ClosedFormTracker:
@@ -69,6 +71,7 @@ class ClosedFormTracker:
         optics = self._optics
         self.box = self._good = box  # the last box that was believed
         self._frame, self._match, self._turn = 0, 0.0, 0  # the last two are the refiner's last word
+        self._likeness = 1.0  # of the box that it corrected
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while searching
@@ -91,21 +94,23 @@ class ClosedFormTracker:
     def update(self, image: NDArray[np.uint8]) -> Track:
         """Find the target in the next image, and learn from it if it is believed."""
         self._frame += 1
-        self._jerk(image)
         if self._redetection is not None:
             return self._seek(image, self._redetection)
-        view = self._see(image, self.box)
+        self._jerk(image)
+        hurried = self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every != 0
+        view = self._see(image, self.box, hurried)
         if view is None:  # a black frame, a covered lens: keep all that is known
             return Track(self.box, 0.0, TrackState.LOST)
         found = self._place.find(view)
-        candidate = self._corrected(view, found)
+        candidate = self._uncorrected(view, found) if hurried else self._corrected(view, found)
         self.box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         on_crop = view.on_crop(self.box)
         track = self._judge(image, view, candidate._replace(box=on_crop))
         gate = self._place.gate(candidate.height)
         if gate > 0 and self._belief.believed:
             self._place.learn(view, on_crop, gate, self._frame)
-        if track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely:
+        sure = track.state is not TrackState.LOST and track.confidence >= self._config.identity.surely
+        if sure and not hurried:
             self._keep_apart(image, view, found, on_crop)
         return track
 
@@ -113,7 +118,7 @@ class ClosedFormTracker:
         """Follow a jerk of the camera."""
         dx, dy = self._camera.jerk(image)
         x, y, w, h = self.box
-        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h:
             self.box = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
 
     def _keep_apart(self, image: NDArray[np.uint8], view: View, found: Found, box: Box) -> None:
@@ -153,17 +158,20 @@ class ClosedFormTracker:
             roi_px = self._optics.window(self._good).side
             self._redetection = self._redetection.rescaled(self._good, roi_px, image_size)
 
-    def _see(self, image: NDArray[np.uint8], box: Box) -> View | None:
+    def _see(self, image: NDArray[np.uint8], box: Box, coarsely: bool = False) -> View | None:
         """What is seen around `box` (image pixels); None where the window shows nothing at all."""
         window = self._optics.window(box)
         patch = self._optics.crop(image, window)
-        return None if is_plain(patch) else self._optics.see(window, patch)
+        return None if is_plain(patch) else self._optics.see(window, patch, coarsely)
+
+    def _uncorrected(self, view: View, found: Found) -> Candidate:
+        """The box at the peak, with what was said of the last one that was corrected."""
+        box = found.box(view.on_crop(self.box)[2:])
+        return Candidate(box, found.peak.height, self._match, self._turn, self._likeness)
 
     def _corrected(self, view: View, found: Found) -> Candidate:
-        """The box at the peak, corrected where it is time; in doubt, or that of a place beside it."""
+        """The box at the peak, corrected; in doubt, or that of a place beside it."""
         box = found.box(view.on_crop(self.box)[2:])
-        if self._belief.state is TrackState.TRACKED and self._frame % self._config.box.every:
-            return Candidate(box, found.peak.height, self._match, self._turn)
         candidate = self._refined(view, box, found.peak.height)
         if self._belief.denied(candidate.match) and self._belief.doubtful:
             return self._beside(view, found, box, candidate)
@@ -183,20 +191,27 @@ class ClosedFormTracker:
                 best, least = other, probability
         return best
 
-    def _refined(self, view: View, box: Box, height: float) -> Candidate:
-        corrected = self._refiner.correct(view, box, self._turn)
+    def _refined(self, view: View, box: Box, height: float, least: float = -1.0) -> Candidate:
+        corrected = self._refiner.correct(view, box, self._turn, least)
         return Candidate(corrected.box, height, corrected.match, corrected.turn)
 
     def _probability(self, view: View, candidate: Candidate, seeking: bool = False) -> float:
-        evidence = self._presence.evidence(view, candidate.box, candidate.height, candidate.match)
+        return self._weighed(self._evidence(view, candidate), seeking)
+
+    def _evidence(self, view: View, candidate: Candidate) -> Evidence:
+        box, height, match, _, likeness = candidate
+        return self._presence.evidence(view, box, height, match, likeness)
+
+    def _weighed(self, evidence: Evidence, seeking: bool = False) -> float:
         probability = self._presence.probability(evidence, seeking)
         return probability * DOUBT if seeking and evidence.colour < OWN_COLOURS else probability
 
     def _judge(self, image: NDArray[np.uint8], view: View, candidate: Candidate) -> Track:
         """Say how far the box is to be believed; remember how the target looks, or begin to search for it."""
         belief = self._belief
-        probability = self._probability(view, candidate)
-        self._match, self._turn = candidate.match, candidate.turn
+        evidence = self._evidence(view, candidate)
+        probability = self._weighed(evidence)
+        self._match, self._turn, self._likeness = candidate.match, candidate.turn, evidence.likeness
         if belief.believed:
             self._remember(view, candidate)
         state = belief.follow(probability)
@@ -223,6 +238,8 @@ class ClosedFormTracker:
         state = self._belief.seek(best.probability)
         if not self._belief.searching:
             self._good, self._redetection = self.box, None
+            self._camera = Camera()
+            self._camera.jerk(image)
         return Track(self.box, self._belief.confidence, state)
 
     def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
@@ -231,7 +248,9 @@ class ClosedFormTracker:
         if view is None:
             return Sighting(place, 0.0, 0.0)
         found = self._place.find(view)
-        candidate = self._refined(view, found.box(view.on_crop(place)[2:]), found.peak.height)
+        if not self._belief.answers(found.peak.height):  # then the rest has never said that it is the target
+            return Sighting(place, 0.0, found.peak.height)
+        candidate = self._refined(view, found.box(view.on_crop(place)[2:]), found.peak.height, HOPELESS)
         box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         probability = self._probability(view, candidate._replace(box=view.on_crop(box)), seeking=True)
         return Sighting(box, probability, found.peak.height, candidate.turn)

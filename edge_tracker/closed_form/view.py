@@ -17,7 +17,7 @@ class View(NamedTuple):
     window: Window  # image pixels
     patch: NDArray[np.uint8]  # (side, side, 3) BGR, the crop
     coarse: NDArray[np.float32]  # (n, n, D)
-    fine: NDArray[np.float32]  # (m, m, E)
+    fine: NDArray[np.float32]  # (m, m, E); empty where it was not asked for
 
     def on_crop(self, box: Box) -> Box:
         """Image pixels -> crop pixels."""

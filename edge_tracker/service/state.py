@@ -98,7 +98,7 @@ class Remembered:
             self._cameras[camera] = [k for k in now if k is not None] + self._waiting.get(camera, [])
             cameras = {name: [vars(kept) for kept in each] for name, each in self._cameras.items()}
             text = json.dumps({"cameras": cameras}, indent=1) + "\n"
-            if text == self._written:
+            if text == self._written and self._path.exists():  # somebody may have taken it away
                 return
             try:
                 write_text(self._path, text)

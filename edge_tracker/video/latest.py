@@ -41,6 +41,11 @@ class LiveSettings:
     def __post_init__(self) -> None:
         check(self)
 
+    def wait_s(self, attempt: int) -> float:
+        """Seconds before attempt 1, 2, ... since frames came."""
+        longest = min(self.first_wait_s * 2 ** min(attempt - 1, 16), self.longest_wait_s)
+        return longest * (1 - self.jitter * random.random())
+
 
 class LatestSource(Source):
     """The newest frame of what `opener` opens, for ever.
@@ -147,8 +152,7 @@ class LatestSource(Source):
 
     def _away(self, error: EdgeTrackerError | None, attempt: int) -> None:
         """Say that the source is away, and wait before the next attempt."""
-        wait = min(self.settings.first_wait_s * 2 ** min(attempt - 1, 16), self.settings.longest_wait_s)
-        wait *= 1 - self.settings.jitter * random.random()
+        wait = self.settings.wait_s(attempt)
         with self._news:
             self.state = "away"
             self.reason = first_line(error) if error else "it ended"

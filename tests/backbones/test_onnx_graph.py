@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_tracker.backbones import onnxruntime_engine
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Projection, projected
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
-from edge_tracker.backbones.onnx_graph import constant, fields, metadata_of, new_model, node, with_outputs
+from edge_tracker.backbones.onnx_graph import constant, fields, joined, metadata_of, new_model, node, with_outputs
 from edge_tracker.backbones.onnxruntime_engine import OnnxRuntimeBackbone
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.errors import ModelError
 
+onnx = pytest.importorskip("onnx")
 FILE = PACKAGED / "edge-small.onnx"
 
 
@@ -60,11 +61,20 @@ def test_a_graph_is_extended_and_the_rest_stays() -> None:
     before = FILE.read_bytes()
     after = onnx.load_from_string(with_outputs(before, [node("Relu", ["stride16"], "r")], ["r"]))
     expected = onnx.load_from_string(before)
-    assert list(after.graph.node)[:-1] == list(expected.graph.node)
+    needed = [each for each in expected.graph.node if each.output[0] != "stride8"]  # it alone leads to no other
+    assert list(after.graph.node)[:-1] == needed
     assert list(after.graph.initializer) == list(expected.graph.initializer)
     assert [output.name for output in after.graph.output] == ["r"]
     assert after.metadata_props == expected.metadata_props
     assert metadata_of(before) == {entry.key: entry.value for entry in expected.metadata_props}
+
+
+def test_what_a_tensor_is_joined_of_is_told() -> None:
+    added = [node("Concat", ["x", "y"], "both", axis=1), node("Add", ["both", "x"], "sum")]
+    model = new_model({"x": (3, 6), "y": (3, 6)}, added, ["sum"])
+    assert joined(model, "both") == ["x", "y"]
+    assert joined(model, "sum") == ["sum"]
+    assert joined(model, "x") == ["x"]
 
 
 @given(st.binary(max_size=64))
@@ -88,6 +98,18 @@ def test_the_engine_projects_as_numpy_does(deferred: bool) -> None:
         np.testing.assert_allclose(values, project(tap), atol=2e-3 * np.abs(values).max())
     coarse = projected(backbone, {"stride16": wanted["stride16"]})(crop())
     np.testing.assert_array_equal(coarse[0], found[0])
+
+
+def test_of_a_tap_that_joins_layers_each_is_projected_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which copies less, and gives what one projection of them all does."""
+    backbone = load_backbone(FILE, options(deferred=True))
+    wanted = projections(backbone)
+    assert len(joined(FILE.read_bytes(), "stride16")) == 3
+    apart = projected(backbone, wanted)(crop())
+    monkeypatch.setattr(onnxruntime_engine, "joined", lambda _, name: [name])
+    together = projected(load_backbone(FILE, options(deferred=True)), wanted)(crop())
+    for one, other in zip(apart, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
 
 
 def test_other_engines_taps_are_projected_by_numpy() -> None:

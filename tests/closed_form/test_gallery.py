@@ -81,6 +81,7 @@ def test_what_was_seen_beside_the_target_is_not_the_target() -> None:
     own = known.evidence(seen, LEFT, 0.5, 0.3)
     assert own.likeness == pytest.approx(1, abs=1e-5)
     assert own.margin > 0 > after.margin
+    assert known.evidence(seen, RIGHT, 0.5, 0.3, 0.4) == (0.5, 0.4, after.colour, 0.3, 0.0)  # nothing is compared anew
     known.remember(seen, RIGHT)  # it was the target after all
     assert known.evidence(seen, RIGHT, 0.5, 0.3).likeness == pytest.approx(1, abs=1e-5)
 

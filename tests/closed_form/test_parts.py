@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_tracker.boxes import Box
 from edge_tracker.closed_form.colour import Colours, counts
 from edge_tracker.closed_form.head import fit_projection
 from edge_tracker.closed_form.likeness import OWN, WEIGHTS, Evidence, Presence
 from edge_tracker.closed_form.redetection import looks
 from edge_tracker.closed_form.response_map import PITCH_PX, find_peak, motion_prior, other_peaks, resampling
-from edge_tracker.closed_form.ridge import RidgeFilter, neighbourhoods
+from edge_tracker.closed_form.ridge import RidgeFilter, laid, neighbourhoods
 from edge_tracker.closed_form.view import View
 from edge_tracker.grid import Grid, peak_of_parabola
-from edge_tracker.roi import Window, sample
+from edge_tracker.roi import Window, sample, sample_box
 from tests.closed_form.conftest import in_parts
 
 Noise = Callable[..., np.ndarray]
@@ -75,10 +76,10 @@ def test_ridge_responds_to_neighbourhoods_without_laying_them_out(noise: Noise) 
     filter_ = RidgeFilter(0.05, 0.3, steps=4)
     filter_.start([(neighbourhoods(features), noise(36), 1.0)])
     expected = (neighbourhoods(features) @ filter_.weights).reshape(6, 6)
-    found = filter_.respond(features, np.eye(6, dtype=np.float32))
+    found = filter_.respond(features, laid(np.eye(6, dtype=np.float32)))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     up = resampling(Grid(6, 16, -1.0), 24)
-    np.testing.assert_allclose(filter_.respond(features, up), up @ expected @ up.T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(filter_.respond(features, laid(up)), up @ expected @ up.T, rtol=1e-4, atol=1e-5)
 
 
 def test_peak_of_parabola() -> None:
@@ -133,6 +134,13 @@ def test_samples_of_a_linear_map_are_where_they_should_be() -> None:
     found = sample(np.stack([x, y], axis=2), np.array([[3.0, 4.0, 6.0, 3.0]]), 3, 1.0).reshape(3, 3, 2)
     np.testing.assert_allclose(found[1, :, 0], [4, 6, 8], atol=1e-5)
     np.testing.assert_allclose(found[:, 1, 1], [4.5, 5.5, 6.5], atol=1e-5)
+
+
+@pytest.mark.parametrize("box", [(3.0, 4.0, 6.0, 3.0), (-2.7, 8.1, 9.3, 7.9), (5.2, 5.4, 0.6, 1.1)])
+def test_the_samples_of_one_box_are_those_of_many(box: Box, noise: Noise) -> None:
+    features = noise(14, 14, 48)
+    expected = sample(features, np.array([box]), 12, 2.0).reshape(12, 12, 48)
+    np.testing.assert_allclose(sample_box(features, box, 12, 2.0), expected, atol=0.15)  # places are to 1/32 of a cell
 
 
 def plain(colour: tuple[int, int, int], side: int = 60) -> np.ndarray:

@@ -152,6 +152,8 @@ def test_of_frame_1_turned_the_next_turns_are_compared(turn: int, lift: float) -
     assert said.turn == best
     assert said.match == pytest.approx(matches[best], abs=2e-3)
     assert found.correct(*seen, turn)[1:] == (said.match, said.turn)
+    hopeless = found.predict(*seen, turn, float(matches[turn]) + 0.05)  # then no other is compared
+    assert (hopeless.turn, hopeless.match) == (turn, pytest.approx(matches[turn], abs=2e-3))
 
 
 def test_the_identity_is_the_pooled_embedding_of_the_box_itself() -> None:

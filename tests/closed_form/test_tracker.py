@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,7 @@ from edge_tracker.closed_form.config import (
     PlaceSettings,
 )
 from edge_tracker.closed_form.head import Head
+from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
 from edge_tracker.closed_form.refiner import Corrected, Refiner
 from edge_tracker.closed_form.tracker import ClosedFormTracker
@@ -211,6 +212,34 @@ def test_the_refiner_is_asked_in_its_turn_and_in_doubt(every: int, tracker_with:
         assert changed[3:] == [(frame + 5) % turns == 0 for frame in range(len(changed) - 3)]
 
 
+def test_what_was_not_corrected_is_not_compared_anew(tracker_with: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor kept as a look of the target; what is known of the box before holds."""
+    described: list[int] = []  # frames
+    identify = Refiner.identify
+    tracker = tracker_with(ClosedFormConfig(box=BoxSettings(every=3)), (0, 0, 0, 0, 4.0))
+
+    def noted(refiner: Refiner, view: View, boxes: Sequence[Box]) -> np.ndarray:
+        described.append(tracker._frame)
+        return identify(refiner, view, boxes)
+
+    monkeypatch.setattr(Refiner, "identify", noted)
+    run(tracker, act([HOME] * 11))
+    assert sorted(set(described)) == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_where_boxes_are_not_corrected_the_fine_features_are_not_computed(
+    every: int, backbone: Backbone, head: Head
+) -> None:
+    """The coarse ones are the same with or without them."""
+    optics = Optics(backbone, head, ClosedFormConfig(box=BoxSettings(every=every)))
+    window = optics.window(HOME.box)
+    patch = optics.crop(act([HOME]).images[0], window)
+    whole, coarsely = optics.see(window, patch), optics.see(window, patch, coarsely=True)
+    np.testing.assert_allclose(coarsely.coarse, whole.coarse, atol=1e-4 * np.abs(whole.coarse).max())
+    assert coarsely.fine.size == (whole.fine.size if every == 1 else 0)
+
+
 def test_a_target_that_turns_is_compared_with_frame_1_turned(
     backbone: Backbone, head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,8 +251,8 @@ def test_a_target_that_turns_is_compared_with_frame_1_turned(
     turns: list[tuple[int, int]] = []  # that was given, that was found
     correct = Refiner.correct
 
-    def noted(refiner: Refiner, view: View, box: Box, turn: int = 0) -> Corrected:
-        found = correct(refiner, view, box, turn)
+    def noted(refiner: Refiner, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Corrected:
+        found = correct(refiner, view, box, turn, least)
         turns.append((turn, found.turn))
         return found
 

@@ -137,8 +137,10 @@ def test_a_folder_that_is_removed_costs_its_files_alone(camera: MjpegCamera, tmp
         wait_until(lambda: "tracking goes on" in lines.text and "cannot be kept" in lines.text, 30, "a word")
         folder.mkdir()
         wait_until(lambda: list(folder.glob("*.partial.jsonl")), 30, "a new log")
+        wait_until((folder / "state.json").exists, 30, "the state")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 2  # of all.jsonl nothing is left
+        wait_until(lambda: process.poll() is not None, 40, "the end")
+        assert process.returncode == 2  # of all.jsonl nothing is left
     assert "all.jsonl" in lines.text
     assert "Traceback" not in lines.text
     assert (tmp_path / "elsewhere.csv").exists()
