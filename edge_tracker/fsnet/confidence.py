@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+LEAST, MOST = -4.0, 8.0  # of a score: what has learned for long says -40 to other things than the target, and 15 to it
+
 
 class Confidence(NamedTuple):
     """Weights of the evidence. The defaults are those of a classifier that begins at random."""
@@ -19,5 +21,10 @@ class Confidence(NamedTuple):
 
     def probability(self, score: float, colour: float) -> float:
         """score: of the classifier, above 0 for a target. colour: `Colours.likeness`."""
-        value = self.score * score + self.colour * colour + self.constant
+        value = self.score * limited(score) + self.colour * colour + self.constant
         return 1 / (1 + math.exp(-min(max(value, -30.0), 30.0)))
+
+
+def limited(score: float) -> float:
+    """The part of a score that is evidence."""
+    return min(max(score, LEAST), MOST)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre, iou, keep_in_frame, moved, rescaled
 from edge_tracker.closed_form.belief import Belief
+from edge_tracker.closed_form.camera import LEAST_JERK, Camera
 from edge_tracker.closed_form.colour import Colours, region
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
 from edge_tracker.fsnet import samples
@@ -80,6 +81,8 @@ class FsnetTracker:
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while LOST
+        self._camera = Camera()
+        self._camera.jerk(image)
         window = self._window(box)
         patch = crop(image, window, c.input_side)
         on_crop = self._on_crop(box, window)
@@ -108,6 +111,7 @@ class FsnetTracker:
         """Find the target in the next image, and learn from it if it is believed."""
         c = self._config
         self._frame += 1
+        self._jerk(image)
         if self._redetection is not None:
             return self._seek(image, self._redetection)
         view = self._see(image, self._place)
@@ -129,6 +133,13 @@ class FsnetTracker:
             self._remember(view, answer.box, candidates, rows)
         self._tune()
         return self._judge(image, view)
+
+    def _jerk(self, image: NDArray[np.uint8]) -> None:
+        """Follow a jerk of the camera: candidates reach no further than the target moves by itself."""
+        dx, dy = self._camera.jerk(image)
+        x, y, w, h = self._place
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
+            self._place = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
         """Go on in images kx times as wide and ky times as high."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edge_tracker.fsnet.tracker as tracker_module
 from edge_tracker import Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError
@@ -16,6 +17,7 @@ from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS, prepare
 from edge_tracker.threads import one_thread
+from tests.clips import Pose, act
 from tests.conftest import Clip
 
 MODEL = "edge-small"
@@ -96,6 +98,21 @@ def test_a_lost_target_is_found_outside_the_window(clip: Clip) -> None:
     back = [tracker.update(picture(540, 400)) for _ in range(60)]
     assert back[-1].state is TrackState.TRACKED
     assert iou(np.array(back[-1].box), np.array([540.0, 400.0, w, h])) > 0.5
+
+
+def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture jumps by more than candidates reach; without compensation the target is lost at once."""
+    still = act([Pose(160 + 6 * np.sin(k / 8), 120, w=26, h=26) for k in range(24)])
+    jumps = [(0, 0)] * 8 + [(48 * (-1) ** (k // 3), 30 * (-1) ** (k // 2)) for k in range(16)]
+    images = [np.roll(image, jump, (1, 0)) for image, jump in zip(still.images, jumps, strict=True)]
+    truth = still.boxes[1:] + np.array([(*jump, 0, 0) for jump in jumps[1:]])
+    followed = []
+    for least in (tracker_module.LEAST_JERK, 1e9):
+        monkeypatch.setattr(tracker_module, "LEAST_JERK", least)
+        boxes, _, _ = run(Tracker("fsnet", MODEL), images, still.first_box)
+        followed.append(float(iou(boxes, truth).mean()))
+    assert followed[0] > 0.6
+    assert followed[0] > followed[1] + 0.2
 
 
 def fsnet(clip: Clip, config: FsnetConfig, frames: int) -> FsnetTracker:
