@@ -115,6 +115,18 @@ def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> No
     assert followed[0] > followed[1] + 0.2
 
 
+def test_a_target_that_jumps_by_more_than_its_own_size_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates around the last place alone do not reach it."""
+    jump = act([Pose(160 + 46 * (k == 6), 120, w=28, h=28) for k in range(7)])
+    overlaps = []
+    for reach in (tracker_module.REACH, 0.0):
+        monkeypatch.setattr(tracker_module, "REACH", reach)
+        boxes, _, _ = run(Tracker("fsnet", MODEL), jump.images, jump.first_box)
+        overlaps.append(float(iou(boxes[-1], jump.boxes[-1])))
+    assert overlaps[0] > 0.6
+    assert overlaps[1] < 0.5
+
+
 def fsnet(clip: Clip, config: FsnetConfig, frames: int) -> FsnetTracker:
     target = prepare("fsnet", MODEL, config=config).new_target()
     assert isinstance(target, FsnetTracker)
