@@ -1,7 +1,7 @@
 """How likely the box is the target's: the score of the classifier and the colours, by logistic regression.
 
 The weights are fitted on footage with known absences that nothing of the classifier was trained on
-(scripts/calibrate_fsnet.py) and stand beside the pre-trained layers.
+(scripts/calibrate_fsnet.py). Those of a pre-trained classifier stand beside its layers.
 """
 
 from __future__ import annotations
