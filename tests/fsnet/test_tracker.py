@@ -13,6 +13,7 @@ from edge_tracker import Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
+from edge_tracker.fsnet.first_frame import VIEWS
 from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS, prepare
@@ -171,7 +172,7 @@ def test_memory_does_not_grow(clip: Clip) -> None:
     target = fsnet(clip, config, 20)
     capacity = target._memory.capacity
     samples = target._network._samples  # type: ignore[attr-defined]
-    assert len(samples) == capacity == 6 * (40 + 160) + 5 * 24 + 3 * 64
+    assert len(samples) == capacity == len(VIEWS) * (40 + 160) + 5 * 24 + 3 * 64
     for image in clip.images[20:40]:
         target.update(image)
     assert target._network._samples is samples  # type: ignore[attr-defined]
