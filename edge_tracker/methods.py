@@ -87,12 +87,9 @@ def _layers(config: FsnetConfig) -> tuple[Purpose, ...]:
 
 
 def _pretrained(backbone: Backbone, model: Model, file: Path | None) -> Pretrained | None:
-    """None where there is no such file of the model's name: FSNet's classifier then begins at random."""
+    """None where there is no such file of the model's name: FSNet's classifier then begins at random, no worse."""
     _no_head(backbone, model, file)
     if not model.files(backbone.info.model, FSNET):
-        log.warning(
-            "%s has no pre-trained layers: FSNet begins at random (scripts/train_fsnet.py)", backbone.info.model
-        )
         return None
     return read_pretrained(model.companion(backbone.info, FSNET), backbone.info)
 

@@ -32,7 +32,7 @@ from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import PRESENT, RIGHT, area_under_roc
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.ope import Footage
-from edge_tracker.fsnet.confidence import Confidence
+from edge_tracker.fsnet.confidence import Confidence, limited
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.networks import network_for
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
@@ -60,7 +60,7 @@ class Witness(FsnetTracker):
         right = visible >= PRESENT and overlap > RIGHT
         if right or visible == 0 or (visible >= PRESENT and overlap < WRONG):
             weight = LOOK_WHILE_LOST if self._redetection is not None else 1.0
-            self.rows.append((score, self._colours.likeness(view.patch, on_crop), float(right), weight))
+            self.rows.append((limited(score), self._colours.likeness(view.patch, on_crop), float(right), weight))
         return super()._probability(view, on_crop, score)
 
 

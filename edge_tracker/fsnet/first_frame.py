@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.boxes import Box, deltas, iou
+from edge_tracker.boxes import Box, centre, deltas, iou, turned
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.box_regression import ridge_regression
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.network import Network
-from edge_tracker.roi import Window, crop
+from edge_tracker.roi import Window, affine, crop
 
 
 class Change(NamedTuple):
@@ -24,6 +24,8 @@ class Change(NamedTuple):
     zoom: float = 1.0
     mirrored: bool = False
     blur_px: float = 0.0  # crop pixels
+    turn: float = 0.0  # radians
+    stretch: float = 0.0  # log aspect
 
 
 VIEWS = (
@@ -33,6 +35,10 @@ VIEWS = (
     Change(zoom=0.9, mirrored=True),
     Change(right=0.3, down=-0.4, mirrored=True),
     Change(right=-0.3, down=0.4, blur_px=1.5),
+    Change(right=0.2, turn=0.5),
+    Change(down=-0.2, turn=-0.5),
+    Change(turn=0.25, stretch=0.3),
+    Change(turn=-0.25, stretch=-0.3),
 )
 VIEW_POSITIVES, VIEW_NEGATIVES, VIEW_BOXES = 40, 160, 48  # samples of each; the last are the box regression's
 REGRESSED_IOU = 0.6  # of the boxes that the box regression learns from
@@ -78,9 +84,14 @@ def changed(
     window = window_around((x + change.right * w, y + change.down * h, w, h), change.zoom)
     patch = crop(image, window, side)
     k = side / window.side
-    left = (x - window.x) * k
+    left, top, wide, high = (x - window.x) * k, (y - window.y) * k, w * k, h * k
+    if change.turn or change.stretch:
+        middle = np.array(centre((left, top, wide, high))) - 0.5  # OpenCV counts from the middle of the first pixel
+        matrix = affine(change.turn, 1.0, change.stretch, middle, middle)
+        patch = np.asarray(cv2.warpAffine(patch, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        left, top, wide, high = turned((left, top, wide, high), change.turn, change.stretch)
     if change.mirrored:
-        patch, left = np.ascontiguousarray(patch[:, ::-1]), side - left - w * k
+        patch, left = np.ascontiguousarray(patch[:, ::-1]), side - left - wide
     if change.blur_px:
         patch = np.asarray(cv2.GaussianBlur(patch, (0, 0), change.blur_px), np.uint8)
-    return patch, (left, (y - window.y) * k, w * k, h * k)
+    return patch, (left, top, wide, high)

@@ -75,10 +75,12 @@ def drawn(
     return np.concatenate([positives(box, positive, random), negatives(box, negative, area, random)])
 
 
-def lattice(box: Box, reach: float, pitch: float) -> Boxes:
-    """Boxes of the size of `box` on a grid around it, `reach` wide and high, `pitch` sides from one to the next."""
+def lattice(box: Box, reach: tuple[float, float], pitch: float) -> Boxes:
+    """Boxes of the size of `box` on a grid around it: their centres lie within `reach` (width, height), `pitch` sides
+    from one to the next."""
     x, y, w, h = box
-    across, down = (np.arange(-n, n + 1) * pitch * s for s in (w, h) for n in (int(reach / 2 / (pitch * s)),))
+    counts = (int(far / 2 / (pitch * side) + 1e-6) for far, side in zip(reach, (w, h), strict=True))
+    across, down = (np.arange(-n, n + 1) * pitch * side for n, side in zip(counts, (w, h), strict=True))
     dx, dy = (part.ravel() for part in np.meshgrid(across, down))
     return np.stack([x + dx, y + dy, np.full_like(dx, w), np.full_like(dy, h)], axis=1)
 

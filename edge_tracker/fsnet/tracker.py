@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre, iou, keep_in_frame, moved, rescaled
 from edge_tracker.closed_form.belief import Belief
+from edge_tracker.closed_form.camera import LEAST_JERK, Camera
 from edge_tracker.closed_form.colour import Colours, region
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
 from edge_tracker.fsnet import samples
@@ -36,6 +37,11 @@ MINED_FROM, MINE_EVERY = 384, 5
 OWN_COLOURS, DOUBT = 0.2, 0.65  # `Colours.likeness`; factor
 LARGEST_CORRECTION = 0.3  # of a side, in one frame, by the box regression
 COLOUR_RATE = 0.02  # per frame that is learned
+# First looked for on a grid: how far it reaches to each side and its pitch, in sides of the box. One side away, a place
+# must score so much more than the last one.
+REACH, STEP, FAR = 1.2, 0.3, 0.3
+REFINED = 0.375  # of the candidates lie around the best of the others
+LEAST_NEAR = 32  # candidates around the last place
 # While LOST, candidates lie on a grid over this share of the window: neighbouring looks of the search overlap by half.
 SEARCHED, SEARCH_PITCH = 0.6, 0.25  # the latter in sides of the box
 
@@ -80,6 +86,8 @@ class FsnetTracker:
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
         self._redetection: Redetection | None = None  # while LOST
+        self._camera = Camera()
+        self._camera.jerk(image)
         window = self._window(box)
         patch = crop(image, window, c.input_side)
         on_crop = self._on_crop(box, window)
@@ -108,15 +116,15 @@ class FsnetTracker:
         """Find the target in the next image, and learn from it if it is believed."""
         c = self._config
         self._frame += 1
+        self._jerk(image)
         if self._redetection is not None:
             return self._seek(image, self._redetection)
         view = self._see(image, self._place)
         if view is None:  # a black frame, a covered lens: keep all that is known
             return Track(self.box, 0.0, TrackState.LOST)
         on_crop = self._on_crop(self._place, view.window)
-        candidates = samples.around(on_crop, c.candidates, c.spread, c.size_spread, self._random)
-        rows = self._network.pool(view.maps, candidates)
-        answer = self._answer(candidates, rows)
+        candidates, rows, best = self._coarse(view, on_crop)
+        answer = self._refined(view, best, round(REFINED * c.candidates))
         self._score = answer.score
         learned = answer.score > c.tuning.m
         # Where the classifier is unsure of the place, it knows nothing of the size.
@@ -129,6 +137,13 @@ class FsnetTracker:
             self._remember(view, answer.box, candidates, rows)
         self._tune()
         return self._judge(image, view)
+
+    def _jerk(self, image: NDArray[np.uint8]) -> None:
+        """Follow a jerk of the camera: candidates reach no further than the target moves by itself."""
+        dx, dy = self._camera.jerk(image)
+        x, y, w, h = self._place
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
+            self._place = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
         """Go on in images kx times as wide and ky times as high."""
@@ -151,6 +166,27 @@ class FsnetTracker:
         patch = crop(image, window, self._config.input_side)
         return None if is_plain(patch) else View(window, patch, self._network.look(patch))
 
+    def _coarse(self, view: View, last: Box) -> tuple[NDArray[np.float64], Rows, Box]:
+        """Candidates around the last place and as far as the target may have moved, their rows, and the best of them.
+
+        A Gaussian wide enough for fast targets would be too thin for slow ones.
+        """
+        c = self._config
+        grid = samples.lattice(last, (2 * REACH * last[2], 2 * REACH * last[3]), STEP)
+        near = max(LEAST_NEAR, c.candidates - round(REFINED * c.candidates) - len(grid))
+        candidates = np.concatenate([grid, samples.around(last, near, c.spread, c.size_spread, self._random)])
+        rows = self._network.pool(view.maps, candidates)
+        scores, _ = self._network.judge(rows)
+        moves = (candidates[:, :2] + candidates[:, 2:] / 2 - np.array(centre(last))) / np.array(last[2:])
+        best = (scores - FAR * np.square(moves).sum(axis=1)).argmax()
+        return candidates, rows, _box(candidates[int(best)])
+
+    def _refined(self, view: View, place: Box, count: int) -> Answer:
+        """What `count` candidates close around `place` (crop pixels) say."""
+        c = self._config
+        candidates = samples.around(place, count, c.spread / 2, c.size_spread, self._random)
+        return self._answer(candidates, self._network.pool(view.maps, candidates))
+
     def _answer(self, candidates: NDArray[np.float64], rows: Rows) -> Answer:
         scores, deltas = self._network.judge(rows)
         best = np.argsort(-scores, kind="stable")[: self._config.averaged]
@@ -161,7 +197,7 @@ class FsnetTracker:
     def _remember(self, view: View, box: Box, candidates: NDArray[np.float64], rows: Rows) -> None:
         """Collect samples around `box`; candidates, which were pooled already, serve as negatives."""
         c = self._config
-        reusable = np.flatnonzero(iou(candidates, np.array(box)) < samples.NEGATIVE_IOU)
+        reusable = self._random.permutation(np.flatnonzero(iou(candidates, np.array(box)) < samples.NEGATIVE_IOU))
         reusable = reusable[: round(REUSED * LATER_NEGATIVES)]
         area = (0.0, 0.0, float(c.input_side), float(c.input_side))
         drawn = samples.drawn(box, LATER_POSITIVES, LATER_NEGATIVES - len(reusable), area, self._random)
@@ -215,12 +251,10 @@ class FsnetTracker:
         if view is None:
             return Sighting(place, 0.0, 0.0)
         c = self._config
-        candidates = samples.lattice(self._on_crop(place, view.window), SEARCHED * c.input_side, SEARCH_PITCH)
+        reach = SEARCHED * c.input_side
+        candidates = samples.lattice(self._on_crop(place, view.window), (reach, reach), SEARCH_PITCH)
         scores, _ = self._network.judge(self._network.pool(view.maps, candidates))
-        candidates = samples.around(
-            _box(candidates[int(scores.argmax())]), c.candidates // 4, c.spread / 2, c.size_spread, self._random
-        )
-        answer = self._answer(candidates, self._network.pool(view.maps, candidates))
+        answer = self._refined(view, _box(candidates[int(scores.argmax())]), c.candidates // 4)
         probability = self._probability(view, answer.box, answer.score)
         if self._colours.likeness(view.patch, answer.box) < OWN_COLOURS:
             probability *= DOUBT

@@ -36,7 +36,7 @@ def test_candidates_lie_around_the_last_place() -> None:
 
 
 def test_the_lattice_covers_its_reach_evenly() -> None:
-    boxes = samples.lattice((140.0, 150.0, 40.0, 20.0), 192.0, 0.25)
+    boxes = samples.lattice((140.0, 150.0, 40.0, 20.0), (192.0, 192.0), 0.25)
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     np.testing.assert_allclose(centres.mean(axis=0), [160.0, 160.0])
     assert np.abs(centres - 160).max() <= 96

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edge_tracker.fsnet.tracker as tracker_module
 from edge_tracker import Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
+from edge_tracker.fsnet.first_frame import VIEWS
 from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.tracker import FsnetTracker
 from edge_tracker.methods import METHODS, prepare
 from edge_tracker.threads import one_thread
+from tests.clips import Pose, act
 from tests.conftest import Clip
 
 MODEL = "edge-small"
@@ -98,6 +101,33 @@ def test_a_lost_target_is_found_outside_the_window(clip: Clip) -> None:
     assert iou(np.array(back[-1].box), np.array([540.0, 400.0, w, h])) > 0.5
 
 
+def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture jumps by more than candidates reach; without compensation the target is lost at once."""
+    still = act([Pose(160 + 6 * np.sin(k / 8), 120, w=26, h=26) for k in range(24)])
+    jumps = [(0, 0)] * 8 + [(48 * (-1) ** (k // 3), 30 * (-1) ** (k // 2)) for k in range(16)]
+    images = [np.roll(image, jump, (1, 0)) for image, jump in zip(still.images, jumps, strict=True)]
+    truth = still.boxes[1:] + np.array([(*jump, 0, 0) for jump in jumps[1:]])
+    followed = []
+    for least in (tracker_module.LEAST_JERK, 1e9):
+        monkeypatch.setattr(tracker_module, "LEAST_JERK", least)
+        boxes, _, _ = run(Tracker("fsnet", MODEL), images, still.first_box)
+        followed.append(float(iou(boxes, truth).mean()))
+    assert followed[0] > 0.6
+    assert followed[0] > followed[1] + 0.2
+
+
+def test_a_target_that_jumps_by_more_than_its_own_size_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates around the last place alone do not reach it."""
+    jump = act([Pose(160 + 46 * (k == 6), 120, w=28, h=28) for k in range(7)])
+    overlaps = []
+    for reach in (tracker_module.REACH, 0.0):
+        monkeypatch.setattr(tracker_module, "REACH", reach)
+        boxes, _, _ = run(Tracker("fsnet", MODEL), jump.images, jump.first_box)
+        overlaps.append(float(iou(boxes[-1], jump.boxes[-1])))
+    assert overlaps[0] > 0.6
+    assert overlaps[1] < 0.5
+
+
 def fsnet(clip: Clip, config: FsnetConfig, frames: int) -> FsnetTracker:
     target = prepare("fsnet", MODEL, config=config).new_target()
     assert isinstance(target, FsnetTracker)
@@ -142,7 +172,7 @@ def test_memory_does_not_grow(clip: Clip) -> None:
     target = fsnet(clip, config, 20)
     capacity = target._memory.capacity
     samples = target._network._samples  # type: ignore[attr-defined]
-    assert len(samples) == capacity == 6 * (40 + 160) + 5 * 24 + 3 * 64
+    assert len(samples) == capacity == len(VIEWS) * (40 + 160) + 5 * 24 + 3 * 64
     for image in clip.images[20:40]:
         target.update(image)
     assert target._network._samples is samples  # type: ignore[attr-defined]
