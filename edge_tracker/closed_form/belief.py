@@ -59,8 +59,8 @@ class Belief:
         return probability > LIKELY
 
     def answers(self, height: float) -> bool:
-        """While searching: the last box is still followed at a response peak of this height."""
-        return height >= self._settings.trail_height
+        """While searching: the last box is still followed at a response peak of this height; any will do in doubt."""
+        return self.state is not TrackState.LOST or height >= self._settings.trail_height
 
     def follow(self, probability: float) -> TrackState:
         """Take in a frame while following. probability: that the box is right, 0 to 1."""

@@ -49,26 +49,26 @@ class Redetection:
     def __init__(self, good: Box, trail: Box, search: Search) -> None:
         """good: the last box that was believed; trail: the box at which the target was given up."""
         self._good, self._search = good, search
-        self._trail: Box | None = trail
+        self.trail: Box | None = trail  # what was followed at last, as long as the filter answers there
         self._found: Box | None = None  # what looked like the target in the last frame
 
     @property
     def box(self) -> Box:
         """The place being followed."""
-        return self._found or self._trail or self._good
+        return self._found or self.trail or self._good
 
     def rescaled(self, good: Box, roi_px: float, image_size: tuple[int, int]) -> Redetection:
         """The same begun anew in images of another size."""
         other = Redetection(good, good, self._search.rescaled(good, roi_px, image_size))
-        other._trail = None
+        other.trail = None
         return other
 
     def step(self, image: NDArray[np.uint8], look: Look, belief: Belief, frame: int) -> Sighting:
         """The more probable of the two places looked at in this image."""
-        trailing = self._trail is not None and self._found is None
-        best = look((self._trail if trailing else self._found) or self._good)
+        trailing = self.trail is not None and self._found is None
+        best = look((self.trail if trailing else self._found) or self._good)
         if trailing:
-            self._trail = best.box if belief.answers(best.height) else None
+            self.trail = best.box if belief.answers(best.height) else None
         if belief.likely(best.probability) and frame % 2:
             place = scaled(best.box, ZOOM if frame % 4 == 1 else 1 / ZOOM)
         elif trailing and frame % 2:
@@ -77,8 +77,8 @@ class Redetection:
             place = self._search.next(image)
         other = look(place)
         if belief.likely(other.probability) and other.probability > best.probability:
-            best = other
-        self._found = best.box if belief.likely(best.probability) else None
+            best, trailing = other, False
+        self._found = best.box if belief.likely(best.probability) and not trailing else None
         return best
 
 

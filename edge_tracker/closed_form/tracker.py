@@ -233,7 +233,14 @@ class ClosedFormTracker:
 
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
         """While searching: look in two places, learn nothing."""
-        best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
+
+        def look(place: Box) -> Sighting:
+            # What is followed in doubt is still judged as such: by what speaks for a place elsewhere, which must be
+            # plainer, a target that is only in doubt would become LOST.
+            followed = place == redetection.trail and self._belief.state is not TrackState.LOST
+            return self._sighting(image, place, seeking=not followed)
+
+        best = redetection.step(image, look, self._belief, self._frame)
         self.box, self._turn = redetection.box, best.turn
         state = self._belief.seek(best.probability)
         if not self._belief.searching:
@@ -242,7 +249,7 @@ class ClosedFormTracker:
             self._camera.jerk(image)
         return Track(self.box, self._belief.confidence, state)
 
-    def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
+    def _sighting(self, image: NDArray[np.uint8], place: Box, seeking: bool) -> Sighting:
         """Look closely around `place` (image pixels) for the target."""
         view = self._see(image, place)
         if view is None:
@@ -252,7 +259,7 @@ class ClosedFormTracker:
             return Sighting(place, 0.0, found.peak.height)
         candidate = self._refined(view, found.box(view.on_crop(place)[2:]), found.peak.height, HOPELESS)
         box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
-        probability = self._probability(view, candidate._replace(box=view.on_crop(box)), seeking=True)
+        probability = self._probability(view, candidate._replace(box=view.on_crop(box)), seeking)
         return Sighting(box, probability, found.peak.height, candidate.turn)
 
 

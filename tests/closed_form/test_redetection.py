@@ -12,6 +12,7 @@ from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.colour import counts
 from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.closed_form.redetection import PITCH, REMEMBERED, ZOOM, Redetection, Search, Sighting
+from edge_tracker.track import TrackState
 
 GOOD: Box = (40.0, 40.0, 30.0, 20.0)  # where it was believed last
 TRAIL: Box = (200.0, 150.0, 30.0, 20.0)  # where it was given up
@@ -27,6 +28,13 @@ def scene(random: np.random.Generator) -> np.ndarray:
 
 
 IMAGE = scene(np.random.default_rng(6))
+
+
+def lost() -> Belief:
+    belief = Belief(SETTINGS)
+    while belief.state is not TrackState.LOST:
+        belief.follow(0.0)
+    return belief
 
 
 def redetection() -> Redetection:
@@ -48,7 +56,7 @@ class Looks:
 
 
 def steps(redetecting: Redetection, looks: Looks, frames: range) -> list[Sighting]:
-    return [redetecting.step(IMAGE, looks, Belief(SETTINGS), frame) for frame in frames]
+    return [redetecting.step(IMAGE, looks, lost(), frame) for frame in frames]
 
 
 def test_there_are_two_looks_a_frame_whatever_they_find() -> None:
@@ -70,6 +78,15 @@ def test_the_trail_is_followed_while_the_filters_answer_there() -> None:
     assert GOOD not in looks.places[1::2][1::2]
 
 
+def test_in_doubt_the_trail_is_followed_whatever_the_filters_answer() -> None:
+    looks = Looks(lambda _: (UNLIKELY, 0.0))
+    again = redetection()
+    for frame in range(1, 7):
+        again.step(IMAGE, looks, Belief(SETTINGS), frame)
+    assert looks.places[::2] == [TRAIL] * 6
+    assert again.box == TRAIL
+
+
 def test_a_trail_that_answers_no_more_is_dropped_for_the_last_good_place() -> None:
     looks = Looks(lambda _: (UNLIKELY, 0.2))
     again = redetection()
@@ -89,7 +106,7 @@ def test_what_is_likely_is_followed_until_it_is_so_no_more() -> None:
         )
         if frame == 0:
             again._search = _Fixed(there)  # type: ignore[assignment]
-        again.step(IMAGE, looks, Belief(SETTINGS), 2 * frame)
+        again.step(IMAGE, looks, lost(), 2 * frame)
         followed.append((looks.places[0], again.box))
     assert followed[0] == (TRAIL, there)
     assert followed[1][0] == there
@@ -136,7 +153,7 @@ def test_in_images_of_another_size_the_search_begins_anew_from_the_good_place() 
     looks = Looks(lambda _: (UNLIKELY, 0.9))
     image = np.ascontiguousarray(IMAGE[::2, ::2])
     for frame in range(2, 12):
-        again.step(image, looks, Belief(SETTINGS), frame)
+        again.step(image, looks, lost(), frame)
     assert looks.places[::2] == [small] * 10
     assert {place[2:] for place in looks.places} == {small[2:]}
     centres = np.array([centre(place) for place in looks.places])
