@@ -33,7 +33,7 @@ HEAVY = {
 # Steps and primitives that are NumPy alone: they can be read, tested and reused without OpenCV.
 LIGHT = {
     "edge_tracker": "boxes errors files grid images settings track",
-    "edge_tracker.closed_form": "belief colour config refinement_network ridge",
+    "edge_tracker.closed_form": "belief config refinement_network ridge",
     "edge_tracker.fmst": "candidates channel_scores channel_weights confidence config prediction_map target_map "
     "weight_network",
 }

@@ -516,15 +516,15 @@ def test_a_target_in_doubt_is_looked_for_elsewhere(
     search_after: int, found: bool, tracker_with: Make, clip: Clip
 ) -> None:
     """It is gone for a while and comes back far away; nothing is ever so plainly wrong that it would be LOST."""
-    random = np.random.default_rng(0)
-    empty = [random.integers(0, 256, clip.images[0].shape, dtype=np.uint8) for _ in range(10)]
-    shifted = np.roll(clip.images[20], (-100, -60), (0, 1))
+    empty = np.random.default_rng(0).integers(0, 256, clip.images[0].shape, dtype=np.uint8)
+    x, y, w, h = clip.boxes[20].round().astype(int)
+    back = empty.copy()
+    back[y - 100 : y - 100 + h, x - 60 : x - 60 + w] = clip.images[20][y : y + h, x : x + w]
     belief = BeliefSettings(search_after=search_after)
     tracker = tracker_with(ClosedFormConfig(belief=belief), (0, 0, 0, 1.8, 1.0))  # from .31 to .94 by the match alone
     tracker.init(clip.images[0], clip.first_box)
-    tracks = [tracker.update(image) for image in [*clip.images[1:20], *empty, *[shifted] * 20]]
+    tracks = [tracker.update(image) for image in [*clip.images[1:20], *[empty] * 10, *[back] * 20]]
     assert TrackState.LOST not in [track.state for track in tracks]
-    x, y, w, h = clip.boxes[20]
     assert bool(iou(np.array(tracks[-1].box), np.array([x - 60, y - 100, w, h])) > 0.5) is found
     assert (tracks[-1].state is TrackState.TRACKED) is found
 
