@@ -137,7 +137,7 @@ def test_what_is_rendered_says_what_it_shows(seen: script.Scenes, rendered: Path
     patches = np.load(rendered / "patches.npy", mmap_mode="r")
     number = int(seen.first[len(seen.first) // 2])
     blocks = patches[number].reshape(48, 4, 48, 4, 3).mean(axis=(1, 3)) * 4 / 255 - 2
-    np.testing.assert_allclose(seen.maps[2][number].numpy(), blocks, atol=0.01)
+    np.testing.assert_allclose(seen.maps[2][number].numpy(), blocks, atol=0.02)  # a grey level is .016
 
 
 def test_the_exported_network_says_what_the_trained_one_does(
