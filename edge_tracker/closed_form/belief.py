@@ -59,7 +59,7 @@ class Belief:
         return probability > LIKELY
 
     def answers(self, height: float) -> bool:
-        """While searching: the last box is still followed at a response peak of this height; any will do in doubt."""
+        """While LOST: the last box is still followed at a response peak of this height. In doubt any will do."""
         return self.state is not TrackState.LOST or height >= self._settings.trail_height
 
     def follow(self, probability: float) -> TrackState:

@@ -77,9 +77,7 @@ class BeliefSettings:
     denied_below: Annotated[
         float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
     ] = -0.1
-    trail_height: Annotated[
-        float, Share, "while searching, peak height down to which the last box is still followed"
-    ] = 0.15
+    trail_height: Annotated[float, Share, "while LOST, peak height down to which the last box is still followed"] = 0.15
     found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
 
     def __post_init__(self) -> None:

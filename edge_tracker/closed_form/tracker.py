@@ -40,7 +40,7 @@ COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
 # While searching, `Evidence.colour` of the target is nearly always above this (docs/closed-form.md); what has less is
 # believed less, but not never: the light may have changed.
 OWN_COLOURS, DOUBT = 0.2, 0.65
-HOPELESS = -0.4  # match of the refiner below which no other turn has made a place likely, while LOST
+HOPELESS = -0.4  # match of the refiner below which no other turn has made a place likely, while searching
 
 
 class Candidate(NamedTuple):
