@@ -67,12 +67,14 @@ def test_a_second_target_on_one_session_starts_afresh(clip: Clip) -> None:
 
 
 def test_it_says_lost_behind_a_panel_and_out_of_the_picture_and_finds_the_target_again(whole_clip: Clip) -> None:
-    boxes, states, _ = run(Tracker("fsnet", MODEL), whole_clip.images[:240], whole_clip.first_box)
+    tracker = Tracker("fsnet", MODEL, config=FsnetConfig(seed=1))  # holds it with the oldest libraries too
+    boxes, states, _ = run(tracker, whole_clip.images[:240], whole_clip.first_box)
     overlaps = iou(boxes, whole_clip.boxes[1:240])
     assert TrackState.LOST in states[155:175]  # behind the panel
     again = slice(195, 212)
     assert set(states[again]) == {TrackState.TRACKED}
-    assert overlaps[again][0] > 0.3  # how well it is held from then on differs from CPU to CPU
+    assert overlaps[again].min() > 0.3
+    assert overlaps[again].mean() > 0.5
     assert states[-1] is TrackState.LOST  # it has left
 
 
