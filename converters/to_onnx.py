@@ -6,13 +6,9 @@ order and normalisation are inside. What the model is (taps, strides, layers) is
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
 import sys
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 from converters import cli, weight_network
 from converters.files import OPSET, finish
 from converters.plan import Graph, Network, Plan
+from converters.quiet import quiet
 from converters.rewrites import (
     CropToTaps,
     equalise,
@@ -61,9 +58,7 @@ def export(network: Network, prepared: Trunk | None = None) -> onnx.ModelProto:
         np.random.default_rng(0).integers(0, 256, (1, spec.input_side, spec.input_side, 3), dtype=np.uint8)
     )
     module = CropToTaps(prepared or fold_batch_norm(network.trunk), spec).eval()
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder, quiet("torch.onnx"), torch.no_grad():
         path = str(Path(folder) / "model.onnx")
         torch.onnx.export(
             module,
@@ -174,9 +169,7 @@ def quantise(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     excluded = kept_nodes([node.name for node in model.graph.node], plan.kept_in_float)
     given = onnx.ModelProto()
     given.CopyFrom(model)  # its weights are moved out into a file
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder, quiet():
         result = Path(folder) / "int8.onnx"
         quantize_static(
             given,

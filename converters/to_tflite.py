@@ -7,14 +7,10 @@ it.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +30,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 
 from converters import cli, tflite_graph, weight_network, weight_network_int8
 from converters.plan import Graph, Network, Plan
+from converters.quiet import quiet
 from converters.rewrites import (
     CropToTaps,
     equalise,
@@ -231,19 +228,6 @@ class TfliteNetworkWriter:
             return weights[0], weights[1]
 
         return run
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the tools' chatter."""
-    logging.getLogger().setLevel(logging.ERROR)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def main(argv: Sequence[str] | None = None) -> int:
