@@ -53,10 +53,6 @@ class Presence:
         self._own.add(first, stays=True)
         self._last: tuple[NDArray[np.uint8], Box, NDArray[np.float32]] | None = None  # crop, box, description
 
-    def likeness(self, view: View, boxes: Sequence[Box]) -> NDArray[np.float32]:
-        """Cosine between what is under each box and the most similar known view of the target: (m,), -1 to 1."""
-        return self._own.likeness(self._describe(view, boxes))
-
     def evidence(self, view: View, box: Box, height: float, match: float, likeness: float | None = None) -> Evidence:
         """What speaks for a box at a response peak of this height and with this match of the refiner. likeness: where
         it is known; then the margin is not, and counts as none."""

@@ -49,12 +49,6 @@ def find_peak(response: NDArray[np.float32], prior: NDArray[np.float32]) -> Peak
     return Peak(x, y, float(response[row, column]))
 
 
-def height_at(response: NDArray[np.float32], x_px: float, y_px: float) -> float:
-    """The response (P, P) at the point next to a place in the crop."""
-    row, column = (min(max(round(place / PITCH_PX), 0), len(response) - 1) for place in (y_px, x_px))
-    return float(response[row, column])
-
-
 def other_peaks(response: NDArray[np.float32], least: float, box: Box, apart: float, most: int) -> list[Peak]:
     """Local maxima of the response (P, P) of height `least` or more whose place lies more than `apart` of the sides of
     `box` (crop pixels) from its centre, the highest first, at most `most`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
 from edge_tracker.closed_form.refiner import Refiner
-from edge_tracker.closed_form.response_map import height_at, other_peaks
+from edge_tracker.closed_form.response_map import other_peaks
 from edge_tracker.closed_form.view import View
 from edge_tracker.errors import ModelError
 from edge_tracker.images import size_of
@@ -29,10 +28,6 @@ from edge_tracker.roi import is_plain
 from edge_tracker.track import Track, TrackState
 
 SMALLEST_SIDE_PX = 8.0  # a target that began larger is not believed to become smaller than this
-# A filter that has slid off the target answers beside it: places so many sides away are looked at. Of these, the most
-# alike are compared by the refiner, and one is taken that is so likely the target, and so much likelier than the box.
-BESIDE, COMPARED = 0.7, 2
-LIKELY, LIKELIER = 0.3, 0.15
 REFINED_VIEWS, TURNS = 6, 12  # views of frame 1: in which the refiner's bias is measured; that it knows, turned
 APART, MOST_BESIDE = 0.9, 4  # what so many sides away is another; so many of them are described at most
 COLOUR_RATE, COLOUR_EVERY = 0.02, 4  # per frame; frames
@@ -170,26 +165,8 @@ class ClosedFormTracker:
         return Candidate(box, found.peak.height, self._match, self._turn, self._likeness)
 
     def _corrected(self, view: View, found: Found) -> Candidate:
-        """The box at the peak, corrected; in doubt, or that of a place beside it."""
-        box = found.box(view.on_crop(self.box)[2:])
-        candidate = self._refined(view, box, found.peak.height)
-        if self._belief.denied(candidate.match) and self._belief.doubtful:
-            return self._beside(view, found, box, candidate)
-        return candidate
-
-    def _beside(self, view: View, found: Found, box: Box, candidate: Candidate) -> Candidate:
-        """The candidate, or a place beside `box` that is more likely the target."""
-        x, y, w, h = box
-        steps = [(dx, dy) for dx, dy in product((-BESIDE, 0.0, BESIDE), repeat=2) if dx or dy]
-        places = [(x + dx * w, y + dy * h, w, h) for dx, dy in steps]
-        alike = self._presence.likeness(view, places)
-        best, least = candidate, max(LIKELY, self._probability(view, candidate) + LIKELIER)
-        for k in np.argsort(-alike)[:COMPARED].tolist():
-            other = self._refined(view, places[k], height_at(found.response, *centre(places[k])))
-            probability = self._probability(view, other)
-            if probability > least:
-                best, least = other, probability
-        return best
+        """The box at the peak, corrected."""
+        return self._refined(view, found.box(view.on_crop(self.box)[2:]), found.peak.height)
 
     def _refined(self, view: View, box: Box, height: float, least: float = -1.0) -> Candidate:
         corrected = self._refiner.correct(view, box, self._turn, least)

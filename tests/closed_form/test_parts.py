@@ -167,17 +167,18 @@ def test_presence_knows_frame_1_and_the_views_it_was_shown(noise: Noise) -> None
     box = (12.0, 12.0, 24.0, 24.0)
     first, turned = (view_of(noise(12, 12, 8)) for _ in range(2))
     presence = Presence(first, box, in_parts(GRID), np.zeros((2, WEIGHTS)))
-    assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)
-    assert presence.likeness(turned, [box])[0] < 0.6
+
+    def likeness(view: View) -> float:
+        return presence.evidence(view, box, 0.3, 0.7).likeness
+
+    assert likeness(first) == pytest.approx(1, abs=1e-5)
+    assert likeness(turned) < 0.6
     presence.remember(turned, box)
-    assert presence.likeness(turned, [box]) == pytest.approx([1], abs=1e-5)
+    assert likeness(turned) == pytest.approx(1, abs=1e-5)
     for _ in range(2 * OWN):
         presence.remember(view_of(noise(12, 12, 8)), box)
-    assert presence.likeness(first, [box]) == pytest.approx([1], abs=1e-5)  # never forgotten
-    assert presence.likeness(turned, [box])[0] < 0.6  # but all others are, the oldest first
-    beside = (2.0, 12.0, 24.0, 24.0)
-    two = [presence.likeness(first, [b])[0] for b in (box, beside)]
-    assert presence.likeness(first, [box, beside]) == pytest.approx(two)
+    assert likeness(first) == pytest.approx(1, abs=1e-5)  # never forgotten
+    assert likeness(turned) < 0.6  # but all others are, the oldest first
     evidence = presence.evidence(first, box, 0.3, 0.7)
     assert evidence[:2] == pytest.approx((0.3, 1), abs=1e-5)
     assert evidence.match == 0.7

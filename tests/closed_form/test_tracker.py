@@ -183,24 +183,6 @@ def test_new_looks_of_the_target_are_remembered(tracker_with: Make) -> None:
     assert ends[1] > 2 * ends[0]
 
 
-@pytest.mark.parametrize("side", [(1, 0), (-1, 0), (0, 1), (1, 1), (-1, -1)])
-def test_where_the_filters_slid_off_the_target_is_seen_beside(
-    side: tuple[int, int], tracker_with: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Filters that hardly look away from the last place do not find a target that jumps; in doubt it is seen beside."""
-    monkeypatch.setattr(tracker_module, "LEAST_JERK", 1e9)  # so large a target's jump looks like the camera's
-    config = ClosedFormConfig(
-        place=PlaceSettings(motion_sigma=0.03),
-        belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
-    )
-    jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
-    found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
-    assert found.overlaps[3] > 0.8
-    # Where nothing is in doubt, it is not looked for.
-    sure = replace(config, belief=BeliefSettings(uncertain_below=0.0))
-    assert run(tracker_with(sure), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
-
-
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_refiner_is_asked_in_its_turn_and_in_doubt(every: int, tracker_with: Make) -> None:
     """A target that widens is followed in steps; in every frame, once it is doubted."""
@@ -647,7 +629,7 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         lambda: BeliefSettings(tracked_above=0.5),
         lambda: BeliefSettings(leaving=0.0),
         lambda: BeliefSettings(lost_after=0),
-        lambda: BeliefSettings(denied_below=float("nan")),
+        lambda: BeliefSettings(found_above=float("nan")),
         lambda: replace(FAST, belief=None),
     ],
 )
