@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import hashlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,6 @@ from edge_tracker.files import whole_file
 from edge_tracker.grid import Grid, bin_centres
 
 GROUP, GROUPS = 4, 12  # scenes of one kind, which must be told apart; such groups in a batch
-BATCH = GROUP * GROUPS
 SEQUENCES_SHARE = 0.5  # of the groups, from sequences and videos
 RATE_ON = 1e-3  # learning rate of a network that was trained before
 RATE, DECAY, DROPOUT, LARGEST_GRADIENT = 2e-3, 1e-2, 0.15, 5.0
@@ -75,37 +75,69 @@ REPORTED = 16  # batches
 Boxes = NDArray[np.float64]
 
 
-class Scenes:
-    """What a backbone makes of the rendered scenes: float16 maps of each view, on disk; and what is true of them."""
+class Rendered(ABC):
+    """The rendered scenes: what is true of them, and, by one way or another, maps of their views."""
 
-    def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
+    def __init__(self, folder: Path) -> None:
         """Raises DatasetError where nothing was rendered."""
-        turned = b"".join(p.directions.tobytes() + p.offset.tobytes() for p in head.projections.values())
-        own = folder / f"{backbone.info.fingerprint[:16]}-{hashlib.sha256(turned).hexdigest()[:8]}"
         try:
             with np.load(folder / "scenes.npz") as truth:
                 self.box = truth["box"].astype(np.float64)
                 self.others = truth["others"].astype(np.float64)
                 scene = truth["scene"]
                 self.kind, self.sequence, self.name = truth["kind"], truth["sequence"], truth["name"]
-            patches = np.load(folder / "patches.npy", mmap_mode="r")
+            self.patches: NDArray[np.uint8] = np.load(folder / "patches.npy", mmap_mode="r")
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(f"cannot read the scenes of {folder}: {error}") from error
         self.first = np.searchsorted(scene, np.arange(len(self.kind)))  # view of each scene
         self.views = np.bincount(scene, minlength=len(self.kind))
+
+    def begin(self) -> None:  # noqa: B027 - most have nothing to do
+        """Before a batch."""
+
+    @abstractmethod
+    def maps(self, kind: int, views: NDArray[np.intp]) -> Tensor:
+        """Maps of views, (n, channels, rows, columns). kind: 0 fine features, 1 coarse ones, 2 colours."""
+
+    def placed(self, views: NDArray[np.intp], boxes: Boxes) -> Boxes:  # noqa: ARG002 - others shift views
+        """Where boxes of these views lie on their maps."""
+        return boxes
+
+    def parted(self, without: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Scenes to be trained on, and those on which a training is judged. without: beginnings of the names of
+        sequences, separated by commas, which are not trained on but judged, where there are any."""
+        still = self.sequence == ""
+        photographs = {name: number for number, name in enumerate(np.unique(self.name[still]).tolist())}
+        kept = np.array([photographs.get(str(name), 1) % UNSEEN_NAMES == 0 for name in self.name]) & still
+        beginnings = tuple(filter(None, without.split(",")))
+        back = np.array([str(name).startswith(beginnings) if beginnings else False for name in self.sequence])
+        own_scenes = ~(still | np.char.startswith(self.name.astype(str), "masks "))
+        return ~kept & ~back, kept | ((back & own_scenes) if back.any() else own_scenes)
+
+
+class Scenes(Rendered):
+    """With what a backbone makes of them: float16 maps of each view, on disk."""
+
+    def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
+        """Raises DatasetError where nothing was rendered."""
+        super().__init__(folder)
+        turned = b"".join(p.directions.tobytes() + p.offset.tobytes() for p in head.projections.values())
+        own = folder / f"{backbone.info.fingerprint[:16]}-{hashlib.sha256(turned).hexdigest()[:8]}"
         sizes = [(grid.cells, channels) for grid, channels in zip(grids_of(backbone), (FINE, COARSE, 3), strict=True)]
         paths = [own / f"{name}.npy" for name in ("fine", "coarse", "colours")]
         rendered = (folder / "scenes.npz").stat().st_mtime  # scenes may be rendered anew into the same folder
         if not all(path.is_file() and path.stat().st_mtime >= rendered for path in paths):
-            self._look(own, paths, patches, sizes, backbone, head)
+            self._look(own, paths, sizes, backbone, head)
         # Only read, whatever torch thinks.
-        self.maps = [torch.from_numpy(np.load(path, mmap_mode="r+")) for path in paths]
+        self._maps = [torch.from_numpy(np.load(path, mmap_mode="r+")) for path in paths]
+
+    def maps(self, kind: int, views: NDArray[np.intp]) -> Tensor:
+        return self._maps[kind][torch.from_numpy(views)].float().permute(0, 3, 1, 2)
 
     def _look(
         self,
         own: Path,
         paths: Sequence[Path],
-        patches: NDArray[np.uint8],
         sizes: Sequence[tuple[int, int]],
         backbone: Backbone,
         head: Head,
@@ -122,7 +154,7 @@ class Scenes:
                 for path, (cells, channels) in zip(paths, sizes, strict=True)
             ]
             for i in tqdm(range(count), "looking", mininterval=20):
-                patch = np.ascontiguousarray(patches[i])
+                patch = np.ascontiguousarray(self.patches[i])
                 taps = backbone(patch)
                 maps[0][i], maps[1][i], maps[2][i] = fine(taps[fine_at]), coarse(taps[coarse_at]), colours(patch)
             for array in maps:
@@ -227,6 +259,7 @@ def _convolution(name: str, step: int) -> nn.Conv2d:
 class Batch:
     """What the network is shown, and the truth."""
 
+    views: tuple[NDArray[np.intp], NDArray[np.intp]]  # (n,) of frame 1, later ones
     samples: tuple[Tensor, Tensor]  # of frame 1, of the boxes to be corrected
     inner: tuple[Tensor, Tensor, Tensor]  # of the target in frame 1, of it now, of a rival beside it
     same: Tensor  # (n, n) bool: both scenes show one object
@@ -240,10 +273,13 @@ class Batch:
 class Sampler:
     """Draws batches from some of the scenes."""
 
-    def __init__(self, scenes: Scenes, chosen: NDArray[np.bool_], grids: Sequence[Grid], seed: int) -> None:
-        """chosen: (scenes,) those to be drawn. grids: of the fine tap, of the coarse one, of colours."""
+    def __init__(
+        self, scenes: Rendered, chosen: NDArray[np.bool_], grids: Sequence[Grid], seed: int, groups: int = GROUPS
+    ) -> None:
+        """chosen: (scenes,) those to be drawn. grids: of the fine tap, of the coarse one, of colours. groups: of GROUP
+        scenes, in a batch."""
         moving = (scenes.sequence != "") & chosen
-        self._scenes, self._grids = scenes, grids
+        self._scenes, self._grids, self._groups = scenes, grids, groups
         self._still = np.flatnonzero((scenes.sequence == "") & chosen)
         self._by_name = [np.flatnonzero(moving & (scenes.name == name)) for name in np.unique(scenes.name[moving])]
         if not len(self._still) or not self._by_name:
@@ -257,23 +293,24 @@ class Sampler:
         self.random = np.random.default_rng(seed)
 
     def __call__(self) -> Batch:
-        random, scenes = self.random, self._scenes
-        own = np.repeat(random.random(GROUPS) < SEQUENCES_SHARE, GROUP)
-        picked = np.concatenate([self._moving() if own[i] else self._standing() for i in range(0, BATCH, GROUP)])
+        random, scenes, count = self.random, self._scenes, self._groups * GROUP
+        scenes.begin()
+        own = np.repeat(random.random(self._groups) < SEQUENCES_SHARE, GROUP)
+        picked = np.concatenate([self._moving() if own[i] else self._standing() for i in range(0, count, GROUP)])
         first, seen = self._views(picked, own)
-        strange = random.random(BATCH) < STRANGE
-        mate = np.arange(BATCH) // GROUP * GROUP + (np.arange(BATCH) + 1) % GROUP
+        strange = random.random(count) < STRANGE
+        mate = np.arange(count) // GROUP * GROUP + (np.arange(count) + 1) % GROUP
         looked = np.where(strange, seen[mate], seen)
         truth = scenes.box[looked]
         boxes = self._off(truth)
-        angle, way = random.uniform(0, 2 * np.pi, BATCH), random.uniform(0.8, 1.5, BATCH)
+        angle, way = random.uniform(0, 2 * np.pi, count), random.uniform(0.8, 1.5, count)
         shift = (way * (np.cos(angle), np.sin(angle))).T
-        aside = (random.random(BATCH) < ELSEWHERE) & ~strange
+        aside = (random.random(count) < ELSEWHERE) & ~strange
         boxes[:, :2] += np.where(aside[:, None], shift, 0) * boxes[:, 2:]
-        others = scenes.others[seen, random.integers(scenes.others.shape[1], size=BATCH)]
+        others = scenes.others[seen, random.integers(scenes.others.shape[1], size=count)]
         there = np.isfinite(others).all(axis=1)
         there[there] &= iou(others[there], scenes.box[seen][there]) < WRONG
-        on_other = there & ~strange & ~aside & (random.random(BATCH) < OTHER)
+        on_other = there & ~strange & ~aside & (random.random(count) < OTHER)
         boxes[on_other] = self._off(others[on_other])
         boxes[:, 2:] = boxes[:, 2:].clip(*SIDES_PX)
         overlap = np.where(strange, 0, iou(boxes, truth))
@@ -283,6 +320,7 @@ class Sampler:
         rivals[there] = self._off(others[there], 0.5)
         names = scenes.name[picked]
         return Batch(
+            (first, seen),
             (self._samples(first, scenes.box[first]), self._samples(looked, boxes)),
             (
                 self._samples(first, scenes.box[first], INNER, 1.0),
@@ -330,12 +368,11 @@ class Sampler:
     def _samples(self, views: NDArray[np.intp], boxes: Boxes, bins: int = BINS, context: float = CONTEXT) -> Tensor:
         """As `Refiner` samples them: (n, bins bins, channels)."""
         steps = bin_centres(bins, context)
-        x, y, w, h = boxes.T
+        x, y, w, h = self._scenes.placed(views, boxes).T
         px = np.stack([(x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]])
-        rows = torch.from_numpy(views)
         parts = []
-        for stored, grid in zip(self._scenes.maps, self._grids, strict=True):
-            maps = stored[rows].float().permute(0, 3, 1, 2)
+        for kind, grid in enumerate(self._grids):
+            maps = self._scenes.maps(kind, views)
             places = torch.from_numpy((px - grid.offset_px) / grid.stride / (grid.cells - 1) * 2 - 1).float()
             across, down = places[0][:, None].expand(-1, bins, -1), places[1][:, :, None].expand(-1, -1, bins)
             where = torch.stack([across, down], 3)
@@ -495,15 +532,9 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint = checkpoint_path(args.head)
         state = read_checkpoint(checkpoint, training)
         scenes = Scenes(args.scenes, backbone, head)
-        still = scenes.sequence == ""
-        photographs = {name: number for number, name in enumerate(np.unique(scenes.name[still]).tolist())}
-        kept = np.array([photographs.get(str(name), 1) % UNSEEN_NAMES == 0 for name in scenes.name]) & still
-        beginnings = tuple(filter(None, args.without.split(",")))
-        back = np.array([str(name).startswith(beginnings) if beginnings else False for name in scenes.sequence])
-        own_scenes = ~(still | np.char.startswith(scenes.name.astype(str), "masks "))
-        judged = kept | ((back & own_scenes) if back.any() else own_scenes)
+        chosen, judged = scenes.parted(args.without)
         grids = grids_of(backbone)
-        sampler = Sampler(scenes, ~kept & ~back, grids, args.seed)
+        sampler = Sampler(scenes, chosen, grids, args.seed)
         begun = load_head(args.begun, info).refinement if args.begun else None
         net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
         trained = net.export()

@@ -17,12 +17,10 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra 'conver
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import refinement_scenes as scenes
-import render_scenes
 import train_refiner as script
 
 from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
-from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import deltas, iou, moved
 from edge_tracker.closed_form.head import Head, load_head
@@ -33,10 +31,7 @@ from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.roi import Window
 from tests.conftest import Clip
-
-SIDE = 192
-MODEL = PACKAGED / "edge-small.onnx"
-HEAD = PACKAGED / "edge-small.head.safetensors"
+from tests.scripts.conftest import HEAD, MODEL, SIDE
 
 
 @pytest.fixture(autouse=True)
@@ -44,52 +39,6 @@ def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def shape_on_plain_ground(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A picture with a textured object in its middle, and its mask."""
-    random = np.random.default_rng(seed)
-    image = np.full((160, 200, 3), 60, np.uint8) + random.integers(0, 12, (160, 200, 3), dtype=np.uint8)
-    mask = np.zeros((160, 200), np.uint8)
-    where = ((100, 80), (45, 30), 20, 0, 360)
-    cv2.ellipse(image, *where, (40, 200 - 20 * seed, 230), -1)
-    cv2.rectangle(image, (80, 70), (110, 90), (200, 40, 60), -1)
-    cv2.ellipse(mask, *where, 1, -1)
-    return image, mask
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """photos/, masks/ and videos/ of a few pictures each."""
-    root = tmp_path_factory.mktemp("pictures")
-    for folder in ("photos", "masks", "videos/DAVIS_one"):
-        (root / folder).mkdir(parents=True)
-    for number in range(6):
-        image, mask = shape_on_plain_ground(number)
-        cv2.imwrite(str(root / "photos" / f"{number}.png"), image)
-        for folder, name in (("masks", f"shape_{number}"), ("videos/DAVIS_one", f"{number:05d}")):
-            cv2.imwrite(str(root / folder / f"{name}.jpg"), image)
-            cv2.imwrite(str(root / folder / f"{name}.png"), mask)
-    return root
-
-
-@pytest.fixture(scope="module")
-def rendered(otb_folder: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rendered")
-    options = ["--data", str(otb_folder), "--photos", str(pictures / "photos"), "--masks", str(pictures / "masks")]
-    options += ["--masks-video", str(pictures / "videos"), "--output", str(folder), "--limit", "600"]
-    assert render_scenes.main(options) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    return load_backbone(MODEL, EngineOptions(taps=PURPOSES, height=SIDE, width=SIDE))
-
-
-@pytest.fixture(scope="module")
-def head(backbone: Backbone) -> Head:
-    return load_head(HEAD, backbone.info)
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +82,13 @@ def test_what_is_rendered_says_what_it_shows(seen: script.Scenes, rendered: Path
     assert (seen.views >= 2).all()
     assert seen.first[-1] + seen.views[-1] == len(seen.box)
     assert (np.diff(seen.first) == seen.views[:-1]).all()
-    assert all(len(maps) == len(seen.box) for maps in seen.maps)
+    assert all(len(seen.maps(kind, np.array([len(seen.box) - 1]))) == 1 for kind in range(3))
     patches = np.load(rendered / "patches.npy", mmap_mode="r")
     number = int(seen.first[len(seen.first) // 2])
     blocks = patches[number].reshape(48, 4, 48, 4, 3).mean(axis=(1, 3)) * 4 / 255 - 2
-    np.testing.assert_allclose(seen.maps[2][number].numpy(), blocks, atol=0.02)  # a grey level is .016
+    np.testing.assert_allclose(
+        seen.maps(2, np.array([number]))[0].permute(1, 2, 0).numpy(), blocks, atol=0.02
+    )  # a grey level is .016
 
 
 def test_the_exported_network_says_what_the_trained_one_does(
@@ -153,7 +104,7 @@ def test_the_exported_network_says_what_the_trained_one_does(
     one, two = (int(seen.first[0]) + k for k in (0, 1))
 
     def view(number: int) -> View:
-        maps = [seen.maps[k][number].numpy().astype(np.float32) for k in (1, 0)]
+        maps = [seen.maps(k, np.array([number]))[0].permute(1, 2, 0).contiguous().numpy() for k in (1, 0)]
         return View(Window(0, 0, SIDE), np.ascontiguousarray(patches[number]), maps[0], maps[1])
 
     boxes = [tuple(seen.box[number].tolist()) for number in (one, two)]
@@ -286,9 +237,10 @@ def test_scenes_rendered_anew_are_looked_at_anew(
 ) -> None:
     for name in ("scenes.npz", "patches.npy"):
         shutil.copy(rendered / name, tmp_path)
-    before = script.Scenes(tmp_path, backbone, head).maps[0].clone()
+    views = np.arange(4)
+    before = script.Scenes(tmp_path, backbone, head).maps(0, views)
     patches = np.load(tmp_path / "patches.npy")
     np.save(tmp_path / "patches.npy", 255 - patches)
     later = time.time() + 5
     os.utime(tmp_path / "scenes.npz", (later, later))
-    assert not torch.equal(script.Scenes(tmp_path, backbone, head).maps[0], before)
+    assert not torch.equal(script.Scenes(tmp_path, backbone, head).maps(0, views), before)

@@ -1,0 +1,70 @@
+"""Rendered scenes for those that train on them, and the packaged model that looks at them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.catalogue import PACKAGED
+from edge_tracker.backbones.engines import load_backbone
+from edge_tracker.closed_form.head import Head, load_head
+
+SIDE = 192
+MODEL = PACKAGED / "edge-small.onnx"
+HEAD = PACKAGED / "edge-small.head.safetensors"
+
+
+def shape_on_plain_ground(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A picture with a textured object in its middle, and its mask."""
+    random = np.random.default_rng(seed)
+    image = np.full((160, 200, 3), 60, np.uint8) + random.integers(0, 12, (160, 200, 3), dtype=np.uint8)
+    mask = np.zeros((160, 200), np.uint8)
+    where = ((100, 80), (45, 30), 20, 0, 360)
+    cv2.ellipse(image, *where, (40, 200 - 20 * seed, 230), -1)
+    cv2.rectangle(image, (80, 70), (110, 90), (200, 40, 60), -1)
+    cv2.ellipse(mask, *where, 1, -1)
+    return image, mask
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """photos/, masks/ and videos/ of a few pictures each."""
+    root = tmp_path_factory.mktemp("pictures")
+    for folder in ("photos", "masks", "videos/DAVIS_one"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        image, mask = shape_on_plain_ground(number)
+        cv2.imwrite(str(root / "photos" / f"{number}.png"), image)
+        for folder, name in (("masks", f"shape_{number}"), ("videos/DAVIS_one", f"{number:05d}")):
+            cv2.imwrite(str(root / folder / f"{name}.jpg"), image)
+            cv2.imwrite(str(root / folder / f"{name}.png"), mask)
+    return root
+
+
+@pytest.fixture(scope="session")
+def rendered(otb_folder: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What scripts/render_scenes.py makes of them."""
+    import render_scenes
+
+    folder = tmp_path_factory.mktemp("rendered")
+    options = ["--data", str(otb_folder), "--photos", str(pictures / "photos"), "--masks", str(pictures / "masks")]
+    options += ["--masks-video", str(pictures / "videos"), "--output", str(folder), "--limit", "600"]
+    assert render_scenes.main(options) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone() -> Backbone:
+    return load_backbone(MODEL, EngineOptions(taps=PURPOSES, height=SIDE, width=SIDE))
+
+
+@pytest.fixture(scope="session")
+def head(backbone: Backbone) -> Head:
+    return load_head(HEAD, backbone.info)
