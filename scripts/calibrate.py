@@ -19,9 +19,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from common import CachedTask
+from common import CachedTask, with_its_head
 from fit_head import UNCALIBRATED
 from folds import FOLDS, fold_of
 from hard_clips import hard_clips
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from training import sequence_of
 
-from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.base import PURPOSES, BackboneInfo, EngineOptions
 from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box, as_box, iou
@@ -163,7 +164,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     parser.add_argument("--head", type=Path, required=True, help="the file of scripts/fit_head.py; is rewritten")
     parser.add_argument(
-        "--unseen", action="append", default=[], metavar="FOLD=FILE", help="heads trained without a fold"
+        "--unseen",
+        action="append",
+        default=[],
+        metavar="FOLD=FILE",
+        help="heads trained without a fold, or models with theirs beside",
     )
     parser.add_argument("--every", type=positive_int, default=1, help="every so-many-th clip (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
@@ -173,25 +178,42 @@ def main() -> int:
         model = find_model(args.model, args.models_dir).path
         info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
         unseen = dict(text.partition("=")[::2] for text in args.unseen)
-        paths = {fold: Path(unseen.get(fold, args.head)) for fold in (unseen or FOLDS)}
-        heads = {fold: load_head(path, info) for fold, path in paths.items()}
-        rows = watch(args, model, heads)
-        for number, fold in enumerate(heads):
+        head = load_head(args.head, info)
+        own = Eye(model, info, args.head, head)
+        eyes = {fold: Eye.of(Path(unseen[fold]), model) if fold in unseen else own for fold in (unseen or FOLDS)}
+        rows = watch(args, list(eyes.values()), list(eyes))
+        for number, (fold, eye) in enumerate(eyes.items()):
             weights = fit_both(rows[rows[:, FOLD] != number])
             print(report(f"fold {fold}", rows[rows[:, FOLD] == number], weights), flush=True)
             if fold in unseen:
-                save_head(paths[fold], info, replace(heads[fold], presence=weights))
+                save_head(eye.file, eye.info, replace(eye.head, presence=weights))
         weights = fit_both(rows)
         print(weights.round(2).tolist())
-        save_head(args.head, info, replace(load_head(args.head, info), presence=weights))
+        save_head(args.head, info, replace(head, presence=weights))
     except (EdgeTrackerError, OSError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> NDArray[np.float64]:
-    """The rows of both trackers."""
+class Eye(NamedTuple):
+    """What watches a fold."""
+
+    model: Path
+    info: BackboneInfo
+    file: Path  # of the head
+    head: Head
+
+    @classmethod
+    def of(cls, file: Path, model: Path) -> Eye:
+        """file: see `with_its_head`. Raises EdgeTrackerError."""
+        own, path = with_its_head(file, model)
+        info = load_backbone(own, EngineOptions(taps=PURPOSES)).info
+        return cls(own, info, path, load_head(path, info))
+
+
+def watch(args: argparse.Namespace, eyes: Sequence[Eye], folds: Sequence[str]) -> NDArray[np.float64]:
+    """The rows of both trackers; each of the folds watched by its eye."""
     if args.rows and args.rows.is_file():
         with np.load(args.rows) as kept:
             return np.asarray(kept["rows"])
@@ -201,10 +223,10 @@ def watch(args: argparse.Namespace, model: Path, heads: dict[str, Head]) -> NDAr
     for name in AUTOMATIC:
         config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
         side = config.input_side
-        backbone = load_backbone(model, EngineOptions(taps=PURPOSES, height=side, width=side))
-        for number, fold in enumerate(heads):
+        for number, (eye, fold) in enumerate(zip(eyes, folds, strict=True)):
+            backbone = load_backbone(eye.model, EngineOptions(taps=PURPOSES, height=side, width=side))
             own = [c for c in clips if fold_of(sequence_of(c.source.name)) == fold][:: args.every]
-            watched = replace(heads[fold], presence=UNCALIBRATED)
+            watched = replace(eye.head, presence=UNCALIBRATED)
             with one_thread():
                 parts.append(gather(Witness(backbone, watched, config), own, number))
             parts[-1][:, CLIP] += len(clips) * AUTOMATIC.index(name)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import Backbone, EngineOptions
-from edge_tracker.backbones.catalogue import FSNET, find_model, locate
+from edge_tracker.backbones.catalogue import FSNET, HEAD, find_model, locate
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ConfigError, DatasetError, ModelError
 from edge_tracker.evaluation.metrics import mean_curves
@@ -117,3 +117,10 @@ def pictures(folder: Path) -> list[Path]:
 def spread(values: np.ndarray) -> str:
     """ "78.1 ± 0.6": mean and standard deviation over seeds."""
     return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+def with_its_head(file: Path, model: Path) -> tuple[Path, Path]:
+    """A model and its head, by the name of either: a head of `model`, or a model with its head beside."""
+    if file.suffix == ".onnx":
+        return file, file.with_name(file.name.partition(".")[0] + HEAD)
+    return model, file

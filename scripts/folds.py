@@ -28,7 +28,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import CachedTask
+from common import CachedTask, with_its_head
 from hard_clips import STATIC, hard_clips
 from numpy.typing import NDArray
 
@@ -117,13 +117,14 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
             raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
         return lambda _fold, _seed: (found[args.tracker], Here())
     config = assign(METHODS[args.tracker].config, args.set)
-    heads = dict(text.partition("=")[::2] for text in args.head)
-    model = find_model(args.model, args.models_dir).path
+    files = dict(text.partition("=")[::2] for text in args.head)
+    packaged = find_model(args.model, args.models_dir).path
 
     def make(fold: str, seed: int) -> tuple[MakeTracker, Executor]:
         place = folder / fold
         place.mkdir(exist_ok=True)
-        shutil.copy(heads.get("*") or heads[fold], place / f"{model.name.partition('.')[0]}{HEAD}")
+        model, head = with_its_head(Path(files.get("*") or files[fold]), packaged)
+        shutil.copy(head, place / f"{model.name.partition('.')[0]}{HEAD}")
         tracker = partial(Tracker, args.tracker, model, models_dir=place, config=replace(config, seed=seed))
         return place_of_work(args, tracker)
 
@@ -296,7 +297,13 @@ def main() -> int:
     runner.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
     runner.add_argument("--model", default="edge-small")
     runner.add_argument("--models-dir", type=Path)
-    runner.add_argument("--head", action="append", default=[], metavar="FOLD=FILE", help="head of a fold; * for all")
+    runner.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        metavar="FOLD=FILE",
+        help="head of a fold, or model of its own with its head beside; * for all",
+    )
     runner.add_argument("--peers", type=Path, help="folder of peers' models; --tracker is one of theirs")
     runner.add_argument("--tracker", default="accurate")
     runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")

@@ -72,7 +72,7 @@ from edge_tracker.grid import Grid
 GROUPS = 6  # of scenes in a batch, see train_refiner.py
 FROZEN = 2  # first layers of the trunk, which stay as they are
 RATE, DECAY = 1e-4, 1e-2  # learning rate of the trunk; weight decay of the refinement network
-SHIFT_PX = 32  # of a view, at most, along each axis
+SHIFT_PX = 40  # of a view, at most, along each axis
 RIDGE_WEIGHT, PLACE_WEIGHT, DISTILLATION_WEIGHT = 0.3, 0.06, 0.1  # of the losses, against the refiner's
 WORST_ANSWER = 4.0  # the ridge filter's error is learned up to this
 SHARPNESS = 10.0  # of the softmax over the places of an answer

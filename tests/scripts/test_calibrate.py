@@ -97,7 +97,10 @@ def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_writes_weights_that_tell_the_target_from_its_absence(footage: Path, tmp_path: Path, clip: Clip) -> None:
-    paths = [tmp_path / name for name in ("edge-small.head.safetensors", "a.safetensors", "b.safetensors")]
+    own = tmp_path / "b" / MODEL.name  # fold B is watched with a model of its own, with its head beside
+    own.parent.mkdir()
+    shutil.copy(MODEL, own)
+    paths = [tmp_path / HEAD.name, tmp_path / "a.safetensors", own.parent / HEAD.name]
     for path in paths:
         shutil.copy(HEAD, path)
     options = [
@@ -110,7 +113,7 @@ def test_a_run_writes_weights_that_tell_the_target_from_its_absence(footage: Pat
         "--rows",
         str(tmp_path / "r.npz"),
     ]
-    options += ["--unseen", f"A={paths[1]}", "--unseen", f"B={paths[2]}"]
+    options += ["--unseen", f"A={paths[1]}", "--unseen", f"B={own}"]
     command = [sys.executable, str(ROOT / "scripts" / "calibrate.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,14 +153,15 @@ def test_a_run_ends_in_a_file_that_the_table_reads(footage: Path, tmp_path: Path
 
 
 def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: Cluster) -> None:
-    """Each fold is tracked with its own head, wherever that is."""
-    whole = PACKAGED / "edge-small.head.safetensors"
-    other = tmp_path / "other.safetensors"
+    """Each fold is tracked with its own head or model, wherever that is."""
+    whole, own = PACKAGED / "edge-small.head.safetensors", tmp_path / "edge-small.int8-mixed.onnx"
+    other = tmp_path / whole.name
+    shutil.copy(PACKAGED / own.name, own)
     owner, tensors = read_companion(whole, "head", Owner)
     other_weights = tensors["presence.weights"] - np.array([0, 0, 0, 0, 0, 1.0])
     write_companion(other, "head", owner, tensors | {"presence.weights": other_weights})
     command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "1"]
-    command += ["--kinds", "ope,twin", "--tracker", "fast", "--head", f"A={whole}", "--head", f"C={other}"]
+    command += ["--kinds", "ope,twin", "--tracker", "fast", "--head", f"A={whole}", "--head", f"C={own}"]
     rows = []
     for place in ([], ["--cluster", cluster.address]):
         out = tmp_path / "found.json"
@@ -168,3 +170,8 @@ def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: C
     assert rows[0] == rows[1]
     dog, boat = (rows[0][name, "ope"] for name in ("DAVIS_dog", "UAV_boat1"))
     assert dog["by_confidence"] != boat["by_confidence"]  # the same pictures, other heads
+    out = tmp_path / "found.json"
+    subprocess.run([*command[:-1], f"C={other}", "--out", str(out)], check=True, timeout=300)
+    packaged = {(r["sequence"], r["kind"]): r for r in json.loads(out.read_text())["rows"]}
+    assert packaged["UAV_boat1", "ope"]["success"] != boat["success"]  # the same head, another model
+    assert packaged["DAVIS_dog", "ope"]["success"] == dog["success"]
