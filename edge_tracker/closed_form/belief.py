@@ -46,10 +46,6 @@ class Belief:
         """The box may be learned from as the target's look."""
         return self.confidence > self._settings.uncertain_below
 
-    def denied(self, match: float) -> bool:
-        """The refiner says that the box does not lie on the target."""
-        return match < self._settings.denied_below
-
     def trusts(self, probability: float) -> bool:
         """One frame's probability is enough to remember its box as the last good one."""
         return not self.doubtful and probability >= self._settings.uncertain_below

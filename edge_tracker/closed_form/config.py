@@ -42,6 +42,9 @@ class BoxSettings:
         Gain, "error of the refiner at which half of its correction is applied: position, size, aspect"
     ] = (0.4, 0.05, 0.1)
     every: Annotated[int, Between(1, 10_000), "frames between two corrections while the target is believed"] = 1
+    denied_below: Annotated[
+        float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
+    ] = -0.1
 
     def __post_init__(self) -> None:
         check(self)
@@ -74,9 +77,6 @@ class BeliefSettings:
     )
     lost_after: Annotated[int, Between(1, 1000), "frames of the plainest kind until LOST; of others more"] = 3
     search_after: Annotated[int, Between(1, 10_000), "frames in doubt after which the target is searched for"] = 3
-    denied_below: Annotated[
-        float, Between(-1, 1), "refiner's match below which places beside a box in doubt are looked at"
-    ] = -0.1
     trail_height: Annotated[float, Share, "while LOST, peak height down to which the last box is still followed"] = 0.15
     found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
 

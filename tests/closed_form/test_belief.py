@@ -19,7 +19,6 @@ SHARP = BeliefSettings(
     leaving=0.05,
     returning=0.05,
     lost_after=3,
-    denied_below=-0.1,
     trail_height=0.15,
     found_above=0.6,
 )
@@ -183,11 +182,6 @@ def test_after_a_search_the_belief_is_that_of_frame_1() -> None:
     belief = lost()
     assert belief.seek(0.9) is T
     assert [belief.follow(0.0) for _ in range(3)] == followed([0.0] * 3)
-
-
-@pytest.mark.parametrize(("match", "denied"), [(-0.11, True), (-0.1, False), (0.0, False), (1.0, False)])
-def test_the_refiner_denies_below_its_limit(match: float, denied: bool) -> None:
-    assert Belief(SHARP).denied(match) is denied
 
 
 def test_starting_again_forgets_all() -> None:

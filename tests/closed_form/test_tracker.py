@@ -196,9 +196,11 @@ def test_where_the_filters_slid_off_the_target_is_seen_beside(
     jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
     found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
     assert found.overlaps[3] > 0.8
-    # Where nothing is in doubt, it is not looked for.
+    # Where nothing is in doubt, or the refiner denies nothing, it is not looked for.
     sure = replace(config, belief=BeliefSettings(uncertain_below=0.0))
-    assert run(tracker_with(sure), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
+    mild = replace(config, box=BoxSettings(denied_below=-1.0), belief=replace(config.belief, search_after=10_000))
+    for other in (sure, mild):
+        assert run(tracker_with(other), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
 
 
 @pytest.mark.parametrize("every", [1, 3])
@@ -647,7 +649,7 @@ def test_settings_of_another_method_are_refused(tmp_path: Path) -> None:
         lambda: BeliefSettings(tracked_above=0.5),
         lambda: BeliefSettings(leaving=0.0),
         lambda: BeliefSettings(lost_after=0),
-        lambda: BeliefSettings(denied_below=float("nan")),
+        lambda: BoxSettings(denied_below=float("nan")),
         lambda: replace(FAST, belief=None),
     ],
 )
