@@ -2,10 +2,11 @@
 
     python scripts/calibrate_fsnet.py --data DIR --folds 0/2=FILE 1/2=FILE [--into FILE]
 
-Tracks sequences, and clips with exactly known absences cut from them, and fits a logistic regression of "the target is
-there and the box right" on score and colour. A classifier is surer of what it was pre-trained on than of anything else:
-each of --folds is a file trained with that --hold-out, and tracks only what it has not seen. The weights are written
-into --into, the file trained on all; without --folds the classifier begins at random.
+Tracks sequences, and clips with exactly known absences cut from them, and fits logistic regressions of "the target is
+there and the box right" on score and colour, while following and while seeking. A classifier is surer of what it was
+pre-trained on than of anything else: each of --folds is a file trained with that --hold-out, and tracks only what it
+has not seen. The weights are written into --into, the file trained on all; without --folds the classifier begins at
+random, and the weights are the defaults of `Confidence`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fsnet_scenes import unseen_by
 from logistic import fit_logistic
 from numpy.typing import NDArray
+from scenes import unseen_by
 from tqdm import tqdm
 from training import one_line_errors
 
@@ -26,13 +27,12 @@ from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box, as_box, iou
-from edge_tracker.closed_form.config import BeliefSettings
 from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import PRESENT, RIGHT, area_under_roc
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.evaluation.ope import Footage
-from edge_tracker.fsnet.confidence import Confidence, limited
+from edge_tracker.fsnet.confidence import Confidence, Weights, limited
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.networks import network_for
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
@@ -41,31 +41,38 @@ from edge_tracker.images import size_of
 from edge_tracker.threads import one_thread
 
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
-LOOK_WHILE_LOST = 0.3  # weight of a look while LOST: there are two in a frame, most where the target never was
-# LOST is said late and never ends, so that what an absence looks like to a tracker that follows something is seen too.
-PATIENT = FsnetConfig(belief=BeliefSettings(lost_after=1000, found_above=1.0))
+# What a clip counts grows with this power of its boxes, right ones and wrong ones each; while following, while seeking.
+# A long failure is one failure, not a hundred; and of what a search looks at nearly all is wrong, which says nothing
+# about one place.
+CLIP_SHARES = 0.5, 0.0
+# LOST is said late and nothing is looked for before, so that what an absence looks like to a tracker that still follows
+# something is seen too.
+PATIENT = FsnetConfig(belief=replace(FsnetConfig().belief, lost_after=12, search_after=10_000))
+Row = tuple[float, float, float, float]  # score, colour, 1 if right or 0 if wrong, 1 while seeking
 
 
 class Witness(FsnetTracker):
-    """Notes the evidence of every box that it judges beside the truth."""
+    """Notes the evidence of every box that it judges beside the truth. It believes what is not surely wrong, whatever
+    the weights in use say: what is fitted does not hang on what was fitted before."""
 
     image: NDArray[np.uint8]
     truth: tuple[NDArray[np.float64], float]  # the target's box (4,), NaN where hidden; the share of it to be seen
-    rows: list[tuple[float, ...]]
+    rows: list[Row]
 
-    def _probability(self, view: View, on_crop: Box, score: float) -> float:
+    def _probability(self, view: View, on_crop: Box, score: float, seeking: bool = False) -> float:
         box, visible = self.truth
         found = np.array(self._on_image(on_crop, view.window, self.image))
         overlap = float(iou(found, box)) if visible > 0 else 0.0
         right = visible >= PRESENT and overlap > RIGHT
-        if right or visible == 0 or (visible >= PRESENT and overlap < WRONG):
-            weight = LOOK_WHILE_LOST if self._redetection is not None else 1.0
-            self.rows.append((limited(score), self._colours.likeness(view.patch, on_crop), float(right), weight))
-        return super()._probability(view, on_crop, score)
+        wrong = visible == 0 or (visible >= PRESENT and overlap < WRONG)
+        if right or wrong:
+            colour = self._colours.likeness(view.patch, on_crop)
+            self.rows.append((limited(score), colour, float(right), float(seeking)))
+        return float(right or (not seeking and not wrong))
 
 
-def watch(witness: Witness, footage: Footage) -> list[tuple[float, ...]]:
-    """The evidence of all boxes in one sequence or clip: score, colour, 1 if right or 0 if wrong, weight."""
+def watch(witness: Witness, footage: Footage) -> list[Row]:
+    """The evidence of all boxes in one sequence or clip."""
     witness.rows = []
     for index in range(len(footage)):
         witness.image = footage.image(index)
@@ -76,6 +83,22 @@ def watch(witness: Witness, footage: Footage) -> list[tuple[float, ...]]:
             else:
                 witness.init(witness.image, as_box(footage.init_box, size_of(witness.image)))
     return witness.rows
+
+
+def fit(rows: NDArray[np.float64], clips: NDArray[np.intp], share: float) -> tuple[Weights, str]:
+    """Of rows (n, 4) from clips (n,), each counting by the power `share` of its boxes: the weights, and a line of how
+    well they tell right from wrong."""
+    right = rows[:, 2]
+    if len(set(right)) < 2:
+        raise DatasetError("calibration needs frames in which the box is right, and others")
+    _, inverse, counts = np.unique(2 * clips + right, return_inverse=True, return_counts=True)
+    weight = np.asarray(counts[inverse] ** (share - 1.0), np.float64)
+    found = fit_logistic(rows[:, :2], right, weight)
+    values = rows[:, :2] @ found[:2] + found[2]
+    area = area_under_roc(values[right == 1], values[right == 0])
+    return Weights(*(round(float(v), 3) for v in found)), (
+        f"{len(rows)} boxes, {right.mean():.0%} right: area under the ROC curve {area:.3f}"
+    )
 
 
 @one_line_errors("calibrate_fsnet")
@@ -104,14 +127,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def make(pretrained: Pretrained | None) -> Witness:
         return Witness(network_for(backbone, PATIENT), PATIENT, pretrained)
 
-    rows = np.array([row for own, clip in tqdm(footage, disable=None) for row in watch(make(own), clip)])
-    if len(rows) == 0 or len(set(rows[:, 2])) < 2:
-        raise DatasetError("calibration needs frames in which the box is right, and others")
-    weights = fit_logistic(rows[:, :2], rows[:, 2], rows[:, 3])
-    values = rows[:, :2] @ weights[:2] + weights[2]
-    area = area_under_roc(values[rows[:, 2] == 1], values[rows[:, 2] == 0])
-    print(f"{len(rows)} boxes, {rows[:, 2].mean():.0%} right: area under the ROC curve {area:.3f}")
-    confidence = Confidence(*(round(float(weight), 3) for weight in weights))
+    parts = [watch(make(own), clip) for own, clip in tqdm(footage, disable=None)]
+    rows = np.array([row for part in parts for row in part]).reshape(-1, 4)
+    clips = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    weights = []
+    for seeking, what in enumerate(("following", "seeking")):
+        own_rows = rows[:, 3] == seeking
+        found, line = fit(rows[own_rows], clips[own_rows], CLIP_SHARES[seeking])
+        weights.append(found)
+        print(f"{what}: {line}")
+    confidence = Confidence(*weights)
     print(confidence)
     for path in args.into:
         write_pretrained(path, replace(read_pretrained(path, backbone.info), confidence=confidence))

@@ -31,10 +31,11 @@ import numpy as np
 from common import CachedTask, with_its_head
 from hard_clips import STATIC, hard_clips
 from numpy.typing import NDArray
+from scenes import scene_of
 
 from edge_tracker.backbones.catalogue import HEAD, find_model
 from edge_tracker.boxes import iou
-from edge_tracker.cli.options import add_work_options, place_of_work
+from edge_tracker.cli.options import add_work_options, place_of_work, positive_int
 from edge_tracker.errors import DatasetError, EdgeTrackerError, UsageError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import RIGHT
@@ -56,11 +57,6 @@ FOLDS = {
     "B": ("CDnet", "DAVIS"),
     "C": ("SegTrack", "TLD", "TLP", "UAV", "CAVIAR", "vot15"),
 }
-# Scenes that lie in several sequences: beginnings of names.
-SCENES = (
-    *("SegTrack_bmx", "SegTrack_hummingbird", "SegTrack_monkeydog", "TLD_pedestrian", "UAV_truck4", "UAV_person1"),
-    *("UAV_wakeboard", "DAVIS_drift", "CDnet_highway", "TUD_Campus"),
-)
 STARTS = (0.0, 1 / 3, 2 / 3)  # of a sequence; a run has SHORTEST frames or more
 SHORTEST = 25
 ABSENCES = ("occlusion", "exit", "natural")
@@ -75,10 +71,6 @@ def fold_of(name: str) -> str:
         if name.startswith(beginnings):
             return fold
     raise DatasetError(f"no fold takes the sequence {name}")
-
-
-def scene_of(name: str) -> str:
-    return next((scene for scene in SCENES if name.startswith(scene)), name.split(".")[0])
 
 
 @dataclass(frozen=True)
@@ -123,9 +115,12 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
     def make(fold: str, seed: int) -> tuple[MakeTracker, Executor]:
         place = folder / fold
         place.mkdir(exist_ok=True)
-        model, head = with_its_head(Path(files.get("*") or files[fold]), packaged)
-        shutil.copy(head, place / f"{model.name.partition('.')[0]}{HEAD}")
-        tracker = partial(Tracker, args.tracker, model, models_dir=place, config=replace(config, seed=seed))
+        model = packaged
+        if args.tracker != "fsnet":
+            model, head = with_its_head(Path(files.get("*") or files[fold]), packaged)
+            shutil.copy(head, place / f"{model.name.partition('.')[0]}{HEAD}")
+        own = replace(config, seed=config.seed + seed)
+        tracker = partial(Tracker, args.tracker, model, models_dir=place, config=own)
         return place_of_work(args, tracker)
 
     return make
@@ -133,7 +128,7 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
 
 def run(args: argparse.Namespace) -> None:
     tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data) if fold_of(t.name) in args.fold]
-    todo = list(runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(",")))
+    todo = list(runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(",")))[:: args.every]
     parts: dict[tuple[str, int], list[Run]] = {}  # what one tracker does
     for item in todo:
         parts.setdefault((fold_of(item.sequence), item.seed), []).append(item)
@@ -302,13 +297,14 @@ def main() -> int:
         action="append",
         default=[],
         metavar="FOLD=FILE",
-        help="head of a fold, or model of its own with its head beside; * for all",
+        help="head of a fold, or model of its own with its head beside; * for all; fsnet has none",
     )
     runner.add_argument("--peers", type=Path, help="folder of peers' models; --tracker is one of theirs")
     runner.add_argument("--tracker", default="accurate")
     runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")
     runner.add_argument("--fold", default="".join(FOLDS), help="track these folds alone, such as AB")
     runner.add_argument("--seeds", type=int, default=3)
+    runner.add_argument("--every", type=positive_int, default=1, help="every so-many-th run alone")
     runner.add_argument("--kinds", default="ope,tre,long,shake,roll,poor,twin,stand," + ",".join(ABSENCES))
     runner.add_argument("--label")
     runner.add_argument("--out", type=Path, required=True)

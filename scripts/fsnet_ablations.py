@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from common import OTB2013, fsnet_parts, spread
-from fsnet_scenes import unseen_by
 from numpy.typing import NDArray
+from scenes import unseen_by
 from tqdm import tqdm
 from training import one_line_errors
 
@@ -138,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default: all)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="in all variants")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, after each seed")
     args = parser.parse_args(arguments)
     names = [name.strip() for name in args.variants.split(",")] if args.variants else list(VARIANTS)
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         runs = []
         for seed in range(args.seeds):
-            runs.append(run(args, name, seed, tasks))
+            runs.append(run(args, name, args.first_seed + seed, tasks))
             found = row(name, runs)
             print(line(found), f"<!-- {len(runs)} seeds -->" if seed + 1 < args.seeds else "", flush=True)
             if args.json:

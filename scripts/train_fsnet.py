@@ -21,8 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from fsnet_scenes import MASKED, held_out
 from numpy.typing import NDArray
+from scenes import MASKED, held_out
 from torch import Tensor
 from tqdm import tqdm
 from training import check_output, checkpoint_path, one_line_errors, read_checkpoint, write_checkpoint

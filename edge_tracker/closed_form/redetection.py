@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, centre, scaled
 from edge_tracker.closed_form.belief import Belief
-from edge_tracker.closed_form.colour import codes, counts
+from edge_tracker.closed_form.colour import codes, counts, region
 from edge_tracker.images import size_of
+from edge_tracker.track import TrackState
 
 PITCH = 0.5  # between two looks of the grid, of the ROI: a target on the border of one lies in the middle of the next
 TEMPLATE_AREA = 144  # pixels of the target in the frame that is scanned
@@ -34,7 +35,8 @@ class Sighting(NamedTuple):
     turn: int = 0  # how it is turned, see `refiner.Correction`
 
 
-Look = Callable[[Box], Sighting]  # looks closely around a box, image pixels
+# Looks closely around a box, image pixels; True where it is sought, False where it is still followed, in doubt.
+Look = Callable[[Box, bool], Sighting]
 
 
 class Redetection:
@@ -57,6 +59,22 @@ class Redetection:
         """The place being followed."""
         return self._found or self.trail or self._good
 
+    @classmethod
+    def begun(
+        cls,
+        image: NDArray[np.uint8],
+        good: Box,
+        trail: Box,
+        roi_px: float,
+        look: tuple[NDArray[np.uint8], Box],
+        colours: NDArray[np.float32],
+    ) -> Redetection:
+        """In `image`: what came last was hardly the target, which is looked for in the size it had at `good`.
+
+        look: a crop, and the target in its pixels when last believed. roi_px, colours: see `Search`.
+        """
+        return cls(good, trail, Search(good, roi_px, size_of(image), region(*look, 1.0, 1), colours))
+
     def rescaled(self, good: Box, roi_px: float, image_size: tuple[int, int]) -> Redetection:
         """The same begun anew in images of another size."""
         other = Redetection(good, good, self._search.rescaled(good, roi_px, image_size))
@@ -64,9 +82,14 @@ class Redetection:
         return other
 
     def step(self, image: NDArray[np.uint8], look: Look, belief: Belief, frame: int) -> Sighting:
-        """The more probable of the two places looked at in this image."""
+        """The more probable of the two places looked at in this image.
+
+        What is followed in doubt is still judged as such: by what speaks for a place elsewhere, which must be plainer,
+        a target that is only in doubt would become LOST.
+        """
         trailing = self.trail is not None and self._found is None
-        best = look((self.trail if trailing else self._found) or self._good)
+        sought = not trailing or belief.state is TrackState.LOST
+        best = look((self.trail if trailing else self._found) or self._good, sought)
         if trailing:
             self.trail = best.box if belief.answers(best.height) else None
         if belief.likely(best.probability) and frame % 2:
@@ -75,7 +98,7 @@ class Redetection:
             place = self._good
         else:
             place = self._search.next(image)
-        other = look(place)
+        other = look(place, True)
         if belief.likely(other.probability) and other.probability > best.probability:
             best, trailing = other, False
         self._found = best.box if belief.likely(best.probability) and not trailing else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -195,11 +196,8 @@ class ClosedFormTracker:
         if belief.trusts(probability):
             self._good = self.box
         if belief.searching:
-            # What came last was hardly the target: look where it was last believed too, in the size it had.
-            pixels = region(*self._look, 1.0, 1)
-            roi_px = self._optics.window(self._good).side
-            search = Search(self._good, roi_px, size_of(image), pixels, self._presence.colours.histogram)
-            self._redetection = Redetection(self._good, self.box, search)
+            roi_px, colours = self._optics.window(self._good).side, self._presence.colours.histogram
+            self._redetection = Redetection.begun(image, self._good, self.box, roi_px, self._look, colours)
         return Track(self.box, belief.confidence, state)
 
     def _remember(self, view: View, candidate: Candidate) -> None:
@@ -210,14 +208,7 @@ class ClosedFormTracker:
 
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
         """While searching: look in two places, learn nothing."""
-
-        def look(place: Box) -> Sighting:
-            # What is followed in doubt is still judged as such: by what speaks for a place elsewhere, which must be
-            # plainer, a target that is only in doubt would become LOST.
-            followed = place == redetection.trail and self._belief.state is not TrackState.LOST
-            return self._sighting(image, place, seeking=not followed)
-
-        best = redetection.step(image, look, self._belief, self._frame)
+        best = redetection.step(image, partial(self._sighting, image), self._belief, self._frame)
         self.box, self._turn = redetection.box, best.turn
         state = self._belief.seek(best.probability)
         if not self._belief.searching:

@@ -15,7 +15,7 @@ from edge_tracker.backbones.base import BackboneInfo
 from edge_tracker.backbones.companion import Owner, check_belongs, read_companion, write_companion
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.fsnet.classifier import Array, Layers, fresh_fc6
-from edge_tracker.fsnet.confidence import Confidence
+from edge_tracker.fsnet.confidence import Confidence, Weights
 from edge_tracker.fsnet.roi_align import CELLS
 
 WHAT = "pre-trained classifier"
@@ -72,7 +72,8 @@ def read_pretrained(path: Path, info: BackboneInfo) -> Pretrained:
     try:
         w4 = {tap.name: _dequantised(tensors, f"w4.{tap.name}") for tap in info.taps}
         b4, b5, weights = (np.asarray(tensors[name], np.float32) for name in ("b4", "b5", "confidence"))
-        found = Pretrained(owner, w4, b4, _dequantised(tensors, "w5"), b5, Confidence(*map(float, weights)))
+        confidence = Confidence(*(Weights(*map(float, part)) for part in weights))
+        found = Pretrained(owner, w4, b4, _dequantised(tensors, "w5"), b5, confidence)
     except KeyError as error:
         raise ModelError(f"the {WHAT} {path} lacks {error}") from error
     except (ValueError, TypeError) as error:

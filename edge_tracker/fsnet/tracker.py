@@ -4,6 +4,7 @@ classifier that is fine-tuned when it grows unsure (III-E); while LOST, look els
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from edge_tracker.boxes import Box, centre, iou, keep_in_frame, moved, rescaled
 from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.camera import LEAST_JERK, Camera
-from edge_tracker.closed_form.colour import Colours, region
-from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
+from edge_tracker.closed_form.colour import Colours
+from edge_tracker.closed_form.redetection import Redetection, Sighting
 from edge_tracker.fsnet import samples
 from edge_tracker.fsnet.classifier import gaussian_layers
 from edge_tracker.fsnet.confidence import Confidence
@@ -33,8 +34,6 @@ LATER_POSITIVES, LATER_NEGATIVES = 24, 64  # samples of a frame after the first
 REUSED = 0.5  # of the negatives, at most, that are candidates of the tracking step
 BATCH = 32, 96
 MINED_FROM, MINE_EVERY = 384, 5
-# While LOST, a place whose colours are hardly the target's is believed less, but not never: the light may have changed.
-OWN_COLOURS, DOUBT = 0.2, 0.65  # `Colours.likeness`; factor
 LARGEST_CORRECTION = 0.3  # of a side, in one frame, by the box regression
 COLOUR_RATE = 0.02  # per frame that is learned
 # First looked for on a grid: how far it reaches to each side and its pitch, in sides of the box. One side away, a place
@@ -85,7 +84,7 @@ class FsnetTracker:
         self._frame, self._score = 0, 0.0
         self._smallest_px = max(1.0, min(SMALLEST_SIDE_PX, *box[2:]))
         self._belief.start()
-        self._redetection: Redetection | None = None  # while LOST
+        self._redetection: Redetection | None = None  # while searching
         self._camera = Camera()
         self._camera.jerk(image)
         window = self._window(box)
@@ -108,7 +107,7 @@ class FsnetTracker:
         self._tuning = FineTuning(self._network, self._random)
         positives, negatives = self._memory.places_of_first()
         enough = None if c.tuning.loss_enough is None else c.tuning.loss_enough / 10
-        rule = Rule(c.tuning.iterations_first, c.tuning.rate_first, enough, BATCH, len(negatives), MINE_EVERY)
+        rule = Rule(c.tuning.iterations_first, c.tuning.rate_first, enough, BATCH, MINED_FROM, MINE_EVERY)
         self._tuning.begin(rule, positives, negatives)
         self._tuning.advance(c.tuning.iterations_first)
 
@@ -228,24 +227,24 @@ class FsnetTracker:
         state = belief.follow(probability)
         if belief.trusts(probability):
             self._good = self._place
-        if state is TrackState.LOST:
+        if belief.searching:
             self._tuning.give_up()
             roi_px = self._window(self._good).side
-            pixels = region(*self._look, 1.0, 1)
-            search = Search(self._good, roi_px, size_of(image), pixels, self._colours.histogram)
-            self._redetection = Redetection(self._good, self._place, search)
+            self._redetection = Redetection.begun(
+                image, self._good, self._place, roi_px, self._look, self._colours.histogram
+            )
         return Track(self.box, belief.confidence, state)
 
     def _seek(self, image: NDArray[np.uint8], redetection: Redetection) -> Track:
-        """While LOST: look in two places, learn nothing."""
-        best = redetection.step(image, lambda place: self._sighting(image, place), self._belief, self._frame)
+        """While searching: look in two places, learn nothing."""
+        best = redetection.step(image, partial(self._sighting, image), self._belief, self._frame)
         self.box = self._place = redetection.box
         state = self._belief.seek(best.probability)
-        if state is not TrackState.LOST:
+        if not self._belief.searching:
             self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)
 
-    def _sighting(self, image: NDArray[np.uint8], place: Box) -> Sighting:
+    def _sighting(self, image: NDArray[np.uint8], place: Box, seeking: bool) -> Sighting:
         """Look closely around `place` (image pixels) for the target: on a grid, then around its best cell."""
         view = self._see(image, place)
         if view is None:
@@ -255,14 +254,12 @@ class FsnetTracker:
         candidates = samples.lattice(self._on_crop(place, view.window), (reach, reach), SEARCH_PITCH)
         scores, _ = self._network.judge(self._network.pool(view.maps, candidates))
         answer = self._refined(view, _box(candidates[int(scores.argmax())]), c.candidates // 4)
-        probability = self._probability(view, answer.box, answer.score)
-        if self._colours.likeness(view.patch, answer.box) < OWN_COLOURS:
-            probability *= DOUBT
+        probability = self._probability(view, answer.box, answer.score, seeking)
         return Sighting(self._on_image(answer.box, view.window, image), probability, probability)
 
-    def _probability(self, view: View, on_crop: Box, score: float) -> float:
+    def _probability(self, view: View, on_crop: Box, score: float, seeking: bool = False) -> float:
         """That a box is the target's."""
-        return self._confidence.probability(score, self._colours.likeness(view.patch, on_crop))
+        return self._confidence.probability(score, self._colours.likeness(view.patch, on_crop), seeking)
 
     def _window(self, box: Box, zoom: float = 1.0) -> Window:
         cx, cy = centre(box)

@@ -47,10 +47,12 @@ class Looks:
 
     def __init__(self, find: Callable[[Box], tuple[float, float]]) -> None:
         self.places: list[Box] = []
+        self.sought: list[bool] = []
         self._find = find
 
-    def __call__(self, place: Box) -> Sighting:
+    def __call__(self, place: Box, seeking: bool) -> Sighting:
         self.places.append(place)
+        self.sought.append(seeking)
         probability, height = self._find(place)
         return Sighting(place, probability, height)
 
@@ -85,6 +87,9 @@ def test_in_doubt_the_trail_is_followed_whatever_the_filters_answer() -> None:
         again.step(IMAGE, looks, Belief(SETTINGS), frame)
     assert looks.places[::2] == [TRAIL] * 6
     assert again.box == TRAIL
+    assert looks.sought == [False, True] * 6  # it is judged as what is followed
+    steps(again, looks, range(7, 8))
+    assert looks.sought[-2:] == [True, True]
 
 
 def test_a_trail_that_answers_no_more_is_dropped_for_the_last_good_place() -> None:

@@ -11,7 +11,7 @@ import pytest
 from edge_tracker.backbones.base import BackboneInfo, Layer, Tap
 from edge_tracker.backbones.companion import Owner
 from edge_tracker.errors import ModelError
-from edge_tracker.fsnet.confidence import Confidence
+from edge_tracker.fsnet.confidence import Confidence, Weights
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
 from edge_tracker.fsnet.roi_align import CELLS
 
@@ -19,6 +19,7 @@ TAPS = (Tap("deep", 16, (Layer("a", 6),)), Tap("shallow", 8, (Layer("b", 4),), "
 OWNER = Owner("toy", "0123456789abcdef" * 4)
 INFO = BackboneInfo("toy", 64, 64, TAPS, OWNER.fingerprint)
 HIDDEN = 8
+CONFIDENCE = Confidence(Weights(1.0, 2.0, -3.0), Weights(0.5, 4.0, -5.0))
 
 
 def pretrained() -> Pretrained:
@@ -28,14 +29,14 @@ def pretrained() -> Pretrained:
         return random.standard_normal(shape, dtype=np.float32)
 
     w4 = {"deep": weights(CELLS, 6, HIDDEN), "shallow": weights(CELLS, 4, HIDDEN)}
-    return Pretrained(OWNER, w4, weights(HIDDEN), weights(HIDDEN, HIDDEN), weights(HIDDEN), Confidence(1.0, 2.0, -3.0))
+    return Pretrained(OWNER, w4, weights(HIDDEN), weights(HIDDEN, HIDDEN), weights(HIDDEN), CONFIDENCE)
 
 
 def test_a_file_keeps_the_weights_to_eight_bits(tmp_path: Path) -> None:
     before = pretrained()
     write_pretrained(tmp_path / "f.safetensors", before)
     after = read_pretrained(tmp_path / "f.safetensors", INFO)
-    assert (after.owner, after.confidence) == (OWNER, Confidence(1.0, 2.0, -3.0))
+    assert (after.owner, after.confidence) == (OWNER, CONFIDENCE)
     assert list(after.w4) == list(before.w4)
     for one, other in zip([*before.w4.values(), before.w5], [*after.w4.values(), after.w5], strict=True):
         steps = np.abs(one).max(axis=tuple(range(one.ndim - 1))) / 127

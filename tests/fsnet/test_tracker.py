@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import edge_tracker.fsnet.tracker as tracker_module
 from edge_tracker import Tracker, TrackState
 from edge_tracker.boxes import iou
 from edge_tracker.errors import ConfigError
+from edge_tracker.fsnet.confidence import Confidence, Weights
 from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
 from edge_tracker.fsnet.first_frame import VIEWS
 from edge_tracker.fsnet.network import NumpyNetwork
@@ -66,8 +68,11 @@ def test_a_second_target_on_one_session_starts_afresh(clip: Clip) -> None:
     np.testing.assert_array_equal(run(tracker, clip.images[:12], clip.first_box)[0], alone)
 
 
-def test_it_says_lost_behind_a_panel_and_out_of_the_picture_and_finds_the_target_again(whole_clip: Clip) -> None:
-    tracker = Tracker("fsnet", MODEL, config=FsnetConfig(seed=1))  # holds it with the oldest libraries too
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_says_lost_behind_a_panel_and_out_of_the_picture_and_finds_the_target_again(
+    whole_clip: Clip, seed: int
+) -> None:
+    tracker = Tracker("fsnet", MODEL, config=FsnetConfig(seed=seed))
     boxes, states, _ = run(tracker, whole_clip.images[:240], whole_clip.first_box)
     overlaps = iou(boxes, whole_clip.boxes[1:240])
     assert TrackState.LOST in states[155:175]  # behind the panel
@@ -75,7 +80,8 @@ def test_it_says_lost_behind_a_panel_and_out_of_the_picture_and_finds_the_target
     assert set(states[again]) == {TrackState.TRACKED}
     assert overlaps[again].min() > 0.3
     assert overlaps[again].mean() > 0.5
-    assert states[-1] is TrackState.LOST  # it has left
+    assert TrackState.TRACKED not in states[230:]  # it has left
+    assert states[-1] is TrackState.LOST
 
 
 def test_a_lost_target_is_found_outside_the_window(clip: Clip) -> None:
@@ -100,6 +106,25 @@ def test_a_lost_target_is_found_outside_the_window(clip: Clip) -> None:
     back = [tracker.update(picture(540, 400)) for _ in range(60)]
     assert back[-1].state is TrackState.TRACKED
     assert iou(np.array(back[-1].box), np.array([540.0, 400.0, w, h])) > 0.5
+
+
+@pytest.mark.parametrize(("search_after", "found"), [(3, True), (10_000, False)])
+def test_a_target_in_doubt_is_looked_for_elsewhere(search_after: int, found: bool, clip: Clip) -> None:
+    """It is gone for a while and comes back far away; nothing is ever so plainly wrong that it would be LOST."""
+    empty = np.random.default_rng(0).integers(0, 256, clip.images[0].shape, dtype=np.uint8)
+    x, y, w, h = clip.boxes[20].round().astype(int)
+    back = empty.copy()
+    back[y - 140 : y - 140 + h, x - 200 : x - 200 + w] = clip.images[20][y : y + h, x : x + w]
+    belief = replace(FsnetConfig().belief, search_after=search_after)
+    tracker = prepare("fsnet", MODEL, config=FsnetConfig(belief=belief)).new_target()
+    assert isinstance(tracker, FsnetTracker)
+    mild = Weights(0.3, 0.0, 0.4)  # from .31 to .94 by the score alone
+    tracker._confidence = Confidence(mild, mild)
+    tracker.init(clip.images[0], clip.first_box)
+    tracks = [tracker.update(image) for image in [*clip.images[1:20], *[empty] * 10, *[back] * 20]]
+    assert TrackState.LOST not in [track.state for track in tracks]
+    assert bool(iou(np.array(tracks[-1].box), np.array([x - 200, y - 140, w, h])) > 0.5) is found
+    assert (tracks[-1].state is TrackState.TRACKED) is found
 
 
 def test_a_jerk_of_the_camera_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,15 @@ def test_a_run_ends_in_a_file_that_the_table_reads(footage: Path, tmp_path: Path
     assert (failed.returncode, len(failed.stderr.splitlines())) == (2, 1)
 
 
+def test_fsnet_runs_without_a_head_and_every_second_run_is_left_out(footage: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "2"]
+    command += ["--tracker", "fsnet", "--kinds", "ope", "--every", "2", "--out", str(tmp_path / "found.json")]
+    subprocess.run(command, check=True, timeout=300)
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert sorted((r["sequence"], r["seed"]) for r in rows) == [("DAVIS_dog", 0), ("UAV_boat1", 0)]
+    assert all(r["precision"] > 0.8 for r in rows)
+
+
 def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: Cluster) -> None:
     """Each fold is tracked with its own head or model, wherever that is."""
     whole, own = PACKAGED / "edge-small.head.safetensors", tmp_path / "edge-small.int8-mixed.onnx"

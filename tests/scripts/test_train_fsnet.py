@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra 'conver
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import fsnet_ablations
-import fsnet_scenes
 import fsnet_stages
+import scenes
 import train_fsnet as script
 import train_vgg_m
 from logistic import fit_logistic
@@ -76,23 +76,23 @@ def test_scenes_that_belong_together_are_held_out_together() -> None:
         "SegTrack_bmx", "SegTrack_bmx2", "DAVIS_bmx-trees", "DAVIS_camel", "masks.DAVIS_camel", "UAV_wakeboard5",
         "UAV_wakeboard10", "CDnet_highway_1", "CDnet_highway_2", "vot15_bag", "vot15_ball1",
     ]  # fmt: skip
-    folds = [fsnet_scenes.held_out(names, f"{k}/2") for k in (0, 1)]
+    folds = [scenes.held_out(names, f"{k}/2") for k in (0, 1)]
     assert folds[0] | folds[1] == set(names)
     assert not folds[0] & folds[1]
     for together in (names[:3], names[3:5], names[5:7], names[7:9]):
         assert sum(bool(fold & set(together)) for fold in folds) == 1
     for count in range(1, len(names)):  # whichever other videos there are
-        assert fsnet_scenes.held_out(names[:count], "0/2") == folds[0] & set(names[:count])
+        assert scenes.held_out(names[:count], "0/2") == folds[0] & set(names[:count])
     for wrong in ("2/2", "x", "1"):
         with pytest.raises(DatasetError):
-            fsnet_scenes.held_out(names, wrong)
+            scenes.held_out(names, wrong)
 
 
 def test_a_sequence_is_tracked_by_what_has_not_seen_it() -> None:
     names = ["SegTrack_bmx", "DAVIS_camel", "UAV_wakeboard5", "CDnet_highway_1", "vot15_bag", "vot15_ball1"]
-    found = fsnet_scenes.unseen_by(["0/2=a", "1/2=b"], names)
-    assert found == {name: Path("ab"[name not in fsnet_scenes.held_out(names, "0/2")]) for name in names}
-    assert set(fsnet_scenes.unseen_by(["0/2=a"], names)) == fsnet_scenes.held_out(names, "0/2") < set(names)
+    found = scenes.unseen_by(["0/2=a", "1/2=b"], names)
+    assert found == {name: Path("ab"[name not in scenes.held_out(names, "0/2")]) for name in names}
+    assert set(scenes.unseen_by(["0/2=a"], names)) == scenes.held_out(names, "0/2") < set(names)
 
 
 def test_boxes_come_from_masks(footage: Path, clip: Clip) -> None:

@@ -1,4 +1,4 @@
-"""Which videos FSNet is pre-trained without: those of one scene are left out together."""
+"""Which videos show one scene: they are left out together, and count as one."""
 
 from __future__ import annotations
 
