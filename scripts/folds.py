@@ -127,8 +127,10 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
 
 
 def run(args: argparse.Namespace) -> None:
-    tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data) if fold_of(t.name) in args.fold]
-    todo = list(runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(",")))[:: args.every]
+    # All sequences, whatever is tracked: what covers the target in a clip is cut from any of them.
+    tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data)]
+    runs = runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(","))
+    todo = [item for item in runs if fold_of(item.sequence) in args.fold][:: args.every]
     parts: dict[tuple[str, int], list[Run]] = {}  # what one tracker does
     for item in todo:
         parts.setdefault((fold_of(item.sequence), item.seed), []).append(item)

@@ -24,6 +24,7 @@ AROUND = 0.5  # weight of the colours in twice the box, which shall differ from 
 SCANS = 2  # frames of each SCANS + 1 in which the scan says where to look; in the other it is the grid
 REMEMBERED, TIRING = 5, 0.3  # recent places that are penalised; penalty of the newest, falling to 0 for the oldest
 ZOOM = 1.25  # of a box that is looked at in another size
+DOUBTED_EVERY = 2  # frames between two looks elsewhere while the target is only in doubt
 
 
 class Sighting(NamedTuple):
@@ -40,12 +41,12 @@ Look = Callable[[Box, bool], Sighting]
 
 
 class Redetection:
-    """While a target is LOST or long in doubt: two close looks a frame.
+    """While a target is LOST or long in doubt: two close looks a frame; in doubt the second in every other frame alone.
 
     One is at what was followed at last, for it may be the target after all, much changed; until something better is
-    found the box stays with it. The other is at the scan's or grid's next place, and every other frame where the target
+    found the box stays with it. The other is at the scan's or grid's next place, and every other time where the target
     was last believed; once the filters answer no more to what was followed, that place is looked at in every frame.
-    What is most like the target is followed, and every other frame looked at in another size.
+    What is most like the target is followed, and every other time looked at in another size.
     """
 
     def __init__(self, good: Box, trail: Box, search: Search) -> None:
@@ -92,15 +93,17 @@ class Redetection:
         best = look((self.trail if trailing else self._found) or self._good, sought)
         if trailing:
             self.trail = best.box if belief.answers(best.height) else None
-        if belief.likely(best.probability) and frame % 2:
-            place = scaled(best.box, ZOOM if frame % 4 == 1 else 1 / ZOOM)
-        elif trailing and frame % 2:
-            place = self._good
-        else:
-            place = self._search.next(image)
-        other = look(place, True)
-        if belief.likely(other.probability) and other.probability > best.probability:
-            best, trailing = other, False
+        if belief.state is TrackState.LOST or frame % DOUBTED_EVERY == 0:
+            turn = frame if belief.state is TrackState.LOST else frame // DOUBTED_EVERY
+            if belief.likely(best.probability) and turn % 2:
+                place = scaled(best.box, ZOOM if turn % 4 == 1 else 1 / ZOOM)
+            elif trailing and turn % 2:
+                place = self._good
+            else:
+                place = self._search.next(image)
+            other = look(place, True)
+            if belief.likely(other.probability) and other.probability > best.probability:
+                best, trailing = other, False
         self._found = best.box if belief.likely(best.probability) and not trailing else None
         return best
 

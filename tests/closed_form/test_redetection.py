@@ -85,9 +85,13 @@ def test_in_doubt_the_trail_is_followed_whatever_the_filters_answer() -> None:
     again = redetection()
     for frame in range(1, 7):
         again.step(IMAGE, looks, Belief(SETTINGS), frame)
-    assert looks.places[::2] == [TRAIL] * 6
+    assert (
+        looks.sought == [False, False, True] * 3
+    )  # it is judged as what is followed; every other frame looks elsewhere
+    assert [place == TRAIL for place in looks.places] == [True, True, False] * 3
+    assert looks.places[2] == GOOD  # every other time
+    assert GOOD not in looks.places[3:6]
     assert again.box == TRAIL
-    assert looks.sought == [False, True] * 6  # it is judged as what is followed
     steps(again, looks, range(7, 8))
     assert looks.sought[-2:] == [True, True]
 

@@ -184,3 +184,24 @@ def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: C
     packaged = {(r["sequence"], r["kind"]): r for r in json.loads(out.read_text())["rows"]}
     assert packaged["UAV_boat1", "ope"]["success"] != boat["success"]  # the same head, another model
     assert packaged["DAVIS_dog", "ope"]["success"] == dog["success"]
+
+
+def test_a_fold_by_itself_is_tracked_on_the_same_clips(footage: Path, tmp_path: Path) -> None:
+    """What covers the target is cut from all sequences, whichever are tracked."""
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "folds.py"),
+        "run",
+        "--data",
+        str(footage),
+        "--kinds",
+        "occlusion",
+    ]
+    command += ["--head", f"*={PACKAGED / 'edge-small.head.safetensors'}", "--tracker", "fast"]
+    rows = []
+    for folds in ("ABC", "C"):
+        out = tmp_path / "found.json"
+        subprocess.run([*command, "--fold", folds, "--out", str(out)], check=True, timeout=300)
+        rows.append([r | {"ms": 0} for r in json.loads(out.read_text())["rows"] if r["sequence"] == "UAV_boat1"])
+    assert len(rows[0]) == 1
+    assert rows[0] == rows[1]
