@@ -174,6 +174,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the clips")
     parser.add_argument("--rows", type=Path, help="keep the rows here (.npz), or take them from here")
     args = parser.parse_args()
+    if len(args.unseen) == 1:
+        parser.error("--unseen is of two folds or more: the weights of each are fitted to the others")
     try:
         model = find_model(args.model, args.models_dir).path
         info = load_backbone(model, EngineOptions(taps=PURPOSES)).info

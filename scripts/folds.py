@@ -3,6 +3,7 @@
     python scripts/folds.py run --data DIR --model edge-small --head A=FILE --head B=FILE --tracker accurate --out FILE
     python scripts/folds.py run --data DIR --peers DIR --tracker "NanoTrack v3" --out FILE
     python scripts/folds.py table FILE...
+    python scripts/folds.py list --data DIR
 
 The sequences of `data/train` are parted by where they come from (FOLDS): one scene lies in one fold. The
 head of a fold was trained without its sequences (scripts/train_refiner.py --without, scripts/calibrate.py) and tracks
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,11 +68,11 @@ STATES = list(TrackState)
 
 
 def fold_of(name: str) -> str:
-    """Raises DatasetError for a sequence that no fold knows."""
+    """Of a sequence; where no beginning fits, by a checksum of its scene's name."""
     for fold, beginnings in FOLDS.items():
         if name.startswith(beginnings):
             return fold
-    raise DatasetError(f"no fold takes the sequence {name}")
+    return sorted(FOLDS)[zlib.crc32(scene_of(name).encode()) % len(FOLDS)]
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,12 @@ def run(args: argparse.Namespace) -> None:
             print(f"{len(rows)}/{len(todo)}", file=sys.stderr, flush=True)
     write_text(args.out, json.dumps({"label": args.label or args.tracker, "rows": rows}))
     print(f"{args.out}: {len(rows)} runs in {time.perf_counter() - started:.0f} s")
+
+
+def list_folds(args: argparse.Namespace) -> None:
+    names = [task.name for task in read_tasks(args.data)]
+    for fold in FOLDS:
+        print(fold, ",".join(name for name in names if fold_of(name) == fold))
 
 
 def row_of(item: Run, result: TaskResult) -> dict[str, Any]:
@@ -312,6 +320,9 @@ def main() -> int:
     runner.add_argument("--out", type=Path, required=True)
     add_work_options(runner)
     runner.set_defaults(act=run)
+    lister = commands.add_parser("list", help="print the sequences of each fold, as --without takes them")
+    lister.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
+    lister.set_defaults(act=list_folds)
     shower = commands.add_parser("table", help="print the table of files that `run` wrote")
     shower.add_argument("files", type=Path, nargs="+")
     shower.add_argument("--fold", default="", help="A or B alone")

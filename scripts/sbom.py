@@ -82,7 +82,7 @@ def licences() -> str:
     lines = [
         "# What is shipped, and its licences",
         "",
-        "Written by `python scripts/sbom.py licences > docs/licences.md`, in an environment with all extras.",
+        "Written by `python scripts/sbom.py licences > docs/licences.md`, where all extras but `[cuda]` are installed.",
         "",
         f"The package's own code: {LICENCE} (LICENSE). Its model files:",
         "",
@@ -91,7 +91,7 @@ def licences() -> str:
         *(f"| {path.name} | {licence} | {source} |" for path, licence, source in model_files()),
         "",
         "What it needs is installed from its makers' own wheels, and not shipped with it; the Debian package of",
-        "scripts/make_deb.sh holds those of the first table and of `[litert]`, each with its licence file.",
+        "scripts/make_deb.sh holds those marked `-` and of `[litert]`, each with its licence file.",
         "",
         "| extra | distribution | licence |",
         "|---|---|---|",

@@ -201,5 +201,12 @@ def test_the_container_runs_as_nobody_with_a_read_only_root() -> None:
     text = (ROOT / "deploy" / "Containerfile").read_text()
     assert re.search(r"^USER 65534:65534$", text, re.MULTILINE)
     compose = (ROOT / "deploy" / "compose.yaml").read_text()
+    # What the sample configuration writes lies on the volume.
+    settings = (ROOT / "deploy" / "edge-tracker.toml").read_text()
+    written = re.findall(r'^state = "(/[^"]+)"|"log:(/[^"?]+)', settings, re.MULTILINE)
+    mounted = re.search(r"- state:(/\S+)", compose)
+    assert len(written) == 2
+    assert mounted is not None
+    assert all("".join(path).startswith(mounted[1]) for path in written)
     for line in ("read_only: true", 'user: "65534:65534"', "cap_drop: [ALL]", "no-new-privileges:true"):
         assert line in compose

@@ -1,5 +1,5 @@
 """Settings of the closed-form tracker: immutable, in groups, checked when made. Chosen on training sequences,
-docs/closed-form.md. Rates are per frame, whatever the `learn_every` are."""
+docs/closed-form.md. Rates are per frame, whatever `learn_every` is."""
 
 from __future__ import annotations
 
@@ -72,9 +72,13 @@ class BeliefSettings:
     returning: Annotated[float, Between(1e-6, 0.5), "chance per frame that a box beside the target comes upon it"] = (
         0.05
     )
-    lost_after: Annotated[int, Between(1, 1000), "frames of the plainest kind until LOST; of others more"] = 3
+    lost_after: Annotated[
+        int, Between(1, 1000), "frames in a row until LOST, of those in which the box is plainly wrong; of others more"
+    ] = 3
     search_after: Annotated[int, Between(1, 10_000), "frames in doubt after which the target is searched for"] = 3
-    trail_height: Annotated[float, Share, "while LOST, peak height down to which the last box is still followed"] = 0.15
+    trail_height: Annotated[
+        float, Share, "while LOST, peak height (fsnet: probability) down to which the last box is still followed"
+    ] = 0.15
     found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
 
     def __post_init__(self) -> None:

@@ -1,1 +1,1 @@
-"""Evaluation: sequences in OTB's layout, protocols, metrics, plots, and other trackers to compare with."""
+"""Evaluation: sequences with ground truth, protocols, metrics, plots, and other trackers to compare with."""

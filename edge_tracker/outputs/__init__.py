@@ -1,4 +1,5 @@
-"""Where tracks go: annotated video, contact sheet, JSON lines, CSV, MOT. Each has a partial name until it is whole."""
+"""Where tracks go: files, folders of files, MQTT, Prometheus, webhooks, the page. A file has a partial name until it is
+whole."""
 
 from edge_tracker.outputs.base import Output
 from edge_tracker.outputs.contact_sheet import ContactSheetOutput

@@ -145,3 +145,12 @@ def test_errors_are_one_line(otb_folder: Path, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert done.stderr.startswith("calibrate: ")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_one_unseen_fold_is_refused_at_once(otb_folder: Path) -> None:
+    """The weights of a fold are fitted to the others."""
+    command = [sys.executable, str(ROOT / "scripts" / "calibrate.py"), "--model", "edge-small", "--head", str(HEAD)]
+    command += ["--data", str(otb_folder), "--unseen", f"A={HEAD}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "two folds or more" in done.stderr

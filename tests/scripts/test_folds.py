@@ -45,8 +45,9 @@ def test_what_belongs_together_lies_in_one_fold_and_scene() -> None:
     assert script.fold_of("DAVIS_dog") == script.fold_of("TUD_Campus_p2") != script.fold_of("UAV_boat1")
     assert script.scene_of("UAV_person12_1") == script.scene_of("UAV_person11") != script.scene_of("UAV_boat1")
     assert script.scene_of("CDnet_highway_481") == script.scene_of("CDnet_highway_990")
-    with pytest.raises(script.DatasetError, match="no fold"):
-        script.fold_of("elsewhere")
+    assert {script.fold_of(f"yard_{number}") for number in range(30)} == set(
+        "ABC"
+    )  # footage of one's own is parted too
 
 
 def test_every_sequence_counts_the_same_however_many_runs_it_has() -> None:
@@ -93,6 +94,12 @@ def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
         truth = clip.boxes[:45] + np.array([1, 1, 0, 0])
         np.savetxt(root / name / "groundtruth_rect.txt", truth, fmt="%.3f", delimiter=",")
     return root
+
+
+def test_folds_are_listed_as_training_takes_them(footage: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "list", "--data", str(footage)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["A DAVIS_dog", "B ", "C UAV_boat1"]
 
 
 def test_hard_clips_are_what_they_say(footage: Path) -> None:
