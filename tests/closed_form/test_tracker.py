@@ -191,14 +191,14 @@ def test_where_the_filters_slid_off_the_target_is_seen_beside(
     monkeypatch.setattr(tracker_module, "LEAST_JERK", 1e9)  # so large a target's jump looks like the camera's
     config = ClosedFormConfig(
         place=PlaceSettings(motion_sigma=0.03),
-        belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000),
+        belief=BeliefSettings(tracked_above=1.0, uncertain_below=1.0, lost_after=1000, search_after=10_000),
     )
     jump = Pose(HOME.x + 31 * side[0], HOME.y + 31 * side[1])
     found = run(tracker_with(config), act([*[HOME] * 4, *[jump] * 3]))
     assert found.overlaps[3] > 0.8
     # Where nothing is in doubt, or the refiner denies nothing, it is not looked for.
     sure = replace(config, belief=BeliefSettings(uncertain_below=0.0))
-    mild = replace(config, box=BoxSettings(denied_below=-1.0), belief=replace(config.belief, search_after=10_000))
+    mild = replace(config, box=BoxSettings(denied_below=-1.0))
     for other in (sure, mild):
         assert run(tracker_with(other), act([*[HOME] * 4, *[jump] * 3])).overlaps[3] < 0.4
 
