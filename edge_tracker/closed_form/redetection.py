@@ -76,6 +76,10 @@ class Redetection:
         """
         return cls(good, trail, Search(good, roi_px, size_of(image), region(*look, 1.0, 1), colours))
 
+    def shift(self, dx: float, dy: float) -> None:
+        """The camera jerked by so many pixels: what is followed has moved with all else."""
+        self.trail, self._found = (box and (box[0] + dx, box[1] + dy, *box[2:]) for box in (self.trail, self._found))
+
     def rescaled(self, good: Box, roi_px: float, image_size: tuple[int, int]) -> Redetection:
         """The same begun anew in images of another size."""
         other = Redetection(good, good, self._search.rescaled(good, roi_px, image_size))

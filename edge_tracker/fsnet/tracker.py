@@ -141,8 +141,10 @@ class FsnetTracker:
         """Follow a jerk of the camera: candidates reach no further than the target moves by itself."""
         dx, dy = self._camera.jerk(image)
         x, y, w, h = self._place
-        if dx * dx + dy * dy > LEAST_JERK**2 * w * h and self._redetection is None:
+        if dx * dx + dy * dy > LEAST_JERK**2 * w * h:
             self._place = keep_in_frame((x + dx, y + dy, w, h), size_of(image), self._smallest_px)
+            if self._redetection is not None:
+                self._redetection.shift(dx, dy)
 
     def rescale(self, kx: float, ky: float, image_size: tuple[int, int]) -> None:
         """Go on in images kx times as wide and ky times as high."""

@@ -80,6 +80,18 @@ def test_the_trail_is_followed_while_the_filters_answer_there() -> None:
     assert GOOD not in looks.places[1::2][1::2]
 
 
+def test_after_a_jerk_of_the_camera_what_is_followed_is_looked_at_where_it_went() -> None:
+    x, y, w, h = TRAIL
+    again = redetection()
+    again.shift(5.0, -3.0)
+    looks = Looks(lambda _: (UNLIKELY, 0.9))
+    steps(again, looks, range(1, 2))
+    assert looks.places[0] == (x + 5.0, y - 3.0, w, h)
+    again.trail = None
+    again.shift(5.0, -3.0)
+    assert again.box == GOOD
+
+
 def test_in_doubt_the_trail_is_followed_whatever_the_filters_answer() -> None:
     looks = Looks(lambda _: (UNLIKELY, 0.0))
     again = redetection()
