@@ -66,7 +66,8 @@ class FsnetConfig:
     size_gain: Annotated[float, Between(0, 1), "share of the regressed size with which the search goes on"] = 0.2
     maps: MapSettings = field(default_factory=MapSettings)
     tuning: TuningSettings = field(default_factory=TuningSettings)
-    belief: BeliefSettings = field(default_factory=lambda: BeliefSettings(found_above=0.8))
+    # A search in doubt ends the fine-tuning that doubt begins: on sequences it costs more than it finds.
+    belief: BeliefSettings = field(default_factory=lambda: BeliefSettings(found_above=0.8, search_after=10_000))
     seed: Annotated[int, Between(0, 2**63 - 1), "random seed"] = 0
 
     def __post_init__(self) -> None:

@@ -1,5 +1,5 @@
 """FSNet as a recipe: candidates around the last place are pooled from the maps chosen in frame 1 and judged by a
-classifier that is fine-tuned when it grows unsure (III-E); while LOST or long in doubt, look elsewhere."""
+classifier that is fine-tuned when it grows unsure (III-E); while LOST, look elsewhere."""
 
 from __future__ import annotations
 
