@@ -107,7 +107,7 @@ class FsnetTracker:
         self._tuning = FineTuning(self._network, self._random)
         positives, negatives = self._memory.places_of_first()
         enough = None if c.tuning.loss_enough is None else c.tuning.loss_enough / 10
-        rule = Rule(c.tuning.iterations_first, c.tuning.rate_first, enough, BATCH, MINED_FROM, MINE_EVERY)
+        rule = Rule(c.tuning.iterations_first, c.tuning.rate_first, enough, BATCH, len(negatives), MINE_EVERY)
         self._tuning.begin(rule, positives, negatives)
         self._tuning.advance(c.tuning.iterations_first)
 
