@@ -412,7 +412,8 @@ def test_nothing_is_learned_while_lost(clip: Clip) -> None:
 
 @pytest.mark.parametrize(("constant", "learned"), [(-1.0, False), (4.0, True)], ids=["doubted", "believed"])
 def test_nothing_is_learned_from_a_box_that_is_not_believed(constant: float, learned: bool, tracker_with: Make) -> None:
-    tracker = tracker_with(ClosedFormConfig(belief=BeliefSettings(lost_after=1000)), (0, 0, 0, 0, constant))
+    belief = BeliefSettings(lost_after=1000, search_after=10_000)  # neither search, in which nothing is learned anyway
+    tracker = tracker_with(ClosedFormConfig(belief=belief), (0, 0, 0, 0, constant))
     looks = act([HOME] * 2 + [replace(HOME, morph=1.0)] * 12)
     tracker.init(looks.images[0], looks.first_box)
     weights = []
