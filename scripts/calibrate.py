@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -183,7 +183,7 @@ def main() -> int:
         head = load_head(args.head, info)
         own = Eye(model, info, args.head, head)
         eyes = {fold: Eye.of(Path(unseen[fold]), model) if fold in unseen else own for fold in (unseen or FOLDS)}
-        rows = watch(args, list(eyes.values()), list(eyes))
+        rows = watch(args, eyes)
         for number, (fold, eye) in enumerate(eyes.items()):
             weights = fit_both(rows[rows[:, FOLD] != number])
             print(report(f"fold {fold}", rows[rows[:, FOLD] == number], weights), flush=True)
@@ -214,8 +214,8 @@ class Eye(NamedTuple):
         return cls(own, info, path, load_head(path, info))
 
 
-def watch(args: argparse.Namespace, eyes: Sequence[Eye], folds: Sequence[str]) -> NDArray[np.float64]:
-    """The rows of both trackers; each of the folds watched by its eye."""
+def watch(args: argparse.Namespace, eyes: Mapping[str, Eye]) -> NDArray[np.float64]:
+    """The rows of both trackers; eyes: fold -> what watches it."""
     if args.rows and args.rows.is_file():
         with np.load(args.rows) as kept:
             return np.asarray(kept["rows"])
@@ -225,7 +225,7 @@ def watch(args: argparse.Namespace, eyes: Sequence[Eye], folds: Sequence[str]) -
     for name in AUTOMATIC:
         config: ClosedFormConfig = assign(METHODS[name].config, PATIENT)
         side = config.input_side
-        for number, (eye, fold) in enumerate(zip(eyes, folds, strict=True)):
+        for number, (fold, eye) in enumerate(eyes.items()):
             backbone = load_backbone(eye.model, EngineOptions(taps=PURPOSES, height=side, width=side))
             own = [c for c in clips if fold_of(sequence_of(c.source.name)) == fold][:: args.every]
             watched = replace(eye.head, presence=UNCALIBRATED)

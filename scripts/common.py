@@ -122,5 +122,10 @@ def spread(values: np.ndarray) -> str:
 def with_its_head(file: Path, model: Path) -> tuple[Path, Path]:
     """A model and its head, by the name of either: a head of `model`, or a model with its head beside."""
     if file.suffix == ".onnx":
-        return file, file.with_name(file.name.partition(".")[0] + HEAD)
+        return file, head_beside(file)
     return model, file
+
+
+def head_beside(model: Path) -> Path:
+    """Where the head of a model file lies."""
+    return model.with_name(model.name.partition(".")[0] + HEAD)

@@ -30,12 +30,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import CachedTask, with_its_head
+from common import CachedTask, head_beside, with_its_head
 from hard_clips import STATIC, hard_clips
 from numpy.typing import NDArray
 from scenes import scene_of
 
-from edge_tracker.backbones.catalogue import HEAD, find_model
+from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.boxes import iou
 from edge_tracker.cli.options import add_work_options, place_of_work, positive_int
 from edge_tracker.errors import DatasetError, EdgeTrackerError, UsageError
@@ -120,7 +120,7 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
         model = packaged
         if args.tracker != "fsnet":
             model, head = with_its_head(Path(files.get("*") or files[fold]), packaged)
-            shutil.copy(head, place / f"{model.name.partition('.')[0]}{HEAD}")
+            shutil.copy(head, place / head_beside(model).name)
         own = replace(config, seed=config.seed + seed)
         tracker = partial(Tracker, args.tracker, model, models_dir=place, config=own)
         return place_of_work(args, tracker)

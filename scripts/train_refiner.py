@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
-from training import check_output, checkpoint_path, read_checkpoint, restoring, write_checkpoint
+from training import check_output, checkpoint_path, read_checkpoint, resumed, write_checkpoint
 
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
 from edge_tracker.backbones.catalogue import find_model
@@ -478,15 +478,8 @@ def train(
     optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
-    done = 0
-    if state is not None:
-
-        def restore() -> None:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-
-        restoring(checkpoint, restore)
-        done = int(state["done"])
+    done = resumed(parts, state, checkpoint)
+    if done:
         sampler.random = np.random.default_rng([seed, done])
     mean = 0.0
     for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, mininterval=20):

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import head_beside
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,7 +50,7 @@ from training import (
     checkpoint_path,
     one_line_errors,
     read_checkpoint,
-    restoring,
+    resumed,
     write_checkpoint,
     write_weights,
 )
@@ -59,11 +60,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 from converters import to_onnx
 from converters.trunks import TRUNKS, MobileNetV3, load_trunk
 from edge_tracker.backbones.base import PURPOSES, EngineOptions, Projection
-from edge_tracker.backbones.catalogue import HEAD, find_model
+from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig, PlaceSettings
 from edge_tracker.closed_form.head import Head, load_head, save_head
+from edge_tracker.closed_form.place import target_map
 from edge_tracker.closed_form.refinement_network import COARSE, FINE
 from edge_tracker.closed_form.refiner import colours
 from edge_tracker.errors import ModelError
@@ -192,13 +194,8 @@ def ridge_answers(known: Tensor, learned: Tensor, wanted: Tensor) -> Tensor:
 
 def gaussians(grid: Grid, boxes: Boxes) -> Tensor:
     """What a filter shall answer where a target lies, as `Place` has it: (n, cells)."""
-    cells = np.arange(grid.cells)
-    x, y, w, h = np.array([grid.box(tuple(box)) for box in boxes.tolist()]).T
-    lines = [
-        np.exp(-0.5 * ((cells - middle[:, None]) / np.maximum(0.6, PlaceSettings().target_sigma * side)[:, None]) ** 2)
-        for middle, side in ((y + h / 2, h), (x + w / 2, w))
-    ]
-    return torch.from_numpy((lines[0][:, :, None] * lines[1][:, None, :]).reshape(len(boxes), -1)).float()
+    sigma = PlaceSettings().target_sigma
+    return torch.from_numpy(np.stack([target_map(grid, tuple(box), sigma) for box in boxes.tolist()]))
 
 
 def answer_loss(answers: Tensor, target: Tensor) -> tuple[Tensor, float]:
@@ -236,15 +233,8 @@ def train(
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [RATE_ON, RATE], total_steps=steps, pct_start=0.1)
     parts: dict[str, Any] = {"eye": eye, "net": net, "optimiser": optimiser, "schedule": schedule}
-    done = 0
-    if state is not None:
-
-        def restore() -> None:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-
-        restoring(checkpoint, restore)
-        done = int(state["done"])
+    done = resumed(parts, state, checkpoint)
+    if done:
         sampler.random, scenes.random = (np.random.default_rng([seed, done, k]) for k in range(2))
     errors: list[float] = []
     for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, mininterval=20):
@@ -277,9 +267,7 @@ def write(output: Path, name: str, eye: Eye, net: Net, head: Head) -> None:
         info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
         taps = {info.tap("selection").name: "coarse", info.tap("localisation").name: "fine"}
         projections = {tap: eye.projection(own) for tap, own in taps.items()}
-        save_head(
-            output.with_name(output.stem + HEAD), info, replace(head, projections=projections, refinement=net.export())
-        )
+        save_head(head_beside(output), info, replace(head, projections=projections, refinement=net.export()))
         for file in (model, model.with_name(model.name + ".json")):
             shutil.copy(file, output.with_name(file.name))
 

@@ -97,6 +97,20 @@ def restoring(path: Path, restore: Callable[[], None]) -> None:
         raise ModelError(f"cannot resume from {path}: {reason}; delete it to begin anew") from error
 
 
+def resumed(parts: Mapping[str, Any], state: Mapping[str, Any] | None, path: Path) -> int:
+    """Take over what the checkpoint at `path` holds of each part, where there is one; the steps that were done. Raises
+    ModelError where it does not fit."""
+    if state is None:
+        return 0
+
+    def restore() -> None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+
+    restoring(path, restore)
+    return int(state["done"])
+
+
 def write_checkpoint(path: Path, training: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Keep the state of a training, whole or not at all. Raises OutputError."""
     import torch

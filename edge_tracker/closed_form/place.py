@@ -14,6 +14,7 @@ from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.response_map import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, laid, neighbourhoods
 from edge_tracker.closed_form.view import View
+from edge_tracker.grid import Grid
 
 FIRST_FRAME_WEIGHT, VIEW_WEIGHT = 3.0, 0.5  # of frame 1 as it is, of each changed view of it
 
@@ -67,15 +68,19 @@ class Place:
             self._ridge.learn(neighbourhoods(view.coarse), self._target_map(box), rate)
 
     def _target_map(self, box: Box) -> NDArray[np.float32]:
-        """A Gaussian at the target on the coarse grid: (n n,)."""
-        grid = self._optics.coarse_grid
-        x, y, w, h = grid.box(box)
-        cells = np.arange(grid.cells)
-        lines = []
-        for middle, side in ((y + h / 2, h), (x + w / 2, w)):
-            width = max(0.6, self._config.place.target_sigma * side)
-            lines.append(np.exp(-0.5 * ((cells - middle) / width) ** 2))
-        return np.outer(*lines).astype(np.float32).ravel()
+        return target_map(self._optics.coarse_grid, box, self._config.place.target_sigma)
+
+
+def target_map(grid: Grid, box: Box, sigma: float) -> NDArray[np.float32]:
+    """What a filter shall answer: a Gaussian at the target, (n n,). grid: the coarse one. box: crop pixels. sigma: its
+    width, of the box's sides."""
+    x, y, w, h = grid.box(box)
+    cells = np.arange(grid.cells)
+    lines = []
+    for middle, side in ((y + h / 2, h), (x + w / 2, w)):
+        width = max(0.6, sigma * side)
+        lines.append(np.exp(-0.5 * ((cells - middle) / width) ** 2))
+    return np.outer(*lines).astype(np.float32).ravel()
 
 
 def over_frames(rate: float, frames: int) -> float:

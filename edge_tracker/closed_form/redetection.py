@@ -97,8 +97,9 @@ class Redetection:
         best = look((self.trail if trailing else self._found) or self._good, sought)
         if trailing:
             self.trail = best.box if belief.answers(best.height) else None
-        if belief.state is TrackState.LOST or frame % DOUBTED_EVERY == 0:
-            turn = frame if belief.state is TrackState.LOST else frame // DOUBTED_EVERY
+        every = 1 if belief.state is TrackState.LOST else DOUBTED_EVERY
+        if frame % every == 0:
+            turn = frame // every
             if belief.likely(best.probability) and turn % 2:
                 place = scaled(best.box, ZOOM if turn % 4 == 1 else 1 / ZOOM)
             elif trailing and turn % 2:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -68,3 +71,22 @@ def backbone() -> Backbone:
 @pytest.fixture(scope="session")
 def head(backbone: Backbone) -> Head:
     return load_head(HEAD, backbone.info)
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], AbstractContextManager[None]]:
+    """While it lasts, a script is interrupted as soon as it has written a checkpoint."""
+
+    @contextmanager
+    def interrupting(script: ModuleType) -> Iterator[None]:
+        real = script.write_checkpoint
+
+        def write(*arguments: object) -> None:
+            real(*arguments)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(script, "write_checkpoint", write)
+            yield
+
+    return interrupting

@@ -6,8 +6,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -162,23 +164,20 @@ def test_equal_error() -> None:
 
 
 def test_it_learns_goes_on_and_ends_in_a_file_that_tracks(
-    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Clip, capsys: pytest.CaptureFixture[str]
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clip: Clip,
+    capsys: pytest.CaptureFixture[str],
+    interrupted: Callable[[ModuleType], AbstractContextManager[None]],
 ) -> None:
     for name, value in (("REPORT", 15), ("REPORTED", 2)):
         monkeypatch.setattr(script, name, value)
     head = tmp_path / HEAD.name
     shutil.copy(HEAD, head)
     options = ["--model", str(MODEL), "--scenes", str(rendered), "--head", str(head), "--steps", "45"]
-    real = script.write_checkpoint
-
-    def interrupted(*arguments: object) -> None:
-        real(*arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(script, "write_checkpoint", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            script.main([*options, "--without", "Alpha"])
+    with interrupted(script), pytest.raises(KeyboardInterrupt):
+        script.main([*options, "--without", "Alpha"])
     checkpoint = head.with_name(head.name + ".checkpoint")
     assert checkpoint.is_file()
     for other in ([*options[:-1], "30", "--without", "Alpha"], options):  # fewer steps; learned from all sequences

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -113,21 +115,19 @@ def test_shifted_views_show_their_boxes_shifted(rendered: Path, eye: script.Eye)
 
 
 def test_it_learns_goes_on_and_ends_in_a_model_that_tracks(
-    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Clip, capsys: pytest.CaptureFixture[str]
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clip: Clip,
+    capsys: pytest.CaptureFixture[str],
+    interrupted: Callable[[ModuleType], AbstractContextManager[None]],
 ) -> None:
     monkeypatch.setattr(script, "REPORT", 4)
     monkeypatch.setattr(train_refiner, "REPORTED", 2)
     output = tmp_path / "edge-small.onnx"
     options = ["--model", "edge-small", "--scenes", str(rendered), "--head", str(HEAD), "--output", str(output)]
     options += ["--without", "Alpha", "--steps", "8"]
-    real = script.write_checkpoint
-
-    def interrupted(*arguments: object) -> None:
-        real(*arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(script, "write_checkpoint", interrupted)
+    with interrupted(script):
         assert script.main(options) == 130
     checkpoint = output.with_name(output.name + ".checkpoint")
     assert checkpoint.is_file()
