@@ -10,8 +10,9 @@ its kind (what resembles it), the sequence it comes from ("" for a photograph) a
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from refinement_scenes import View, as_photo, detail_scene, sequence_scenes
 from tqdm import tqdm
 from training import sequence_of
 
+from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.errors import EdgeTrackerError
 from edge_tracker.evaluation.datasets import read_tasks
@@ -43,39 +45,77 @@ class Rendered(NamedTuple):
     views: list[View]
 
 
-def scenes(args: argparse.Namespace) -> Iterator[Rendered]:
-    side = ClosedFormConfig().input_side
+class Sources:
+    """What scenes are made of, and how: each maker gives all scenes of one source."""
 
-    def chance(*key: int) -> np.random.Generator:
-        return np.random.default_rng([args.seed, *key])
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.seed, self.times = args.seed, args.times
+        self.side = ClosedFormConfig().input_side
+        self.photos = [as_photo(read_image(p)) for p in pictures(args.photos)]
+        self.objects = read_objects(args.masks)
+        kinds = {o.kind for o in self.objects}
+        whole = {kind: [o.cut() for o in self.objects if o.inside and o.kind == kind] for kind in kinds}
+        self.everything = [item for items in whole.values() for item in items]
+        self.kin = {kind: items if len(items) > 20 else self.everything for kind, items in whole.items()}
+        self.tasks = read_tasks(args.data)
+        self.videos = sorted(p for p in args.masks_video.iterdir() if p.is_dir())
 
-    photos = [as_photo(read_image(p)) for p in pictures(args.photos)]
-    objects = read_objects(args.masks)
-    whole = {kind: [o.cut() for o in objects if o.inside and o.kind == kind] for kind in {o.kind for o in objects}}
-    everything = [item for items in whole.values() for item in items]
-    kin = {kind: items if len(items) > 20 else everything for kind, items in whole.items()}
-    print(f"{len(objects)} objects, {len(everything)} of them whole", flush=True)
-    for number, task in enumerate(read_tasks(args.data)):
+    def jobs(self) -> list[tuple[str, int]]:
+        """Maker and number of each source, in the order in which scenes are written."""
+        sources = {"sequence": self.tasks, "video": self.videos, "masked": self.objects, "detail": self.photos}
+        return [(maker, number) for maker, of_it in sources.items() for number in range(len(of_it))]
+
+    def made(self, job: tuple[str, int]) -> list[Rendered]:
+        """Scenes with two views at least."""
+        maker, number = job
+        scenes: Iterable[Rendered] = getattr(self, maker)(number)
+        return [scene for scene in scenes if len(scene.views) >= 2]
+
+    def sequence(self, number: int) -> Iterator[Rendered]:
+        task = self.tasks[number]
         name = sequence_of(task.name)
         kind = name.split("_")[0] if name.startswith(("TUD", "CDnet")) else name
-        for views in sequence_scenes(chance(0, number), task, SEQUENCES, side):
+        for views in sequence_scenes(self._chance(0, number), task, SEQUENCES * self.times, self.side):
             yield Rendered(kind, name, task.name, views)
-    for number, folder in enumerate(sorted(p for p in args.masks_video.iterdir() if p.is_dir())):
-        frames = read_video(folder)
-        for views in video_scenes(chance(1, number), frames, everything, photos, VIDEOS, side):
+
+    def video(self, number: int) -> Iterator[Rendered]:
+        folder = self.videos[number]
+        frames, chance = read_video(folder), self._chance(1, number)
+        for views in video_scenes(chance, frames, self.everything, self.photos, VIDEOS * self.times, self.side):
             yield Rendered("video", folder.name, f"masks {folder.name}", views)
-    for number, item in enumerate(objects):
-        for turn in range(IN_PLACE):
-            yield Rendered(
-                item.kind, "", item.name, in_place_scene(chance(2, turn, number), item, kin[item.kind], photos, side)
-            )
-        for turn in range(PASTED if item.inside else 0):
-            yield Rendered(
-                item.kind, "", item.name, pasted_scene(chance(3, turn, number), item, kin[item.kind], photos, side)
-            )
-    for number, photo in enumerate(photos):
-        for turn in range(DETAILS):
-            yield Rendered("photo", "", f"photo {number}", detail_scene(chance(4, turn, number), photo, side))
+
+    def masked(self, number: int) -> Iterator[Rendered]:
+        item = self.objects[number]
+        for way, make, turns in ((2, in_place_scene, IN_PLACE), (3, pasted_scene, PASTED if item.inside else 0)):
+            for turn in range(turns * self.times):
+                chance = self._chance(way, turn, number)
+                yield Rendered(
+                    item.kind, "", item.name, make(chance, item, self.kin[item.kind], self.photos, self.side)
+                )
+
+    def detail(self, number: int) -> Iterator[Rendered]:
+        for turn in range(DETAILS * self.times):
+            views = detail_scene(self._chance(4, turn, number), self.photos[number], self.side)
+            yield Rendered("photo", "", f"photo {number}", views)
+
+    def _chance(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *key])
+
+
+_sources: Sources
+
+
+def rendered(sources: Sources, jobs: int) -> Iterator[Rendered]:
+    """All scenes, made by so many processes."""
+    global _sources
+    _sources = sources  # processes that are forked have it without a copy
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        for scenes in pool.imap(_made, sources.jobs(), 4):
+            yield from scenes
+
+
+def _made(job: tuple[str, int]) -> list[Rendered]:
+    return _sources.made(job)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +129,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"folder of {what}")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, default=ROOM, help="views at most")
+    parser.add_argument("--times", type=positive_int, default=1, help="so many times the scenes of each source")
+    parser.add_argument("--limit", type=int, help=f"views at most (default: {ROOM} for each time)")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="processes")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     try:
@@ -97,15 +139,15 @@ def main(argv: list[str] | None = None) -> int:
         truth = args.output / "scenes.npz"
         truth.unlink(missing_ok=True)  # an older one is not of the patches that follow
         side = ClosedFormConfig().input_side
-        patches = open_memmap(args.output / "patches.npy", "w+", np.uint8, (args.limit, side, side, 3))
+        limit = args.limit or args.times * ROOM
+        patches = open_memmap(args.output / "patches.npy", "w+", np.uint8, (limit, side, side, 3))
         boxes: list[NDArray[np.float64]] = []
         others: list[NDArray[np.float64]] = []
         scene_of: list[int] = []
         kinds, sequences, names = list[str](), list[str](), list[str]()
-        for scene in tqdm(scenes(args), unit=" scenes", mininterval=20):
-            if len(scene.views) < 2:
-                continue
-            if len(boxes) + len(scene.views) > args.limit:
+        sources = Sources(args)
+        for scene in tqdm(rendered(sources, args.jobs), unit=" scenes", mininterval=20):
+            if len(boxes) + len(scene.views) > limit:
                 break
             for view in scene.views:
                 patches[len(boxes)] = view.patch

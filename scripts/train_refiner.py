@@ -78,6 +78,8 @@ Boxes = NDArray[np.float64]
 class Rendered(ABC):
     """The rendered scenes: what is true of them, and, by one way or another, maps of their views."""
 
+    device = torch.device("cpu")  # where the maps are
+
     def __init__(self, folder: Path) -> None:
         """Raises DatasetError where nothing was rendered."""
         try:
@@ -92,8 +94,8 @@ class Rendered(ABC):
         self.first = np.searchsorted(scene, np.arange(len(self.kind)))  # view of each scene
         self.views = np.bincount(scene, minlength=len(self.kind))
 
-    def begin(self) -> None:  # noqa: B027 - most have nothing to do
-        """Before a batch."""
+    def begin(self, views: NDArray[np.intp]) -> None:  # noqa: B027 - some have nothing to do
+        """Before a batch. views: all whose maps it will ask for, once each."""
 
     @abstractmethod
     def maps(self, kind: int, views: NDArray[np.intp]) -> Tensor:
@@ -242,7 +244,7 @@ class Net(nn.Module):
             tensors |= {f"{name}.weight": weight, f"{name}.bias": layer.bias}
         # As it will be read back from its float16 storage.
         return RefinementNetwork(
-            {n: t.detach().numpy().astype(np.float16).astype(np.float32) for n, t in tensors.items()}
+            {n: t.detach().cpu().numpy().astype(np.float16).astype(np.float32) for n, t in tensors.items()}
         )
 
 
@@ -294,10 +296,10 @@ class Sampler:
 
     def __call__(self) -> Batch:
         random, scenes, count = self.random, self._scenes, self._groups * GROUP
-        scenes.begin()
         own = np.repeat(random.random(self._groups) < SEQUENCES_SHARE, GROUP)
         picked = np.concatenate([self._moving() if own[i] else self._standing() for i in range(0, count, GROUP)])
         first, seen = self._views(picked, own)
+        scenes.begin(np.union1d(first, seen))
         strange = random.random(count) < STRANGE
         mate = np.arange(count) // GROUP * GROUP + (np.arange(count) + 1) % GROUP
         looked = np.where(strange, seen[mate], seen)
@@ -327,9 +329,9 @@ class Sampler:
                 self._samples(seen, right, INNER, 1.0),
                 self._samples(seen, rivals, INNER, 1.0),
             ),
-            torch.from_numpy(names[:, None] == names),
-            torch.from_numpy(deltas(boxes, truth)).float(),
-            torch.from_numpy(overlap).float(),
+            torch.from_numpy(names[:, None] == names).to(scenes.device),
+            torch.from_numpy(deltas(boxes, truth)).float().to(scenes.device),
+            torch.from_numpy(overlap).float().to(scenes.device),
             boxes,
             truth,
             own,
@@ -374,6 +376,7 @@ class Sampler:
         for kind, grid in enumerate(self._grids):
             maps = self._scenes.maps(kind, views)
             places = torch.from_numpy((px - grid.offset_px) / grid.stride / (grid.cells - 1) * 2 - 1).float()
+            places = places.to(maps.device)
             across, down = places[0][:, None].expand(-1, bins, -1), places[1][:, :, None].expand(-1, -1, bins)
             where = torch.stack([across, down], 3)
             taken = functional.grid_sample(maps, where, padding_mode="border", align_corners=True)
@@ -408,9 +411,9 @@ def identity_loss(first: Tensor, now: Tensor, rivals: Tensor, same: Tensor) -> T
     """Cross-entropy of finding each target of frame 1 among all targets and rivals of now (InfoNCE, van den Oord et al.
     2018); another view of the same object is neither."""
     logits = first @ torch.cat([now, rivals]).T / TEMPERATURE
-    own = torch.eye(len(first), dtype=torch.bool)
+    own = torch.eye(len(first), dtype=torch.bool, device=first.device)
     unsaid = torch.cat([same & ~own, same & ~own], 1)
-    return functional.cross_entropy(logits.masked_fill(unsaid, -1e4), torch.arange(len(first)))
+    return functional.cross_entropy(logits.masked_fill(unsaid, -1e4), torch.arange(len(first), device=first.device))
 
 
 def judge(net: Net, sampler: Sampler) -> str:
@@ -420,8 +423,8 @@ def judge(net: Net, sampler: Sampler) -> str:
     sampler.random = np.random.default_rng(3)  # the same batches each time
     with torch.no_grad():
         batches = [sampler() for _ in range(REPORTED)]
-        answers = [net(*b.samples).numpy() for b in batches]
-        vectors = [[net.identify(inner) for inner in b.inner] for b in batches]
+        answers = [net(*b.samples).cpu().numpy() for b in batches]
+        vectors = [[net.identify(inner).cpu() for inner in b.inner] for b in batches]
     net.train()
     texts = []
     for name in ("sequences", "photographs"):
@@ -430,7 +433,7 @@ def judge(net: Net, sampler: Sampler) -> str:
         boxes, truth = (
             np.concatenate([getattr(b, n)[c] for b, c in zip(batches, chosen, strict=True)]) for n in ("boxes", "truth")
         )
-        overlap = np.concatenate([b.overlap.numpy()[c] for b, c in zip(batches, chosen, strict=True)])
+        overlap = np.concatenate([b.overlap.cpu().numpy()[c] for b, c in zip(batches, chosen, strict=True)])
         near = overlap > NEAR
         after = iou(moved(boxes, said[:, :4].clip(-FARTHEST, FARTHEST)), truth)[near].mean()
         off = deltas(boxes, truth)[near]

@@ -21,11 +21,11 @@ import copy
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from common import head_beside
@@ -103,12 +103,14 @@ class Eye(nn.Module):
 
     def forward(self, patches: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """patches (n, side, side, 3), BGR -> fine and coarse features (n, channels, rows, columns)."""
-        pixels = torch.from_numpy(np.ascontiguousarray(patches[..., ::-1])).permute(0, 3, 1, 2).float()
+        pixels = torch.from_numpy(patches).to(self.mean.device).flip(3).permute(0, 3, 1, 2).float()
         coarse, fine = self.trunk(((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
         return self._projected(fine, "fine"), self._projected(coarse, "coarse")
 
     def projection(self, own: str) -> Projection:
-        directions, offset = (self.get_parameter(f"{own}_{part}").detach().numpy() for part in ("directions", "offset"))
+        directions, offset = (
+            self.get_parameter(f"{own}_{part}").detach().cpu().numpy() for part in ("directions", "offset")
+        )
         return Projection(directions.copy(), offset.copy())
 
     def _projected(self, maps: Tensor, own: str) -> Tensor:
@@ -117,63 +119,53 @@ class Eye(nn.Module):
 
 
 class Looked(Rendered):
-    """The rendered scenes, each view shifted, with what an eye makes of it: once in a batch, when asked for."""
+    """The rendered scenes, each view of a batch shifted, with what an eye makes of it."""
 
     def __init__(self, folder: Path, eye: Eye, seed: int) -> None:
         super().__init__(folder)
         self._eye = eye
+        self.device = eye.mean.device
         self.random = np.random.default_rng(seed)
-        self.begin()
 
-    def begin(self) -> None:
-        self._shifts: dict[int, tuple[int, int]] = {}
-        self._row: dict[int, int] = {}
-        self._maps: list[tuple[Tensor, ...]] = []
+    def begin(self, views: NDArray[np.intp]) -> None:
+        shifts = self.random.integers(-SHIFT_PX, SHIFT_PX + 1, (len(views), 2))
+        self._views, self._shifts = views, shifts
+        self._pictures = np.stack(
+            [moved_picture(self.patches[view], *by) for view, by in zip(views, shifts.tolist(), strict=True)]
+        )
+        small = torch.from_numpy(np.stack([colours(picture) for picture in self._pictures]))
+        self._maps = (*self._eye(self._pictures), small.to(self.device).permute(0, 3, 1, 2))
 
     def maps(self, kind: int, views: NDArray[np.intp]) -> Tensor:
-        wanted = views.tolist()
-        new = sorted(set(wanted) - self._row.keys())
-        if new:
-            pictures = self._pictures(new)
-            self._row |= {view: len(self._row) + i for i, view in enumerate(new)}
-            small = torch.from_numpy(np.stack([colours(picture) for picture in pictures])).permute(0, 3, 1, 2)
-            self._maps.append((*self._eye(pictures), small))
-        return torch.cat([maps[kind] for maps in self._maps])[[self._row[view] for view in wanted]]
+        return self._maps[kind][torch.from_numpy(np.searchsorted(self._views, views)).to(self.device)]
 
     def placed(self, views: NDArray[np.intp], boxes: Boxes) -> Boxes:
-        return boxes + np.array([(*self._shift(view), 0, 0) for view in views.tolist()])
+        return boxes + np.pad(self._shifts[np.searchsorted(self._views, views)], ((0, 0), (0, 2)))
 
     def strayed(self, before: Eye) -> Tensor:
         """How far all features of this batch lie from those of `before`, in units of their variance."""
-        views = list(self._row)
         with torch.no_grad():
-            old = before(self._pictures(views))
-        distances = [
-            functional.mse_loss(self.maps(kind, np.array(views)), maps) / maps.var() for kind, maps in enumerate(old)
-        ]
+            old = before(self._pictures)
+        distances = [functional.mse_loss(new, maps) / maps.var() for new, maps in zip(self._maps, old, strict=False)]
         return torch.stack(distances).sum()
-
-    def _pictures(self, views: Sequence[int]) -> NDArray[np.uint8]:
-        return np.stack([moved_picture(self.patches[view], *self._shift(view)) for view in views])
-
-    def _shift(self, view: int) -> tuple[int, int]:
-        if view not in self._shifts:
-            right, down = self.random.integers(-SHIFT_PX, SHIFT_PX + 1, 2).tolist()
-            self._shifts[view] = right, down
-        return self._shifts[view]
 
 
 def moved_picture(picture: NDArray[np.uint8], right: int, down: int) -> NDArray[np.uint8]:
     """Shifted by pixels; the border is repeated."""
-    rows, columns = (np.clip(np.arange(n) - d, 0, n - 1) for n, d in zip(picture.shape, (down, right), strict=False))
-    return np.ascontiguousarray(picture[rows][:, columns])
+    shift = np.array([[1, 0, right], [0, 1, down]], np.float32)
+    size = picture.shape[1::-1]
+    return np.asarray(
+        cv2.warpAffine(picture, shift, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
 
 
 def answers(scenes: Rendered, grid: Grid, batch: Batch) -> tuple[Tensor, Tensor]:
     """What the ridge filter of each frame 1 answers to the later view, and its target's Gaussian there: (n, cells)
     each. grid: of the coarse tap."""
     known, wanted = (neighbourhoods(scenes.maps(1, views)) for views in batch.views)
-    learned, target = (gaussians(grid, scenes.placed(views, scenes.box[views])) for views in batch.views)
+    learned, target = (
+        gaussians(grid, scenes.placed(views, scenes.box[views])).to(scenes.device) for views in batch.views
+    )
     return ridge_answers(known, learned, wanted), target
 
 
@@ -188,7 +180,7 @@ def ridge_answers(known: Tensor, learned: Tensor, wanted: Tensor) -> Tensor:
     `learned` (n, c); in the dual form, whose matrices are smaller."""
     products = known @ known.transpose(1, 2)
     damping = PlaceSettings().ridge * known.square().sum((1, 2)) / known.shape[2]
-    damped = products + damping[:, None, None] * torch.eye(known.shape[1])
+    damped = products + damping[:, None, None] * torch.eye(known.shape[1], device=known.device)
     return (wanted @ (known.transpose(1, 2) @ torch.linalg.solve(damped, learned[..., None])))[..., 0]
 
 
@@ -198,12 +190,12 @@ def gaussians(grid: Grid, boxes: Boxes) -> Tensor:
     return torch.from_numpy(np.stack([target_map(grid, tuple(box), sigma) for box in boxes.tolist()]))
 
 
-def answer_loss(answers: Tensor, target: Tensor) -> tuple[Tensor, float]:
+def answer_loss(answers: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of a ridge filter's answers, and their mean error in units of the target's energy."""
     error = (answers - target).square().sum(1) / target.square().sum(1)
     shares = target / target.sum(1, keepdim=True)
     place = -(functional.log_softmax(SHARPNESS * answers, 1) * shares).sum(1).mean()
-    return RIDGE_WEIGHT * error.clamp(max=WORST_ANSWER).mean() + PLACE_WEIGHT * place, float(error.mean().detach())
+    return RIDGE_WEIGHT * error.clamp(max=WORST_ANSWER).mean() + PLACE_WEIGHT * place, error.mean().detach()
 
 
 def train(
@@ -236,7 +228,7 @@ def train(
     done = resumed(parts, state, checkpoint)
     if done:
         sampler.random, scenes.random = (np.random.default_rng([seed, done, k]) for k in range(2))
-    errors: list[float] = []
+    errors: list[Tensor] = []
     for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, mininterval=20):
         batch = sampler()
         answered, error = answer_loss(*answers(scenes, coarse, batch))
@@ -250,7 +242,7 @@ def train(
         errors.append(error)
         if step % REPORT == 0 or step == steps:
             unseen[0].random = np.random.default_rng(3)  # the same shifts each time
-            tqdm.write(f"step {step}: ridge error {np.mean(errors):.3f}; {judge(net, unseen[1])}")
+            tqdm.write(f"step {step}: ridge error {torch.stack(errors).mean():.3f}; {judge(net, unseen[1])}")
             errors.clear()
             now = {name: part.state_dict() for name, part in parts.items()}
             write_checkpoint(checkpoint, training, now | {"done": step})
@@ -294,9 +286,10 @@ def main(argv: list[str] | None = None) -> int:
     training = {"steps": args.steps, "seed": args.seed, "kept_back": args.without}
     training["fingerprint"] = backbone.info.fingerprint
     checkpoint = checkpoint_path(args.output)
-    state = read_checkpoint(checkpoint, training)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = read_checkpoint(checkpoint, training, device)
     taps = backbone.info.tap("selection").name, backbone.info.tap("localisation").name
-    eye, net = Eye(args.model, model, head, taps), Net()
+    eye, net = Eye(args.model, model, head, taps).to(device), Net().to(device)
     net.take(head.refinement)
     grids = grids_of(backbone)
     scenes, others = (Looked(args.scenes, eye, args.seed) for _ in range(2))
