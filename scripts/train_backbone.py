@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import signal
 import sys
 import time
@@ -34,6 +33,7 @@ from tqdm import tqdm
 from training import (
     check_output,
     checkpoint_path,
+    command_line,
     one_line_errors,
     read_checkpoint,
     restoring,
@@ -498,17 +498,6 @@ def look(
     write_text(output.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
 
 
-def command_line(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """The command as it goes on record: what is not default, of paths the last part alone."""
-    words = ["python", "scripts/train_backbone.py"]
-    for name, value in vars(args).items():
-        if value != parser.get_default(name):
-            values = value if isinstance(value, list) else [value]
-            words += ["--" + name.replace("_", "-")]
-            words += [v.resolve().name if isinstance(v, Path) else str(v) for v in values]
-    return shlex.join(words)
-
-
 @one_line_errors("train_backbone")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -532,7 +521,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that cut crops")
     parser.add_argument("--look-every-s", type=float, default=300.0, help="seconds between measurements")
     args = parser.parse_args(argv)
-    train(args, command_line(parser, args))
+    train(args, command_line("train_backbone", parser, args))
     return 0
 
 

@@ -48,6 +48,7 @@ from train_refiner import (
 from training import (
     check_output,
     checkpoint_path,
+    command_line,
     one_line_errors,
     read_checkpoint,
     resumed,
@@ -60,7 +61,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 from converters import to_onnx
 from converters.trunks import TRUNKS, MobileNetV3, load_trunk
 from edge_tracker.backbones.base import PURPOSES, EngineOptions, Projection
-from edge_tracker.backbones.catalogue import find_model
+from edge_tracker.backbones.cards import ModelCard
+from edge_tracker.backbones.catalogue import Model, find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig, PlaceSettings
@@ -71,7 +73,7 @@ from edge_tracker.closed_form.refiner import colours
 from edge_tracker.errors import ModelError
 from edge_tracker.grid import Grid
 
-GROUPS = 6  # of scenes in a batch, see train_refiner.py
+GROUPS = 12  # of scenes in a batch, see train_refiner.py
 FROZEN = 2  # first layers of the trunk, which stay as they are
 RATE, DECAY = 1e-4, 1e-2  # learning rate of the trunk; weight decay of the refinement network
 SHIFT_PX = 40  # of a view, at most, along each axis
@@ -90,6 +92,7 @@ class Eye(nn.Module):
     def __init__(self, name: str, weights: Path, head: Head, taps: tuple[str, str]) -> None:
         """weights: float ONNX file. taps: names of the coarse one and the fine one. Raises ModelError."""
         super().__init__()
+        self.name = name
         spec, trunk = TRUNKS[name], load_trunk(name, weights)
         if not isinstance(trunk, MobileNetV3):
             raise ModelError(f"{name} is no MobileNetV3")
@@ -248,8 +251,10 @@ def train(
             write_checkpoint(checkpoint, training, now | {"done": step})
 
 
-def write(output: Path, name: str, eye: Eye, net: Net, head: Head) -> None:
-    """Write the model, its card, and its head beside it. Raises EdgeTrackerError."""
+def write(output: Path, begun: Model, command: str, eye: Eye, net: Net, head: Head) -> None:
+    """Write the model, its card, which adds `command` to the training of the one that was begun with, and its head
+    beside it. Raises EdgeTrackerError."""
+    name = eye.name
     with tempfile.TemporaryDirectory() as folder:
         weights, model = Path(folder) / f"{name}.safetensors", Path(folder) / output.name
         write_weights(weights, eye.trunk.state_dict())
@@ -260,8 +265,12 @@ def write(output: Path, name: str, eye: Eye, net: Net, head: Head) -> None:
         taps = {info.tap("selection").name: "coarse", info.tap("localisation").name: "fine"}
         projections = {tap: eye.projection(own) for tap, own in taps.items()}
         save_head(head_beside(output), info, replace(head, projections=projections, refinement=net.export()))
-        for file in (model, model.with_name(model.name + ".json")):
-            shutil.copy(file, output.with_name(file.name))
+        shutil.copy(model, output)
+        card = ModelCard.read(model)
+        assert card is not None  # the converter has just written it
+        if begun.card and (before := begun.card.training):
+            card = replace(card, training=replace(before, command=f"{before.command}; then {command}"))
+        card.write(output)
 
 
 @one_line_errors("train_trunk")
@@ -273,13 +282,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--head", type=Path, required=True, help="a head of the model with which it begins")
     parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
     parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write")
-    parser.add_argument("--steps", type=positive_int, default=2000, help="default: %(default)s")
+    parser.add_argument("--steps", type=positive_int, default=5000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     check_output(args.output, ".onnx")
     side = ClosedFormConfig().input_side
-    model = find_model(args.model, args.models_dir).path
-    backbone = load_backbone(model, EngineOptions(taps=PURPOSES, height=side, width=side))
+    model = find_model(args.model, args.models_dir)
+    backbone = load_backbone(model.path, EngineOptions(taps=PURPOSES, height=side, width=side))
     head = load_head(args.head, backbone.info)
     if head.refinement is None:
         raise ModelError(f"{args.head} has no refinement network: scripts/train_refiner.py")
@@ -289,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     state = read_checkpoint(checkpoint, training, device)
     taps = backbone.info.tap("selection").name, backbone.info.tap("localisation").name
-    eye, net = Eye(args.model, model, head, taps).to(device), Net().to(device)
+    eye, net = Eye(args.model, model.path, head, taps).to(device), Net().to(device)
     net.take(head.refinement)
     grids = grids_of(backbone)
     scenes, others = (Looked(args.scenes, eye, args.seed) for _ in range(2))
@@ -298,7 +307,7 @@ def main(argv: list[str] | None = None) -> int:
         Sampler(looked, which, grids, args.seed, GROUPS) for looked, which in ((scenes, chosen), (others, judged))
     )
     train(eye, net, (scenes, sampler), (others, unseen), grids[1], training, state, checkpoint)
-    write(args.output, args.model, eye, net, head)
+    write(args.output, model, command_line("train_trunk", parser, args), eye, net, head)
     checkpoint.unlink(missing_ok=True)
     return 0
 

@@ -3,7 +3,9 @@ sequences."""
 
 from __future__ import annotations
 
+import argparse
 import functools
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +42,17 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
         return guarded
 
     return wrap
+
+
+def command_line(program: str, parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """The command as it goes on record: what is not default, of paths the last part alone."""
+    words = ["python", f"scripts/{program}.py"]
+    for name, value in vars(args).items():
+        if value != parser.get_default(name):
+            values = value if isinstance(value, list) else [value]
+            words += ["--" + name.replace("_", "-")]
+            words += [v.resolve().name if isinstance(v, Path) else str(v) for v in values]
+    return shlex.join(words)
 
 
 def check_output(path: Path, suffix: str) -> None:

@@ -45,7 +45,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Training:
-    """How a model was trained to see as a teacher does: what scripts/train_backbone.py writes beside the weights."""
+    """How a model was trained to see as a teacher does: what scripts/train_backbone.py writes beside the weights. What
+    came later is added to the command alone."""
 
     teacher: str  # name, file and SHA-256 of its weights
     data: str

@@ -48,7 +48,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
     CatalogueEntry(
         "edge-small",
         "Apache-2.0",
-        "ours: MobileNetV3-Small, trained by scripts/train_backbone.py; in the package",
+        "ours: MobileNetV3-Small, trained by scripts/train_backbone.py and scripts/train_trunk.py; in the package",
         "on its card",
     ),
     CatalogueEntry(

@@ -18,6 +18,7 @@ import train_trunk as script
 
 from edge_tracker import Tracker
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import iou
 from edge_tracker.closed_form import ridge
@@ -140,6 +141,15 @@ def test_it_learns_goes_on_and_ends_in_a_model_that_tracks(
     assert not checkpoint.exists()
     old, new = (load_backbone(path, EngineOptions(taps=PURPOSES)).info for path in (MODEL, output))
     assert old.fingerprint != new.fingerprint  # the trunk has learned
+    card, begun = ModelCard.read(output), ModelCard.read(MODEL)
+    assert card is not None
+    assert card.describes(output)
+    assert begun is not None
+    assert begun.training is not None
+    assert card.training is not None
+    then = card.training.command.removeprefix(begun.training.command)
+    assert then.startswith("; then python scripts/train_trunk.py --model edge-small --scenes rendered")
+    assert str(tmp_path) not in then
     before = load_head(HEAD, old)
     after = load_head(tmp_path / HEAD.name, new)
     for tap in TAPS:
