@@ -1,8 +1,8 @@
 """Train a trunk for tracking, end to end, from one that sees already: with the projections and the refinement network
 of its head, through the ridge filter in closed form.
 
-    python scripts/train_trunk.py --model edge-small --scenes FOLDER --head FILE --output DIR/edge-small.onnx \\
-        [--without A,B ...]
+    python scripts/train_trunk.py --model edge-small --scenes FOLDER --head FILE \\
+        --output DIR/edge-small-instance.onnx [--without A,B ...]
 
 FOLDER is what scripts/render_scenes.py wrote, FILE a head of the model, which is left as it is. Beside the model that
 is written lies its head, with new projections and refinement network; scripts/train_refiner.py (--begun) goes on with
@@ -92,7 +92,6 @@ class Eye(nn.Module):
     def __init__(self, name: str, weights: Path, head: Head, taps: tuple[str, str]) -> None:
         """weights: float ONNX file. taps: names of the coarse one and the fine one. Raises ModelError."""
         super().__init__()
-        self.name = name
         spec, trunk = TRUNKS[name], load_trunk(name, weights)
         if not isinstance(trunk, MobileNetV3):
             raise ModelError(f"{name} is no MobileNetV3")
@@ -254,7 +253,7 @@ def train(
 def write(output: Path, begun: Model, command: str, eye: Eye, net: Net, head: Head) -> None:
     """Write the model, its card, which adds `command` to the training of the one that was begun with, and its head
     beside it. Raises EdgeTrackerError."""
-    name = eye.name
+    name = output.stem
     with tempfile.TemporaryDirectory() as folder:
         weights, model = Path(folder) / f"{name}.safetensors", Path(folder) / output.name
         write_weights(weights, eye.trunk.state_dict())
@@ -281,11 +280,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scenes", type=Path, required=True, help="folder of scripts/render_scenes.py")
     parser.add_argument("--head", type=Path, required=True, help="a head of the model with which it begins")
     parser.add_argument("--without", default="", metavar="A,B", help="do not train on sequences with these beginnings")
-    parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write")
+    parser.add_argument("--output", type=Path, required=True, help="the .onnx file to write, with the model's name")
     parser.add_argument("--steps", type=positive_int, default=5000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     check_output(args.output, ".onnx")
+    if args.output.stem not in TRUNKS:
+        raise ModelError(f"--output is named for a model, one of {', '.join(TRUNKS)}, not {args.output.stem}")
     side = ClosedFormConfig().input_side
     model = find_model(args.model, args.models_dir)
     backbone = load_backbone(model.path, EngineOptions(taps=PURPOSES, height=side, width=side))
