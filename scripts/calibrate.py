@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from common import CachedTask, with_its_head
 from fit_head import UNCALIBRATED
-from folds import FOLDS, fold_of
+from folds import FOLDS, by_fold, fold_of
 from hard_clips import hard_clips
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -179,10 +179,10 @@ def main() -> int:
     try:
         model = find_model(args.model, args.models_dir).path
         info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
-        unseen = dict(text.partition("=")[::2] for text in args.unseen)
+        unseen = by_fold(args.unseen)
         head = load_head(args.head, info)
         own = Eye(model, info, args.head, head)
-        eyes = {fold: Eye.of(Path(unseen[fold]), model) if fold in unseen else own for fold in (unseen or FOLDS)}
+        eyes = {fold: Eye.of(unseen[fold], model) if fold in unseen else own for fold in (unseen or FOLDS)}
         rows = watch(args, eyes)
         for number, (fold, eye) in enumerate(eyes.items()):
             weights = fit_both(rows[rows[:, FOLD] != number])

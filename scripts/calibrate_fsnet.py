@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from folds import FOLDS, fold_of
+from folds import by_fold, fold_of
 from logistic import fit_logistic
 from numpy.typing import NDArray
 from scenes import unseen_by
@@ -120,10 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, nargs="+", default=[], metavar="FILE", help="write the weights into them")
     parser.add_argument("--every", type=int, default=1, help="take every so-many-th sequence and clip")
     args = parser.parse_args(arguments)
-    own = dict(text.partition("=")[::2] for text in args.unseen)
-    files = {fold: Path(own[fold]) for fold in FOLDS if fold in own}
     backbone = opened(model_of("fsnet", args.model, args.models_dir, "onnxruntime").path)
-    backbones = {fold: opened(path) for fold, path in files.items()}
+    backbones = {fold: opened(path) for fold, path in by_fold(args.unseen).items()}
     tasks = read_tasks(args.data)
     layers: dict[str, Pretrained | None] = dict.fromkeys(task.name for task in tasks)
     if args.folds:

@@ -99,6 +99,17 @@ def runs_of(tasks: Sequence[Task], seeds: int, kinds: Sequence[str]) -> Iterator
             yield Run(clip.source.name, clip.kind, 0, clip)
 
 
+def by_fold(texts: Sequence[str], others: str = "") -> dict[str, Path]:
+    """Files that are given as FOLD=FILE. others: what else may stand for a fold. Raises UsageError."""
+    files: dict[str, Path] = {}
+    for text in texts:
+        fold, given, file = text.partition("=")
+        if not given or fold not in (*FOLDS, *others):
+            raise UsageError(f"FOLD=FILE, with FOLD one of {', '.join([*FOLDS, *others])}, not {text!r}")
+        files[fold] = Path(file)
+    return files
+
+
 def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple[MakeTracker, Executor]]:
     """(fold, seed) -> what makes its tracker, the fold's head being put into a folder of its own in `folder`; and what
     carries the work to it."""
@@ -110,19 +121,22 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
             raise DatasetError(f"no peer {args.tracker!r} here; there are {', '.join(found)}")
         return lambda _fold, _seed: (found[args.tracker], Here())
     config = assign(METHODS[args.tracker].config, args.set)
-    files = dict(text.partition("=")[::2] for text in args.head)
+    files = by_fold(args.head, "*")
     packaged = model_of(args.tracker, args.model, args.models_dir).path
 
     def make(fold: str, seed: int) -> tuple[MakeTracker, Executor]:
         place = folder / fold
         place.mkdir(exist_ok=True)
+        own = files.get("*") or files.get(fold)
         if args.tracker == "fsnet":  # has no head
-            model = Path(files.get(fold, packaged))
+            model = own or packaged
+        elif own is None:
+            raise UsageError(f"fold {fold} has no --head")
         else:
-            model, head = with_its_head(Path(files.get("*") or files[fold]), packaged)
+            model, head = with_its_head(own, packaged)
             shutil.copy(head, place / head_beside(model).name)
-        own = replace(config, seed=config.seed + seed)
-        tracker = partial(Tracker, args.tracker, model, models_dir=place, config=own)
+        seeded = replace(config, seed=config.seed + seed)
+        tracker = partial(Tracker, args.tracker, model, models_dir=place, config=seeded)
         return place_of_work(args, tracker)
 
     return make

@@ -35,7 +35,8 @@ def why_no_cuda() -> str:
             onnxruntime.preload_dlls()
         put(np.zeros(1, np.float32), "cuda")
     except Exception as error:  # the runtime's own exceptions have no common base
-        return f"{CUDA} does not start: {first_line(error)}"
+        needs = "it needs an NVIDIA driver, CUDA 13 and cuDNN 9 (pip install 'onnxruntime-gpu[cuda,cudnn]')"
+        return f"{CUDA} does not start: {needs}: {first_line(error)}"
     return ""
 
 

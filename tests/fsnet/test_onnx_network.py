@@ -197,6 +197,7 @@ def test_a_cuda_provider_that_does_not_start_is_told_apart(monkeypatch: pytest.M
     devices.why_no_cuda.cache_clear()
     assert reason.startswith(devices.CUDA)
     assert "does not start" in reason
+    assert "cuDNN" in reason
 
 
 @new_enough

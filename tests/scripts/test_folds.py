@@ -15,6 +15,7 @@ import pytest
 
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.companion import Owner, read_companion, write_companion
+from edge_tracker.errors import UsageError
 from edge_tracker.evaluation.datasets import read_tasks
 from tests.conftest import ROOT, Clip
 from tests.jobs.conftest import Cluster, cluster
@@ -166,6 +167,26 @@ def test_fsnet_runs_without_a_head_and_every_second_run_is_left_out(footage: Pat
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert sorted((r["sequence"], r["seed"]) for r in rows) == [("DAVIS_dog", 0), ("UAV_boat1", 0)]
     assert all(r["precision"] > 0.8 for r in rows)
+
+
+def test_a_fold_has_a_trunk_of_its_own(footage: Path, tmp_path: Path) -> None:
+    """FSNet on another trunk gives other boxes, in that fold alone."""
+    command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "1"]
+    command += ["--tracker", "fsnet", "--kinds", "ope", "--out", str(tmp_path / "found.json")]
+    found = []
+    for options in ([], ["--head", f"C={PACKAGED / 'edge-small.onnx'}"]):
+        subprocess.run([*command, *options], check=True, timeout=300)
+        rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+        found.append({script.fold_of(r["sequence"]): (r["success"], r["by_confidence"]) for r in rows})
+    assert set(found[0]) == {"B", "C"} or set(found[0]) == {"A", "C"}
+    assert [found[0][fold] == found[1][fold] for fold in sorted(found[0])] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["D=x.onnx", "A", "=x.onnx", ""])
+def test_files_of_folds_that_do_not_exist_are_refused(text: str) -> None:
+    assert script.by_fold(["A=a.onnx", "C=c=d.onnx"]) == {"A": Path("a.onnx"), "C": Path("c=d.onnx")}
+    with pytest.raises(UsageError, match="FOLD=FILE"):
+        script.by_fold(["B=b.onnx", text])
 
 
 def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: Cluster) -> None:

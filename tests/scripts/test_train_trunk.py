@@ -187,13 +187,14 @@ def test_bad_input_is_told_in_one_line(rendered: Path, tmp_path: Path, capsys: p
         "--model": "edge-small",
         "--scenes": str(rendered),
         "--head": str(HEAD),
-        "--output": str(tmp_path / "x.onnx"),
+        "--output": str(tmp_path / "edge-small.onnx"),
     }
     for name, wrong in (
         ("--scenes", str(tmp_path)),
         ("--head", str(tmp_path / "none.safetensors")),
         ("--output", str(tmp_path / "none" / "x.onnx")),
         ("--output", str(tmp_path / "x.tflite")),
+        ("--output", str(tmp_path / "x.onnx")),
     ):
         assert script.main([part for pair in (good | {name: wrong}).items() for part in pair]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
