@@ -368,7 +368,6 @@ TRUNKS: dict[str, TrunkSpec] = {
     "vgg-m": TrunkSpec(VggM, std=(1 / 255, 1 / 255, 1 / 255)),  # RGB in 0..255 less the mean
     # Our own, trained by scripts/train_backbone.py; the large one is padded as its teacher is.
     "edge-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
-    "edge-small-instance": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),  # by scripts/train_trunk.py
     "edge-vgg-m": TrunkSpec(lambda: VggM(response_norm=False)),  # trained by scripts/train_vgg_m.py
     "edge-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7), same_padding=True)),
 }

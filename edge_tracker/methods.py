@@ -55,7 +55,6 @@ class Recipe:
     taps: Callable[[Any], tuple[Purpose, ...]]  # settings -> the taps it reads
     load: Callable[[Backbone, Model, Path | None], Any]  # backbone, where its file was found, file asked for -> head
     build: Callable[[Backbone, Any, Any], Method]  # backbone, head, settings -> a fresh target
-    model: str = "edge-small"  # what it runs on if no other is asked for
     deferred: bool = False  # `build` asks the backbone for projections, which loads it
 
 
@@ -136,18 +135,10 @@ METHODS: dict[str, Recipe] = {
         _layers,
         _pretrained,
         _fsnet,
-        "edge-small-instance",
     ),
 }
 AUTOMATIC = ("accurate", "fast")  # what "auto" chooses from, best first
 TRACKERS = ("auto", *METHODS)
-
-
-def model_of(
-    tracker: str, model: str | Path = "auto", models_dir: str | Path | None = None, engine: str = "auto"
-) -> Model:
-    """The model file that the method of this name, or "auto", runs on. Raises as `find_model`."""
-    return find_model(model, models_dir, engine, METHODS[AUTOMATIC[0] if tracker == "auto" else tracker].model)
 
 
 @dataclass(frozen=True)
@@ -195,7 +186,7 @@ def prepare(
         wanted = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise ConfigError(f"config is one of {wanted}, not {type(config).__name__}")
     options = EngineOptions(engine, threads, cast(Any, device))
-    found = model_of(tracker, model, models_dir, engine)
+    found = find_model(model, models_dir, engine)
     file = Path(weight_network) if weight_network is not None else None
     if tracker == "auto":
         if config is not None and not isinstance(config, ClosedFormConfig):

@@ -1,14 +1,12 @@
 """Calibrate how far FSNet believes its box: fits the weights of `fsnet.confidence.Confidence`.
 
-    python scripts/calibrate_fsnet.py --data DIR [--unseen A=FILE.onnx --unseen B=FILE.onnx ...]
     python scripts/calibrate_fsnet.py --data DIR --folds 0/2=FILE 1/2=FILE [--into FILE]
 
 Tracks sequences, and clips with exactly known absences cut from them, and fits logistic regressions of "the target is
-there and the box right" on score and colour, while following and while seeking. A network is surer of what it was
-trained on than of anything else. Each of --unseen is a model that was trained without a fold of folds.py, and tracks
-that fold; each of --folds is a file pre-trained with that --hold-out, and tracks only what it has not seen. The weights
-are written into --into, the file trained on all; without --folds the classifier begins at random, and the weights are
-the defaults of `Confidence`.
+there and the box right" on score and colour, while following and while seeking. A classifier is surer of what it was
+pre-trained on than of anything else: each of --folds is a file trained with that --hold-out, and tracks only what it
+has not seen. The weights are written into --into, the file trained on all; without --folds the classifier begins at
+random, and the weights are the defaults of `Confidence`.
 """
 
 from __future__ import annotations
@@ -19,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from folds import by_fold, fold_of
 from logistic import fit_logistic
 from numpy.typing import NDArray
 from scenes import unseen_by
 from tqdm import tqdm
 from training import one_line_errors
 
-from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
+from edge_tracker.backbones.base import PURPOSES, EngineOptions
+from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.boxes import Box, as_box, iou
 from edge_tracker.errors import DatasetError
@@ -40,7 +38,6 @@ from edge_tracker.fsnet.networks import network_for
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained, write_pretrained
 from edge_tracker.fsnet.tracker import FsnetTracker, View
 from edge_tracker.images import size_of
-from edge_tracker.methods import model_of
 from edge_tracker.threads import one_thread
 
 WRONG = 0.2  # IoU under which a box is wrong; between WRONG and RIGHT it is neither
@@ -104,38 +101,33 @@ def fit(rows: NDArray[np.float64], clips: NDArray[np.intp], share: float) -> tup
     )
 
 
-def opened(model: Path) -> Backbone:
-    side = PATIENT.input_side
-    return load_backbone(model, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
-
-
 @one_line_errors("calibrate_fsnet")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="auto")
+    parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="sequences in OTB's layout")
-    parser.add_argument("--unseen", action="append", default=[], metavar="FOLD=FILE", help="a fold's own model")
     parser.add_argument("--folds", nargs="+", default=[], metavar="K/N=FILE", help="pre-trained with --hold-out K/N")
     parser.add_argument("--into", type=Path, nargs="+", default=[], metavar="FILE", help="write the weights into them")
     parser.add_argument("--every", type=int, default=1, help="take every so-many-th sequence and clip")
     args = parser.parse_args(arguments)
-    backbone = opened(model_of("fsnet", args.model, args.models_dir, "onnxruntime").path)
-    backbones = {fold: opened(path) for fold, path in by_fold(args.unseen).items()}
+    side = PATIENT.input_side
+    path = find_model(args.model, args.models_dir, "onnxruntime").path
+    backbone = load_backbone(path, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
     tasks = read_tasks(args.data)
     layers: dict[str, Pretrained | None] = dict.fromkeys(task.name for task in tasks)
     if args.folds:
         unseen = unseen_by(args.folds, list(layers))
         tasks = [task for task in tasks if task.name in unseen]
         layers = {name: read_pretrained(path, backbone.info) for name, path in unseen.items()}
-    footage: list[tuple[str, Footage]] = [(task.name, task) for task in tasks]
-    footage += [(clip.source.name, clip) for clip in absence_clips(tasks, tasks)]
+    footage: list[tuple[Pretrained | None, Footage]] = [(layers[task.name], task) for task in tasks]
+    footage += [(layers[clip.source.name], clip) for clip in absence_clips(tasks, tasks)]
     footage = footage[:: args.every]
 
-    def make(name: str) -> Witness:
-        return Witness(network_for(backbones.get(fold_of(name), backbone), PATIENT), PATIENT, layers[name])
+    def make(pretrained: Pretrained | None) -> Witness:
+        return Witness(network_for(backbone, PATIENT), PATIENT, pretrained)
 
-    parts = [watch(make(name), clip) for name, clip in tqdm(footage, disable=None)]
+    parts = [watch(make(own), clip) for own, clip in tqdm(footage, disable=None)]
     rows = np.array([row for part in parts for row in part]).reshape(-1, 4)
     clips = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     weights = []

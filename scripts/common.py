@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_tracker import FmstConfig, Tracker
 from edge_tracker.backbones.base import Backbone, EngineOptions
-from edge_tracker.backbones.catalogue import FSNET, HEAD, locate
+from edge_tracker.backbones.catalogue import FSNET, HEAD, find_model, locate
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import ConfigError, DatasetError, ModelError
 from edge_tracker.evaluation.metrics import mean_curves
@@ -20,7 +20,7 @@ from edge_tracker.evaluation.ope import MakeTracker, TaskResult, run_tasks
 from edge_tracker.evaluation.task import Task
 from edge_tracker.fsnet.config import FsnetConfig
 from edge_tracker.fsnet.pretrained import Pretrained, read_pretrained
-from edge_tracker.methods import METHODS, TRACKERS, model_of
+from edge_tracker.methods import METHODS, TRACKERS
 from edge_tracker.video.images import IMAGE_SUFFIXES, read_image
 
 # The 51 tasks of OTB2013, "VTB13" in the FMST paper.
@@ -44,7 +44,7 @@ class CachedTask(Task):
 
 def fsnet_parts(model: str, models_dir: Path | None, config: FsnetConfig) -> tuple[Backbone, Pretrained | None]:
     """What FSNet runs on: the backbone in ONNX Runtime, and its pre-trained layers where it has some."""
-    found = model_of("fsnet", model, models_dir, "onnxruntime")
+    found = find_model(model, models_dir, "onnxruntime")
     side = config.input_side
     options = EngineOptions("onnxruntime", taps=METHODS["fsnet"].taps(config), height=side, width=side)
     backbone = load_backbone(found.path, options)

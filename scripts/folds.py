@@ -35,6 +35,7 @@ from hard_clips import STATIC, hard_clips
 from numpy.typing import NDArray
 from scenes import scene_of
 
+from edge_tracker.backbones.catalogue import find_model
 from edge_tracker.boxes import iou
 from edge_tracker.cli.options import add_work_options, place_of_work, positive_int
 from edge_tracker.errors import DatasetError, EdgeTrackerError, UsageError
@@ -47,7 +48,7 @@ from edge_tracker.evaluation.peers import find_peers
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
 from edge_tracker.files import write_text
 from edge_tracker.jobs import Executor, Here
-from edge_tracker.methods import METHODS, model_of
+from edge_tracker.methods import METHODS
 from edge_tracker.settings import assign
 from edge_tracker.track import TrackState
 from edge_tracker.tracker import Tracker
@@ -122,7 +123,7 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
         return lambda _fold, _seed: (found[args.tracker], Here())
     config = assign(METHODS[args.tracker].config, args.set)
     files = by_fold(args.head, "*")
-    packaged = model_of(args.tracker, args.model, args.models_dir).path
+    packaged = find_model(args.model, args.models_dir).path
 
     def make(fold: str, seed: int) -> tuple[MakeTracker, Executor]:
         place = folder / fold
@@ -314,7 +315,7 @@ def main() -> int:
     commands = parser.add_subparsers(required=True)
     runner = commands.add_parser("run", help="track, and write the figures of every run")
     runner.add_argument("--data", type=Path, required=True, help="folder of sequences, OTB layout")
-    runner.add_argument("--model", default="auto")
+    runner.add_argument("--model", default="edge-small")
     runner.add_argument("--models-dir", type=Path)
     runner.add_argument(
         "--head",

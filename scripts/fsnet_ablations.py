@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", metavar="A,B", help="these tasks alone")
     parser.add_argument("--folds", nargs="+", default=[], metavar="K/N=FILE",
                         help="pre-trained with --hold-out K/N; only what they have not seen is tracked")  # fmt: skip
-    parser.add_argument("--model", default="auto")
+    parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default: all)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="in all variants")

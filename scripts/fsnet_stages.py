@@ -1,6 +1,6 @@
 """Where the time of FSNet goes: processor time of the thread, of each stage of an update and of frame 1.
 
-    python scripts/fsnet_stages.py --data OTB [--tasks Crossing,Couple] [--model NAME] [--set NAME=VALUE]
+    python scripts/fsnet_stages.py --data OTB [--tasks Crossing,Couple] [--model edge-small] [--set NAME=VALUE]
 
 A stage's time is its own, without that of the stages it asks. Docs: docs/fsnet.md.
 """
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="sequences in OTB's layout")
     parser.add_argument("--tasks", metavar="A,B", default="Crossing,Couple")
-    parser.add_argument("--model", default="auto")
+    parser.add_argument("--model", default="edge-small")
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
 """Train a trunk for tracking, end to end, from one that sees already: with the projections and the refinement network
 of its head, through the ridge filter in closed form.
 
-    python scripts/train_trunk.py --model edge-small --scenes FOLDER --head FILE \\
-        --output DIR/edge-small-instance.onnx [--without A,B ...]
+    python scripts/train_trunk.py --model edge-small --scenes FOLDER --head FILE --output DIR/edge-small.onnx \\
+        [--without A,B ...]
 
 FOLDER is what scripts/render_scenes.py wrote, FILE a head of the model, which is left as it is. Beside the model that
 is written lies its head, with new projections and refinement network; scripts/train_refiner.py (--begun) goes on with

@@ -44,7 +44,7 @@ class CatalogueEntry:
 
 
 _DOWNLOAD = "in a checkout: python converters/downloads.py"
-CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present, if the method has no other
+CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is present
     CatalogueEntry(
         "edge-small",
         "Apache-2.0",
@@ -55,13 +55,6 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "edge-large",
         "Apache-2.0",
         "ours: MobileNetV3-Large, trained by scripts/train_backbone.py; in the package",
-        "on its card",
-    ),
-    CatalogueEntry(
-        "edge-small-instance",
-        "Apache-2.0",
-        "ours: edge-small, trained on by scripts/train_trunk.py to tell objects of a kind apart; in the package; "
-        "for --tracker fsnet",
         "on its card",
     ),
     CatalogueEntry(
@@ -191,12 +184,9 @@ def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto"
     return min(models, key=lambda model: _rank(model, engine), default=None)
 
 
-def find_model(
-    model: str | Path, models_dir: str | Path | None = None, engine: str = "auto", first: str = CATALOGUE[0].name
-) -> Model:
-    """Resolve a name, a path or "auto" to a model file that `engine` runs. "auto" is the model called `first`, or else
-    the first of the catalogue that is present. Raises ModelError that says where was looked, ConfigError for an unknown
-    engine."""
+def find_model(model: str | Path, models_dir: str | Path | None = None, engine: str = "auto") -> Model:
+    """Resolve a name, a path or "auto" to a model file that `engine` runs. Raises ModelError that says where was
+    looked, ConfigError for an unknown engine."""
     check_engine(engine)
     if models_dir is not None and not Path(models_dir).is_dir():
         raise ModelError(f"no folder {models_dir} (--models-dir)")
@@ -205,7 +195,7 @@ def find_model(
         if not path.is_file():
             raise ModelError(f"no model file at {model}")
         return Model(path, ModelCard.read(path), _folders(path, models_dir))
-    names = [first, *(entry.name for entry in CATALOGUE)] if model == "auto" else [entry_of(model).name]
+    names = [entry.name for entry in CATALOGUE] if model == "auto" else [entry_of(model).name]
     for name in names:
         if found := locate(name, models_dir, engine):
             return found

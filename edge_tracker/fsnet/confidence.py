@@ -24,8 +24,8 @@ class Confidence(NamedTuple):
     """The defaults are those of a classifier that begins at random. A place elsewhere, which is the best of many, must
     be plainer than the box that is followed."""
 
-    following: Weights = Weights(0.345, 3.3, -1.228)
-    seeking: Weights = Weights(0.333, 4.935, -2.475)
+    following: Weights = Weights(0.288, 3.976, -1.344)
+    seeking: Weights = Weights(0.278, 4.149, -1.93)
 
     def probability(self, score: float, colour: float, seeking: bool = False) -> float:
         """score: of the classifier, above 0 for a target. colour: `Colours.likeness`."""

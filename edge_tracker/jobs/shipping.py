@@ -9,10 +9,9 @@ from typing import Any
 
 from edge_tracker import __version__
 from edge_tracker.backbones.cards import card_path, files_of
-from edge_tracker.backbones.catalogue import COMPANIONS
+from edge_tracker.backbones.catalogue import COMPANIONS, find_model
 from edge_tracker.errors import ModelError
 from edge_tracker.jobs.cluster import Shipment, shipped
-from edge_tracker.methods import model_of
 from edge_tracker.tracker import Tracker
 
 
@@ -23,7 +22,7 @@ def packed(make: partial[Tracker]) -> tuple[partial[Tracker], Shipment]:
     """
     tracker, model = make.args
     options: dict[str, Any] = dict(make.keywords)
-    found = model_of(tracker, model, options.pop("models_dir", None), options.get("engine", "auto"))
+    found = find_model(model, options.pop("models_dir", None), options.get("engine", "auto"))
     info = make().backbone.info
     needed = [*files_of(found.path), *(card for card in (card_path(found.path),) if card.is_file())]
     for ending in COMPANIONS:

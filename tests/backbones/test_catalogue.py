@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -177,15 +176,12 @@ def test_packaged_models_say_what_they_are(model: Path) -> None:
     info = load_backbone(model, EngineOptions(taps=PURPOSES)).info
     assert set(training.correlation) == {layer.name for tap in info.taps for layer in tap.layers}
     assert all(0 < value <= 1 for value in training.correlation.values())
-    first, *later = training.command.split("; then ")
-    assert first.startswith("python scripts/train_backbone.py --student ")
-    made = later[-1].split("--output ")[1] if later else first.split("--student ")[1]
-    assert re.match(rf"{card.model}(\.onnx)?(\s|$)", made)
-    assert "/" not in re.sub(r"scripts/train_\w+\.py", "", training.command)  # no folder of the machine it ran on
+    assert training.command.startswith(f"python scripts/train_backbone.py --student {card.model} ")
+    assert "/" not in training.command.replace("scripts/train_backbone.py", "")  # no folder of the machine it ran on
     assert "sha256" in training.teacher
     assert training.crops > 0
     assert training.hours > 0
-    assert {"fmst", "fsnet"} & {row.tracker for row in card.accuracy}
+    assert "fmst" in {row.tracker for row in card.accuracy}
     for row in card.accuracy:
         assert 0 < row.success < row.precision <= 100
         assert row.seeds >= 3

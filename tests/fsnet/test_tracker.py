@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,12 @@ from edge_tracker.fsnet.config import FsnetConfig, MapSettings, TuningSettings
 from edge_tracker.fsnet.first_frame import VIEWS
 from edge_tracker.fsnet.network import NumpyNetwork
 from edge_tracker.fsnet.tracker import FsnetTracker
-from edge_tracker.jobs.shipping import packed
 from edge_tracker.methods import METHODS, prepare
 from edge_tracker.threads import one_thread
 from tests.clips import Pose, act
 from tests.conftest import Clip
 
-MODEL = "edge-small-instance"
+MODEL = "edge-small"
 
 
 def run(tracker: Tracker, images: list[np.ndarray], box: object) -> tuple[np.ndarray, list[TrackState], np.ndarray]:
@@ -119,7 +117,7 @@ def test_a_target_in_doubt_is_looked_for_elsewhere(search_after: int, found: boo
     back = empty.copy()
     back[y - 140 : y - 140 + h, x - 200 : x - 200 + w] = clip.images[20][y : y + h, x : x + w]
     belief = replace(FsnetConfig().belief, search_after=search_after)
-    tracker = prepare("fsnet", "edge-small", config=FsnetConfig(belief=belief)).new_target()  # its scores fit `mild`
+    tracker = prepare("fsnet", MODEL, config=FsnetConfig(belief=belief)).new_target()
     assert isinstance(tracker, FsnetTracker)
     mild = Weights(0.3, 0.0, 0.4)  # from .31 to .94 by the score alone
     tracker._confidence = Confidence(mild, mild)
@@ -283,10 +281,3 @@ def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="weight network"):
         prepare("fsnet", MODEL, weight_network="x.safetensors")
     assert METHODS["fsnet"].config == FsnetConfig(maps=MapSettings())
-
-
-def test_it_runs_on_a_trunk_of_its_own_unless_told_otherwise() -> None:
-    assert prepare("fsnet").backbone.info.model == MODEL
-    assert prepare("fast").backbone.info.model == prepare("fsnet", "edge-small").backbone.info.model == "edge-small"
-    sent, _ = packed(partial(Tracker, "fsnet", "auto"))
-    assert sent.args[3].startswith(MODEL)

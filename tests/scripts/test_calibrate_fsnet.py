@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import calibrate_fsnet as script
 
-from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.errors import DatasetError
 from edge_tracker.fsnet.confidence import Confidence, Weights
 from edge_tracker.fsnet.network import NumpyNetwork
@@ -66,21 +65,3 @@ def test_the_weights_in_use_have_no_say_in_what_is_fitted(whole_clip: Clip) -> N
     assert (~seeking & right).sum() > 8  # followed
     assert 3 <= (~seeking & ~right).sum() <= 13  # the panel, until LOST is said
     assert (seeking & ~right).sum() > 5
-
-
-def test_each_fold_is_watched_by_its_own_trunk(monkeypatch: pytest.MonkeyPatch, otb_folder: Path) -> None:
-    watched: dict[str, str] = {}
-
-    def watch(witness: script.Witness, footage: object) -> list[script.Row]:
-        name = getattr(footage, "source", footage).name
-        watched[name] = witness._network._backbone.info.model  # type: ignore[attr-defined]
-        right = float(len(watched) % 2)
-        return [(right + k, right, right, seeking) for seeking in (0.0, 1.0) for k in (0.0, 0.5)]
-
-    monkeypatch.setattr(script, "watch", watch)
-    tasks = script.read_tasks(otb_folder)
-    first = tasks[0].name
-    monkeypatch.setattr(script, "fold_of", lambda name: "A" if name == first else "B")
-    other = str(PACKAGED / "edge-small.onnx")
-    assert script.main(["--data", str(otb_folder), "--unseen", f"A={other}"]) == 0
-    assert watched == {task.name: "edge-small" if task.name == first else "edge-small-instance" for task in tasks}

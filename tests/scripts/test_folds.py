@@ -174,7 +174,7 @@ def test_a_fold_has_a_trunk_of_its_own(footage: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "1"]
     command += ["--tracker", "fsnet", "--kinds", "ope", "--out", str(tmp_path / "found.json")]
     found = []
-    for options in ([], ["--head", f"C={PACKAGED / 'edge-small.onnx'}"]):
+    for options in ([], ["--head", f"C={PACKAGED / 'edge-small.int8-mixed.onnx'}"]):
         subprocess.run([*command, *options], check=True, timeout=300)
         rows = json.loads((tmp_path / "found.json").read_text())["rows"]
         found.append({script.fold_of(r["sequence"]): (r["success"], r["by_confidence"]) for r in rows})
