@@ -65,7 +65,7 @@ def client_of(address: MqttAddress) -> Client:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError:
-        raise ConfigError("MQTT needs paho-mqtt: pip install edge-tracker[service]") from None
+        raise ConfigError("MQTT needs paho-mqtt: pip install 'edge-tracker[service]'") from None
     client = Client(CallbackAPIVersion.VERSION2, client_id=address.options.get("client", ""))
     if address.user:
         client.username_pw_set(address.user, address.password)

@@ -69,7 +69,7 @@ class _Exporter:
         try:
             from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
         except ImportError:
-            raise ConfigError("Prometheus needs prometheus-client: pip install edge-tracker[service]") from None
+            raise ConfigError("Prometheus needs prometheus-client: pip install 'edge-tracker[service]'") from None
         self.users = 0
         self._place = (host, port)
         self._lock = threading.Lock()

@@ -188,5 +188,5 @@ def opened_page(address: str, names: tuple[str, ...], token: str | None) -> Page
     try:
         from edge_tracker.outputs.web.page import Page
     except ImportError:
-        raise ConfigError("the page needs aiohttp: pip install edge-tracker[service]") from None
+        raise ConfigError("the page needs aiohttp: pip install 'edge-tracker[service]'") from None
     return Page(address, names, token)
