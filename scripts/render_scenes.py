@@ -13,6 +13,8 @@ import argparse
 import multiprocessing
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +26,11 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from refinement_scenes import View, as_photo, detail_scene, sequence_scenes
 from tqdm import tqdm
-from training import sequence_of
+from training import one_line_errors, sequence_of
 
 from edge_tracker.cli.options import positive_int
 from edge_tracker.closed_form.config import ClosedFormConfig
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.errors import DatasetError
 from edge_tracker.evaluation.datasets import read_tasks
 from edge_tracker.files import whole_file
 from edge_tracker.video.images import read_image
@@ -106,18 +108,24 @@ _sources: Sources
 
 
 def rendered(sources: Sources, jobs: int) -> Iterator[Rendered]:
-    """All scenes, made by so many processes."""
+    """All scenes, made by so many processes. Raises DatasetError where one of them is killed."""
     global _sources
     _sources = sources  # processes that are forked have it without a copy
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        for scenes in pool.imap(_made, sources.jobs(), 4):
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"))
+    try:
+        for scenes in pool.map(_made, sources.jobs(), chunksize=4):
             yield from scenes
+    except BrokenProcessPool as error:
+        raise DatasetError("a process that renders was killed: memory may be short for so many --jobs") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _made(job: tuple[str, int]) -> list[Rendered]:
     return _sources.made(job)
 
 
+@one_line_errors("render_scenes")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, what in (
@@ -134,46 +142,42 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=positive_int, default=1, help="processes")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-        truth = args.output / "scenes.npz"
-        truth.unlink(missing_ok=True)  # an older one is not of the patches that follow
-        side = ClosedFormConfig().input_side
-        limit = args.limit or args.times * ROOM
-        patches = open_memmap(args.output / "patches.npy", "w+", np.uint8, (limit, side, side, 3))
-        boxes: list[NDArray[np.float64]] = []
-        others: list[NDArray[np.float64]] = []
-        scene_of: list[int] = []
-        kinds, sequences, names = list[str](), list[str](), list[str]()
-        sources = Sources(args)
-        for scene in tqdm(rendered(sources, args.jobs), unit=" scenes", mininterval=20):
-            if len(boxes) + len(scene.views) > limit:
-                break
-            for view in scene.views:
-                patches[len(boxes)] = view.patch
-                beside = np.full((MOST_OTHERS, 4), np.nan)
-                beside[: len(view.others)] = np.array(view.others).reshape(-1, 4)
-                boxes.append(np.array(view.box))
-                others.append(beside)
-                scene_of.append(len(kinds))
-            kinds.append(scene.kind)
-            sequences.append(scene.sequence)
-            names.append(scene.name)
-        patches.flush()
-        with whole_file(truth) as aside:
-            np.savez(
-                aside,
-                box=np.array(boxes, np.float32),
-                others=np.array(others, np.float32),
-                scene=np.array(scene_of),
-                kind=np.array(kinds),
-                sequence=np.array(sequences),
-                name=np.array(names),
-            )
-        print(f"{len(boxes)} views of {len(kinds)} scenes")
-    except (EdgeTrackerError, OSError) as error:
-        print(f"render_scenes: {error}", file=sys.stderr)
-        return 2
+    args.output.mkdir(parents=True, exist_ok=True)
+    truth = args.output / "scenes.npz"
+    truth.unlink(missing_ok=True)  # an older one is not of the patches that follow
+    side = ClosedFormConfig().input_side
+    limit = args.limit or args.times * ROOM
+    patches = open_memmap(args.output / "patches.npy", "w+", np.uint8, (limit, side, side, 3))
+    boxes: list[NDArray[np.float64]] = []
+    others: list[NDArray[np.float64]] = []
+    scene_of: list[int] = []
+    kinds, sequences, names = list[str](), list[str](), list[str]()
+    sources = Sources(args)
+    for scene in tqdm(rendered(sources, args.jobs), unit=" scenes", mininterval=20):
+        if len(boxes) + len(scene.views) > limit:
+            break
+        for view in scene.views:
+            patches[len(boxes)] = view.patch
+            beside = np.full((MOST_OTHERS, 4), np.nan)
+            beside[: len(view.others)] = np.array(view.others).reshape(-1, 4)
+            boxes.append(np.array(view.box))
+            others.append(beside)
+            scene_of.append(len(kinds))
+        kinds.append(scene.kind)
+        sequences.append(scene.sequence)
+        names.append(scene.name)
+    patches.flush()
+    with whole_file(truth) as aside:
+        np.savez(
+            aside,
+            box=np.array(boxes, np.float32),
+            others=np.array(others, np.float32),
+            scene=np.array(scene_of),
+            kind=np.array(kinds),
+            sequence=np.array(sequences),
+            name=np.array(names),
+        )
+    print(f"{len(boxes)} views of {len(kinds)} scenes")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +48,18 @@ def test_twice_are_other_views_of_the_same(
     scene = np.flatnonzero(known["name"] == details[0])
     first, later = (patches[known["scene"] == scene[k]][0] for k in (0, script.DETAILS))
     assert (first != later).any()
+
+
+def test_a_process_that_is_killed_is_told(
+    otb_folder: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(script.Sources, "video", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    options = ["--data", str(otb_folder), "--photos", str(pictures / "photos"), "--masks", str(pictures / "masks")]
+    options += ["--masks-video", str(pictures / "videos"), "--output", str(tmp_path), "--limit", "600"]
+    assert script.main(options) == 2
+    assert "was killed" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "scenes.npz").exists()
