@@ -307,11 +307,13 @@ class VggM(Trunk):
     lie over the whole image; away from its borders the answers are the same, one cell later.
     """
 
-    WIDTHS = 96, 256, 512
+    WIDTHS = 96, 256
     CONV2 = 5  # index of its ReLU in `features`
 
-    def __init__(self, batch_norm: bool = False, response_norm: bool = True) -> None:
-        """batch_norm: before each ReLU, for training alone (scripts/train_vgg_m.py folds it into the convolution).
+    def __init__(self, maps: int = 512, batch_norm: bool = False, response_norm: bool = True) -> None:
+        """maps: of conv3; with 256 it is the paper's 256FNet (Fig. 9).
+
+        batch_norm: before each ReLU, for training alone (scripts/train_vgg_m.py folds it into the convolution).
 
         response_norm: ours has none. It took half of the time on a CPU, and after batch norm is next to a constant.
         """
@@ -321,7 +323,7 @@ class VggM(Trunk):
             layer = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=not batch_norm)
             return nn.Sequential(layer, nn.BatchNorm2d(channels_out)) if batch_norm else layer
 
-        one, two, three = self.WIDTHS
+        one, two = self.WIDTHS
         self.features = nn.Sequential(
             convolution(3, one, 7, 2),
             nn.ReLU(),
@@ -331,17 +333,17 @@ class VggM(Trunk):
             nn.ReLU(),
             ResponseNorm() if response_norm else nn.Identity(),
             nn.MaxPool2d(3, 2, padding=1),
-            convolution(two, three, 3, 1),
+            convolution(two, maps, 3, 1),
             nn.ReLU(),
         )
         # Cell i is centred on pixel 16 i, or 8 i, not between two.
         self.taps = (
-            Tap("stride16", 16, (Layer("conv3", three),), "selection", -8.0),
+            Tap("stride16", 16, (Layer("conv3", maps),), "selection", -8.0),
             Tap("stride8", 8, (Layer("conv2", two),), "localisation", -4.0),
         )
 
     def layers(self, x: Tensor) -> list[Tensor]:
-        """x (N, 3, H, W), normalised RGB -> (N, 512, H/16, W/16), (N, 256, H/8, W/8)."""
+        """x (N, 3, H, W), normalised RGB -> (N, maps, H/16, W/16), (N, 256, H/8, W/8)."""
         conv2 = self.features[: self.CONV2 + 1](x)
         return [self.features[self.CONV2 + 1 :](conv2), conv2]
 
@@ -369,6 +371,7 @@ TRUNKS: dict[str, TrunkSpec] = {
     # Our own, trained by scripts/train_backbone.py; the large one is padded as its teacher is.
     "edge-small": TrunkSpec(lambda: MobileNetV3(SMALL_BLOCKS, (6, 8, 9), (3, 4))),
     "edge-vgg-m": TrunkSpec(lambda: VggM(response_norm=False)),  # trained by scripts/train_vgg_m.py
+    "edge-vgg-m-256": TrunkSpec(lambda: VggM(256, response_norm=False)),
     "edge-large": TrunkSpec(lambda: MobileNetV3(LARGE_BLOCKS, (11, 12, 13), (6, 7), same_padding=True)),
 }
 

@@ -14,7 +14,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,8 @@ from edge_tracker.roi import Window, crop
 from edge_tracker.video.images import read_image
 
 PLACE, ZOOM = 0.5, 0.15  # of the window around the true box: standard deviations, of the sides, of log size
-FRAMES, POSITIVES, NEGATIVES = 8, 4, 12  # of a visit: frames; boxes of each that are learned
+DOMAIN_POSITIVES, DOMAIN_NEGATIVES = 4, 12  # boxes of a frame that a visit learns
+FRAMES = 8  # of a visit
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,23 @@ class Video:
     chosen: tuple[NDArray[np.intp], ...]  # of them, those that tracking would use
 
 
-def masked_clips(folder: Path) -> list[tuple[str, list[Path], NDArray[np.float64]]]:
-    """Videos with a mask beside each frame, `<Name>/00000.jpg` and `.png`: their names, frames, boxes (n, 4)."""
+@dataclass(frozen=True)
+class Clip:
+    """A video as it lies on the disk."""
+
+    name: str
+    frames: list[Path]
+    boxes: NDArray[np.float64]  # (frames, 4), NaN where the target cannot be seen
+
+
+def read_clips(data: Path, masks: Path | None) -> list[Clip]:
+    """Sequences in OTB's layout, and videos with masks. Raises DatasetError."""
+    clips = [Clip(task.name, list(task.frames), task.boxes) for task in read_tasks(data)]
+    return clips + (masked_clips(masks) if masks else [])
+
+
+def masked_clips(folder: Path) -> list[Clip]:
+    """Videos with a mask beside each frame, `<Name>/00000.jpg` and `.png`."""
     found = []
     for clip in sorted(path for path in folder.iterdir() if path.is_dir()):
         frames, boxes = [], []
@@ -89,46 +105,51 @@ def masked_clips(folder: Path) -> list[tuple[str, list[Path], NDArray[np.float64
             frames.append(frame)
             boxes.append([x, y, w, h] if w and h else [np.nan] * 4)
         if frames:
-            found.append((clip.name, frames, np.array(boxes, np.float64)))
+            found.append(Clip(MASKED + clip.name, frames, np.array(boxes, np.float64)))
     return found
 
 
-def gather(
-    backbone: Backbone,
-    name: str,
-    frames: Sequence[Path],
-    boxes: NDArray[np.float64],
-    recipe: Recipe,
-    config: FsnetConfig,
-) -> Video | None:
-    """Maps of evenly spread frames in which the target can be seen; None of a video with fewer than two."""
+def views(
+    clip: Clip, count: int, config: FsnetConfig, random: np.random.Generator
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Evenly spread frames in which the target can be seen, cropped around it, half of them mirrored: patch (side,
+    side, 3) BGR, box (4,) in its pixels. The first is as the tracker crops it. None of a video with fewer than two."""
+    boxes = clip.boxes
     visible = np.flatnonzero(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if len(visible) < 2:
-        return None
-    random = np.random.default_rng([recipe.seed, *name.encode()])
+        return
+    for number, index in enumerate(visible[np.linspace(0, len(visible) - 1, count).round().astype(int)]):
+        x, y, w, h = boxes[index]
+        dx, dy = random.normal(size=2) * PLACE if number else (0.0, 0.0)
+        side = max(8, round(config.window * math.sqrt(w * h) * math.exp(ZOOM * random.normal() if number else 0.0)))
+        window = Window(round(x + (0.5 + dx) * w - side / 2), round(y + (0.5 + dy) * h - side / 2), side)
+        patch = crop(read_image(clip.frames[index]), window, config.input_side)
+        k = config.input_side / side
+        box = np.array([(x - window.x) * k, (y - window.y) * k, w * k, h * k])
+        if number and random.random() < 0.5:
+            patch, box[0] = np.ascontiguousarray(patch[:, ::-1]), config.input_side - box[0] - box[2]
+        yield patch, box
+
+
+def gather(backbone: Backbone, clip: Clip, recipe: Recipe, config: FsnetConfig) -> Video | None:
+    """Maps of some frames of a video; None where there are none."""
+    random = np.random.default_rng([recipe.seed, *clip.name.encode()])
     taps: list[list[NDArray[np.float16]]] = []
     on_crop = []
     maps: list[NDArray[np.float32]] = []
-    for index in visible[np.linspace(0, len(visible) - 1, recipe.frames).round().astype(int)]:
-        x, y, w, h = boxes[index]
-        dx, dy = random.normal(size=2) * PLACE if taps else (0.0, 0.0)
-        side = max(8, round(config.window * math.sqrt(w * h) * math.exp(ZOOM * random.normal() if taps else 0.0)))
-        window = Window(round(x + (0.5 + dx) * w - side / 2), round(y + (0.5 + dy) * h - side / 2), side)
-        patch = crop(read_image(frames[index]), window, config.input_side)
-        k = config.input_side / side
-        box = np.array([(x - window.x) * k, (y - window.y) * k, w * k, h * k])
-        if taps and random.random() < 0.5:
-            patch, box[0] = np.ascontiguousarray(patch[:, ::-1]), config.input_side - box[0] - box[2]
+    for patch, box in views(clip, recipe.frames, config, random):
         seen = backbone(patch)
         if not taps:
             maps = [np.ascontiguousarray(tap) for tap in seen]
             sizes = [root_mean_square(tap) for tap in maps]
         taps.append([(tap / size).astype(np.float16) for tap, size in zip(seen, sizes, strict=True)])
         on_crop.append(box)
+    if not taps:
+        return None
     usable, chosen = (
         tuple(use.channels for use in choose(maps, how, config.maps.count, random)) for how in ("all", "mi")
     )
-    return Video(name, tuple(np.stack(tap) for tap in zip(*taps, strict=True)), np.array(on_crop), usable, chosen)
+    return Video(clip.name, tuple(np.stack(tap) for tap in zip(*taps, strict=True)), np.array(on_crop), usable, chosen)
 
 
 @dataclass
@@ -179,12 +200,12 @@ class Visit:
             hidden = torch.nn.functional.dropout(torch.relu(hidden @ w5 + b5), dropout, dropout > 0)
             return hidden @ last + bias
 
-        positives = FRAMES * POSITIVES
+        positives = FRAMES * DOMAIN_POSITIVES
         batch = rows
         if r.mined > 1:
             with torch.no_grad():
                 found = scores(rows[positives:], 0.0)
-            hardest = (found[:, 1] - found[:, 0]).topk(FRAMES * NEGATIVES).indices + positives
+            hardest = (found[:, 1] - found[:, 0]).topk(FRAMES * DOMAIN_NEGATIVES).indices + positives
             batch = torch.cat([rows[:positives], rows[hardest]])
         labels = torch.zeros(len(batch), dtype=torch.long, device=self.device)
         labels[:positives] = 1
@@ -230,8 +251,8 @@ class Visit:
             box: Box = tuple(video.boxes[frame].tolist())
             boxes = np.concatenate(
                 [
-                    samples.positives(box, POSITIVES, random),
-                    samples.negatives(box, self.recipe.mined * NEGATIVES, (0.0, 0.0, side, side), random),
+                    samples.positives(box, DOMAIN_POSITIVES, random),
+                    samples.negatives(box, self.recipe.mined * DOMAIN_NEGATIVES, (0.0, 0.0, side, side), random),
                 ]
             )
             rows = np.concatenate(
@@ -242,8 +263,8 @@ class Visit:
                 ],
                 axis=1,
             )
-            kinds[0].append(rows[:POSITIVES])
-            kinds[1].append(rows[POSITIVES:])
+            kinds[0].append(rows[:DOMAIN_POSITIVES])
+            kinds[1].append(rows[DOMAIN_POSITIVES:])
         return torch.from_numpy(np.concatenate([*kinds[0], *kinds[1]])).to(self.device)
 
 
@@ -300,17 +321,12 @@ def run(options: argparse.Namespace) -> None:
     side = config.input_side
     found = find_model(options.model, options.models_dir, "onnxruntime")
     backbone = load_backbone(found.path, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
-    clips = [(task.name, list(task.frames), task.boxes) for task in read_tasks(options.data)]
-    clips += [(MASKED + name, frames, boxes) for name, frames, boxes in
-              (masked_clips(options.masks) if options.masks else [])]  # fmt: skip
+    clips = read_clips(options.data, options.masks)
     if options.hold_out:
-        left_out = held_out([name for name, _, _ in clips], options.hold_out)
-        clips = [clip for clip in clips if clip[0] not in left_out]
+        left_out = held_out([clip.name for clip in clips], options.hold_out)
+        clips = [clip for clip in clips if clip.name not in left_out]
     start = time.monotonic()
-    gathered = [
-        gather(backbone, name, frames, boxes, recipe, config)
-        for name, frames, boxes in tqdm(clips, desc="videos", disable=None)
-    ]
+    gathered = [gather(backbone, clip, recipe, config) for clip in tqdm(clips, desc="videos", disable=None)]
     videos = [video for video in gathered if video is not None]
     if not videos:
         raise DatasetError("the videos hold no target that can be seen in two frames")

@@ -1,10 +1,11 @@
 """Train VGG-M's conv1 to conv3 from random initial weights, to see as another trunk does (distillation).
 
     python scripts/train_vgg_m.py --teacher mobilenetv3-small --teacher-weights FILE --images DIR [DIR ...] \\
-        --output edge-vgg-m.safetensors
+        --output edge-vgg-m.safetensors [--student edge-vgg-m-256]
 
-conv3's maps are drawn, through a linear layer that is thrown away, to the teacher's deep tap, each channel in units of
-its own spread. Batch norm stands before each ReLU while training and is folded into the convolutions at the end.
+conv3's maps are drawn to the teacher's deep tap and conv2's to its fine one, each through a linear layer that is thrown
+away, each channel in units of its own spread. Batch norm stands before each ReLU while training and is folded into the
+convolutions at the end.
 Interrupted, it resumes from `<output>.checkpoint`. Then: converters/to_onnx.py --model edge-vgg-m, and
 scripts/train_fsnet.py for the fully connected layers.
 """
@@ -31,30 +32,34 @@ from converters.trunks import TRUNKS, VggM
 
 BATCHES_FOR_UNITS = 8  # from which the teacher's spread is taken
 UNSEEN_BATCHES = 4
-RESERVE = 25  # steps between checkpoints
+RESERVE = 200  # steps between checkpoints
+FINE = 0.3  # weight of conv2's loss beside conv3's
 
 
 class Student(nn.Module):
-    """VGG-M with batch norm, and the linear layer to the teacher's channels."""
+    """VGG-M with batch norm, and the linear layers to the channels of the teacher's taps, deep and fine."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, name: str, channels: tuple[int, int]) -> None:
         super().__init__()
-        self.trunk = VggM(batch_norm=True, response_norm=False)
-        self.head = nn.Conv2d(VggM.WIDTHS[-1], channels, 1)
-        spec = TRUNKS["edge-vgg-m"]
+        spec = TRUNKS[name]
+        taps = spec.build().taps
+        self.trunk = VggM(taps[0].channels, batch_norm=True, response_norm=False)
+        self.heads = nn.ModuleList(
+            nn.Conv2d(tap.channels, wanted, 1) for tap, wanted in zip(taps, channels, strict=True)
+        )
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
         for module in self.trunk.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) uint8 RGB -> (N, channels, S/16, S/16)."""
-        found: Tensor = self.head(self.trunk((x.float() - self.mean) / self.std)[0])
-        return found
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, S, S) uint8 RGB -> (N, deep, S/16, S/16), (N, fine, S/8, S/8)."""
+        x = ((x.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return [head(maps) for head, maps in zip(self.heads, self.trunk(x), strict=True)]
 
 
 def folded(trunk: VggM) -> dict[str, Tensor]:
@@ -91,21 +96,36 @@ def train(args: argparse.Namespace) -> None:
     teacher = make_eye(args.teacher, args.teacher_weights, device).eval()
     tapped = tapped_blocks(teacher.trunk)
     deep = len(teacher.trunk.tapped[0])  # the first of the tapped blocks are those of the deep tap
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16)
 
-    def wanted(batch: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat(teacher(batch)[: len(tapped)][:deep], dim=1)
+    def wanted(batch: Tensor) -> list[Tensor]:
+        with torch.no_grad(), precision:
+            maps = teacher(batch)[: len(tapped)]
+        return [torch.cat(part, dim=1).float() for part in (maps[:deep], maps[deep:])]
 
     batches = iter(Crops(scenes, args.batch, args.side, args.seed))
-    first = torch.cat([wanted(next(batches).to(device)) for _ in range(BATCHES_FOR_UNITS)])
-    mean = first.mean((0, 2, 3), keepdim=True)
-    deviation = first.std((0, 2, 3), keepdim=True)
-    unit = 1 / (deviation + 0.03 * deviation.median())
-    student = Student(first.shape[1]).to(device).train()
+    first = [wanted(next(batches).to(device)) for _ in range(BATCHES_FOR_UNITS)]
+    units = []  # of each tap: mean, 1 / spread
+    for maps in zip(*first, strict=True):
+        every = torch.cat(maps)
+        deviation = every.std((0, 2, 3), keepdim=True)
+        units.append((every.mean((0, 2, 3), keepdim=True), 1 / (deviation + 0.03 * deviation.median())))
+
+    def unexplained(batch: Tensor) -> list[Tensor]:
+        """Of each tap, the share of the teacher's variance that the student does not explain."""
+        with precision:
+            found = student(batch)
+        return [
+            (f.float() - (w - mean) * unit).square().mean()
+            for f, w, (mean, unit) in zip(found, wanted(batch), units, strict=True)
+        ]
+
+    student = Student(args.student, (first[0][0].shape[1], first[0][1].shape[1])).to(device).train()
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it
     optimiser = torch.optim.AdamW(student.parameters(), lr=args.rate, weight_decay=args.weight_decay)
     steps, start = math.ceil(args.crops / args.batch), 0
     checkpoint = checkpoint_path(args.output)
-    names = ("teacher", "crops", "batch", "side", "rate", "weight_decay", "seed")
+    names = ("student", "teacher", "crops", "batch", "side", "rate", "weight_decay", "bfloat16", "seed")
     training = {name: getattr(args, name) for name in names}
     if (saved := read_checkpoint(checkpoint, training, device)) is not None:
         student.load_state_dict(saved["student"])
@@ -117,12 +137,11 @@ def train(args: argparse.Namespace) -> None:
     for step in progress:
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step / steps, args.rate)
-        batch = next(crops).to(device)
-        loss = ((student(batch) - (wanted(batch) - mean) * unit).square()).mean()
+        conv3, conv2 = unexplained(next(crops).to(device))
         optimiser.zero_grad()
-        loss.backward()
+        (conv3 + FINE * conv2).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimiser.step()
-        recent += 0.02 * (float(loss.detach()) - recent)
+        recent += 0.02 * (float(conv3.detach()) - recent)
         progress.set_postfix(loss=f"{recent:.3f}")
         if (step + 1) % RESERVE == 0 or step + 1 == steps:
             states = {"student": student.state_dict(), "optimiser": optimiser.state_dict()}
@@ -130,27 +149,30 @@ def train(args: argparse.Namespace) -> None:
             print(f"step {step + 1}/{steps}: loss {recent:.3f}, {time.monotonic() - began:.0f} s", flush=True)
     student.eval()
     unseen = iter(Crops(held_out, args.batch, args.side, args.seed))
-    errors = []
     with torch.no_grad():
-        for _ in range(UNSEEN_BATCHES):
-            batch = next(unseen).to(device)
-            errors.append(float(((student(batch) - (wanted(batch) - mean) * unit).square()).mean()))
-    print(f"on scenes held out: {sum(errors) / len(errors):.3f} of the teacher's variance is not explained")
+        errors = [[float(error) for error in unexplained(next(unseen).to(device))] for _ in range(UNSEEN_BATCHES)]
+    conv3_error, conv2_error = (sum(column) / len(errors) for column in zip(*errors, strict=True))
+    print(
+        "on scenes held out, of the teacher's variance is not explained: "
+        f"{conv3_error:.3f} of the deep tap, {conv2_error:.3f} of the fine one"
+    )
     write_weights(args.output, folded(student.trunk))
 
 
 @one_line_errors("train_vgg_m")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", default="edge-vgg-m", choices=["edge-vgg-m", "edge-vgg-m-256"])
     parser.add_argument("--teacher", default="mobilenetv3-small")
     parser.add_argument("--teacher-weights", type=Path, required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of pictures and frames")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--crops", type=int, default=50_000, help="how many to train on (default: %(default)s)")
+    parser.add_argument("--crops", type=int, default=150_000, help="how many to train on (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=128, help="of the crops, pixels")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--bfloat16", action="store_true", help="half of the time where the processor has it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")

@@ -99,6 +99,13 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
         "on its card",
         "in a checkout: --models-dir extra-models (it is too large for the package)",
     ),
+    CatalogueEntry(
+        "edge-vgg-m-256",
+        "Apache-2.0",
+        "ours: the same with 256 maps of conv3 instead of 512, the FSNet paper's 256FNet",
+        "on its card",
+        "in a checkout: --models-dir extra-models (it is too large for the package)",
+    ),
 )
 
 

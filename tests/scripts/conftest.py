@@ -18,6 +18,8 @@ from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.closed_form.head import Head, load_head
+from edge_tracker.evaluation.boxes_file import write_boxes
+from tests.conftest import Clip
 
 SIDE = 192
 MODEL = PACKAGED / "edge-small.onnx"
@@ -90,3 +92,24 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], Abstr
             yield
 
     return interrupting
+
+
+@pytest.fixture(scope="session")
+def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sequences with boxes, one with masks."""
+    folder = tmp_path_factory.mktemp("footage")
+    for number, name in enumerate(("One", "Two")):
+        images = folder / "boxes" / name / "img"
+        images.mkdir(parents=True)
+        for k in range(4):
+            cv2.imwrite(str(images / f"{k:04d}.png"), clip.images[20 * number + 4 * k])
+        write_boxes(images.parent / "groundtruth_rect.txt", clip.boxes[20 * number : 20 * number + 16 : 4])
+    masks = folder / "masks" / "Three"
+    masks.mkdir(parents=True)
+    for k in range(3):
+        cv2.imwrite(str(masks / f"{k:05d}.jpg"), clip.images[60 + 4 * k])
+        mask = np.zeros(clip.images[0].shape[:2], np.uint8)
+        x, y, w, h = (round(v) for v in clip.boxes[60 + 4 * k])
+        mask[y : y + h, x : x + w] = 255 if k < 2 else 0
+        cv2.imwrite(str(masks / f"{k:05d}.png"), mask)
+    return folder

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -26,7 +25,6 @@ from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
 from edge_tracker.errors import DatasetError
-from edge_tracker.evaluation.boxes_file import write_boxes
 from edge_tracker.fsnet.pretrained import read_pretrained
 from tests.conftest import Clip
 
@@ -37,27 +35,6 @@ def _one_thread() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
-
-
-@pytest.fixture(scope="module")
-def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sequences with boxes, one with masks."""
-    folder = tmp_path_factory.mktemp("footage")
-    for number, name in enumerate(("One", "Two")):
-        images = folder / "boxes" / name / "img"
-        images.mkdir(parents=True)
-        for k in range(4):
-            cv2.imwrite(str(images / f"{k:04d}.png"), clip.images[20 * number + 4 * k])
-        write_boxes(images.parent / "groundtruth_rect.txt", clip.boxes[20 * number : 20 * number + 16 : 4])
-    masks = folder / "masks" / "Three"
-    masks.mkdir(parents=True)
-    for k in range(3):
-        cv2.imwrite(str(masks / f"{k:05d}.jpg"), clip.images[60 + 4 * k])
-        mask = np.zeros(clip.images[0].shape[:2], np.uint8)
-        x, y, w, h = (round(v) for v in clip.boxes[60 + 4 * k])
-        mask[y : y + h, x : x + w] = 255 if k < 2 else 0
-        cv2.imwrite(str(masks / f"{k:05d}.png"), mask)
-    return folder
 
 
 def arguments(footage: Path, output: Path, cycles: int, *more: str) -> list[str]:
@@ -96,10 +73,10 @@ def test_a_sequence_is_tracked_by_what_has_not_seen_it() -> None:
 
 
 def test_boxes_come_from_masks(footage: Path, clip: Clip) -> None:
-    ((name, frames, boxes),) = script.masked_clips(footage / "masks")
-    assert (name, len(frames)) == ("Three", 3)
-    np.testing.assert_allclose(boxes[:2], clip.boxes[60:68:4], atol=1.0)
-    assert np.isnan(boxes[2]).all()  # nothing of the target is to be seen
+    (found,) = script.masked_clips(footage / "masks")
+    assert (found.name, len(found.frames)) == ("masks.Three", 3)
+    np.testing.assert_allclose(found.boxes[:2], clip.boxes[60:68:4], atol=1.0)
+    assert np.isnan(found.boxes[2]).all()  # nothing of the target is to be seen
 
 
 def test_training_separates_and_resumes_bit_for_bit(footage: Path, tmp_path: Path) -> None:
@@ -146,7 +123,7 @@ def test_another_training_does_not_go_on_from_the_checkpoint(
 
 def test_folded_batch_norm_answers_the_same() -> None:
     torch.manual_seed(0)
-    trained = train_vgg_m.Student(8).trunk
+    trained = train_vgg_m.Student("edge-vgg-m", (8, 4)).trunk
     for module in trained.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)
