@@ -7,8 +7,9 @@
 
 The sequences of `data/train` are parted by where they come from (FOLDS): one scene lies in one fold. The
 head of a fold was trained without its sequences (scripts/train_refiner.py --without, scripts/calibrate.py) and tracks
-them: every seed from the first frame and from later ones (TRE), and the hard clips of hard_clips.py. `table` gives
-means and 95 % intervals by bootstrap over scenes, and with several files the paired difference to the first.
+them: every seed from the first frame and from later ones (TRE), and --clip-seeds of the hard clips of hard_clips.py.
+`table` gives means and 95 % intervals by bootstrap over scenes, and with several files the paired difference to the
+first.
 --jobs and --cluster spread the runs; a cluster's workers need this folder on their PYTHONPATH.
 """
 
@@ -83,8 +84,8 @@ class Run:
     footage: Footage
 
 
-def runs_of(tasks: Sequence[Task], seeds: int, kinds: Sequence[str]) -> Iterator[Run]:
-    """What is tracked."""
+def runs_of(tasks: Sequence[Task], seeds: int, clip_seeds: int, kinds: Sequence[str]) -> Iterator[Run]:
+    """What is tracked: sequences with `seeds`, clips with `clip_seeds`."""
     for task in tasks:
         shown = np.flatnonzero(task.visible > 0)
         for share in STARTS:
@@ -97,7 +98,8 @@ def runs_of(tasks: Sequence[Task], seeds: int, kinds: Sequence[str]) -> Iterator
     clips = hard_clips(tasks) + [c for c in absence_clips(tasks, tasks) if c.kind in ABSENCES]
     for clip in clips:
         if clip.kind in kinds:
-            yield Run(clip.source.name, clip.kind, 0, clip)
+            for seed in range(clip_seeds):
+                yield Run(clip.source.name, clip.kind, seed, clip)
 
 
 def by_fold(texts: Sequence[str], others: str = "") -> dict[str, Path]:
@@ -146,7 +148,8 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
 def run(args: argparse.Namespace) -> None:
     # All sequences, whatever is tracked: what covers the target in a clip is cut from any of them.
     tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data)]
-    runs = runs_of(tasks, 1 if args.peers else args.seeds, args.kinds.split(","))
+    seeds = (1, 1) if args.peers else (args.seeds, args.clip_seeds)
+    runs = runs_of(tasks, *seeds, args.kinds.split(","))
     todo = [item for item in runs if fold_of(item.sequence) in args.fold][:: args.every]
     parts: dict[tuple[str, int], list[Run]] = {}  # what one tracker does
     for item in todo:
@@ -328,7 +331,8 @@ def main() -> int:
     runner.add_argument("--tracker", default="accurate")
     runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the configuration")
     runner.add_argument("--fold", default="".join(FOLDS), help="track these folds alone, such as AB")
-    runner.add_argument("--seeds", type=int, default=3)
+    runner.add_argument("--seeds", type=int, default=3, help="of sequences, from the first frame and later ones")
+    runner.add_argument("--clip-seeds", type=int, default=1, help="of clips")
     runner.add_argument("--every", type=positive_int, default=1, help="every so-many-th run alone")
     runner.add_argument("--kinds", default="ope,tre,long,shake,roll,poor,twin,stand," + ",".join(ABSENCES))
     runner.add_argument("--label")

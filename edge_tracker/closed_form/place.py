@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 from edge_tracker.closed_form.config import ClosedFormConfig
+from edge_tracker.closed_form.motion import Expected
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.response_map import PITCH_PX, Peak, find_peak, motion_prior, resampling
 from edge_tracker.closed_form.ridge import RidgeFilter, laid, neighbourhoods
@@ -37,9 +38,8 @@ class Place:
         self._optics, self._config = optics, config
         settings = config.place
         self._ridge = RidgeFilter(settings.ridge, settings.anchor, settings.solver_steps)
-        points = optics.side // PITCH_PX
-        self._up = laid(resampling(optics.coarse_grid, points))
-        self._prior = motion_prior(points, optics.middle_px, settings.motion_sigma * optics.side)
+        self._points = optics.side // PITCH_PX
+        self._up = laid(resampling(optics.coarse_grid, self._points))
 
     def start(self, view: View, box: Box, changed: Iterable[tuple[View, Box]]) -> None:
         """Learn frame 1: a view of it with the target's box, and changed ones with theirs; boxes in crop pixels."""
@@ -47,10 +47,15 @@ class Place:
         samples += [(neighbourhoods(other.coarse), self._target_map(b), VIEW_WEIGHT) for other, b in changed]
         self._ridge.start(samples)
 
-    def find(self, view: View) -> Found:
-        """The response over the view, and its peak under the motion prior."""
+    def find(self, view: View, expected: Expected | None = None) -> Found:
+        """The response over the view, and its peak under the motion prior. expected: None where all is possible."""
         response = self._ridge.respond(view.coarse, self._up)
-        return Found(response, find_peak(response, self._prior))
+        x = y = self._optics.middle_px
+        sigma = self._config.place.motion_sigma * self._optics.side
+        if expected is not None:
+            k = self._optics.side / view.window.side
+            x, y, sigma = x + k * expected.dx, y + k * expected.dy, min(sigma, k * expected.sigma)
+        return Found(response, find_peak(response, motion_prior(self._points, x, y, sigma)))
 
     def gate(self, height: float) -> float:
         """Share of the learning rates that a peak of this height allows: [0, 1]."""

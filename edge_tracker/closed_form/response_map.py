@@ -21,11 +21,11 @@ def resampling(grid: Grid, points: int) -> NDArray[np.float32]:
     return cubic((np.arange(points) * PITCH_PX - grid.offset_px) / grid.stride, grid.cells)
 
 
-@lru_cache(maxsize=16)
-def motion_prior(points: int, middle_px: float, sigma_px: float) -> NDArray[np.float32]:
-    """(points, points) Gaussian around where the target was."""
-    line = np.exp(-0.5 * ((np.arange(points) * PITCH_PX - middle_px) / sigma_px) ** 2)
-    return np.outer(line, line).astype(np.float32)
+def motion_prior(points: int, x_px: float, y_px: float, sigma_px: float) -> NDArray[np.float32]:
+    """(points, points) Gaussian around a place, crop pixels."""
+    at = np.arange(points, dtype=np.float32) * PITCH_PX
+    down, across = (np.exp(-0.5 * ((at - np.float32(middle)) / np.float32(sigma_px)) ** 2) for middle in (y_px, x_px))
+    return np.outer(down, across)
 
 
 class Peak(NamedTuple):

@@ -17,6 +17,7 @@ from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.first_frame import box_views, changed_views, turned_views
 from edge_tracker.closed_form.head import Head
 from edge_tracker.closed_form.likeness import Evidence, Presence
+from edge_tracker.closed_form.motion import Motion
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Found, Place, over_frames
 from edge_tracker.closed_form.redetection import Redetection, Search, Sighting
@@ -83,7 +84,7 @@ class ClosedFormTracker:
         self._presence = Presence(view, on_crop, self._refiner.identify, self._weights)
         for other, on_other in turned:
             self._presence.remember(other, on_other)
-        self._camera = Camera()
+        self._camera, self._motion = Camera(), Motion()
         self._camera.jerk(image)
         self._look = view.patch, on_crop  # of the target, when last believed
 
@@ -97,10 +98,12 @@ class ClosedFormTracker:
         view = self._see(image, self.box, hurried)
         if view is None:  # a black frame, a covered lens: keep all that is known
             return Track(self.box, 0.0, TrackState.LOST)
-        found = self._place.find(view)
+        before = self.box
+        found = self._place.find(view, self._motion.expected(before) if self._belief.believed else None)
         candidate = self._uncorrected(view, found) if hurried else self._corrected(view, found)
         self.box = keep_in_frame(view.on_image(candidate.box), size_of(image), self._smallest_px)
         on_crop = view.on_crop(self.box)
+        self._motion.follow(before, self.box)
         track = self._judge(image, view, candidate._replace(box=on_crop))
         gate = self._place.gate(candidate.height)
         if gate > 0 and self._belief.believed:
@@ -213,7 +216,7 @@ class ClosedFormTracker:
         state = self._belief.seek(best.probability)
         if not self._belief.searching:
             self._good, self._redetection = self.box, None
-            self._camera = Camera()
+            self._camera, self._motion = Camera(), Motion()
             self._camera.jerk(image)
         return Track(self.box, self._belief.confidence, state)
 

@@ -98,7 +98,7 @@ def test_the_peak_of_a_smooth_response_is_found_between_the_points() -> None:
     assert peak.box((20.0, 10.0)) == pytest.approx((111.2, 85.7, 20, 10), abs=0.1)
     # Of two equal peaks the prior takes the one near its middle.
     two = response + response[::-1]
-    assert find_peak(two.astype(np.float32), motion_prior(56, 90.0, 30.0)).y_px == pytest.approx(90.7, abs=1.5)
+    assert find_peak(two.astype(np.float32), motion_prior(56, 90.0, 90.0, 30.0)).y_px == pytest.approx(90.7, abs=1.5)
 
 
 def test_other_peaks_are_high_enough_and_apart(noise: Noise) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_tracker.boxes import Box, centre
 from edge_tracker.closed_form.config import ClosedFormConfig, PlaceSettings
 from edge_tracker.closed_form.first_frame import changed_views, latin_hypercube, turned_views
+from edge_tracker.closed_form.motion import Expected
 from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.place import Place, over_frames
 from edge_tracker.closed_form.response_map import PITCH_PX
@@ -111,6 +112,15 @@ def test_of_two_alike_the_motion_prior_takes_the_nearer(sigma: float, near: bool
     found = place.find(view)
     x, _ = centre(view.on_image(found.box(view.on_crop(HOME.box)[2:])))
     assert x == pytest.approx(HOME.x if near else HOME.x + 46, abs=4)
+
+
+@pytest.mark.parametrize("at_twin", [False, True])
+def test_of_two_alike_the_one_where_it_is_expected_is_taken(at_twin: bool, optics: Optics, see: See) -> None:
+    place = started(optics, see, ClosedFormConfig())
+    view, _ = see(act([replace(HOME, twin=(HOME.x + 46, HOME.y))]).images[0], HOME.box)
+    found = place.find(view, Expected(46.0 if at_twin else 0.0, 0.0, 15.0))
+    x, _ = centre(view.on_image(found.box(view.on_crop(HOME.box)[2:])))
+    assert x == pytest.approx(HOME.x + 46 * at_twin, abs=4)
 
 
 def test_a_turned_target_is_known_by_the_changed_views(optics: Optics, see: See) -> None:

@@ -160,6 +160,14 @@ def test_a_run_ends_in_a_file_that_the_table_reads(footage: Path, tmp_path: Path
     assert (failed.returncode, len(failed.stderr.splitlines())) == (2, 1)
 
 
+def test_sequences_and_clips_have_seeds_of_their_own(footage: Path) -> None:
+    runs = list(script.runs_of(read_tasks(footage), 2, 3, ["ope", "long"]))
+    assert sorted((r.kind, r.seed) for r in runs if r.sequence == "UAV_boat1") == [
+        *(("long", seed) for seed in range(3)),
+        *(("ope", seed) for seed in range(2)),
+    ]
+
+
 def test_fsnet_runs_without_a_head_and_every_second_run_is_left_out(footage: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "2"]
     command += ["--tracker", "fsnet", "--kinds", "ope", "--every", "2", "--out", str(tmp_path / "found.json")]
