@@ -148,8 +148,8 @@ def makers(args: argparse.Namespace, folder: Path) -> Callable[[str, int], tuple
 def run(args: argparse.Namespace) -> None:
     # All sequences, whatever is tracked: what covers the target in a clip is cut from any of them.
     tasks = [CachedTask(t.name, t.frames, t.boxes) for t in read_tasks(args.data)]
-    seeds = (1, 1) if args.peers else (args.seeds, args.clip_seeds)
-    runs = runs_of(tasks, *seeds, args.kinds.split(","))
+    seeds, clip_seeds = (1, 1) if args.peers else (args.seeds, args.clip_seeds)
+    runs = runs_of(tasks, seeds, clip_seeds, args.kinds.split(","))
     todo = [item for item in runs if fold_of(item.sequence) in args.fold][:: args.every]
     parts: dict[tuple[str, int], list[Run]] = {}  # what one tracker does
     for item in todo:
