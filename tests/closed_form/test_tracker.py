@@ -32,6 +32,7 @@ from edge_tracker.closed_form.config import (
 )
 from edge_tracker.closed_form.head import Head
 from edge_tracker.closed_form.optics import Optics
+from edge_tracker.closed_form.place import Place
 from edge_tracker.closed_form.refinement_network import RefinementNetwork
 from edge_tracker.closed_form.refiner import Corrected, Refiner
 from edge_tracker.closed_form.tracker import ClosedFormTracker
@@ -283,6 +284,23 @@ def test_where_it_is_expected_decides_between_it_and_a_twin_that_passes(monkeypa
             ends.append(float(Run(tracked(clip.images, clip.first_box), clip.boxes[1:]).overlaps[-8:].mean()))
     assert min(ends[:2]) > 0.6
     assert max(ends[2:]) < 0.2
+
+
+@pytest.mark.parametrize(("constant", "narrow"), [(-1.0, False), (4.0, True)], ids=["doubted", "believed"])
+def test_what_is_not_believed_may_be_anywhere_near(
+    constant: float, narrow: bool, tracker_with: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = []
+    find = Place.find
+    monkeypatch.setattr(Place, "find", lambda place, view, e=None: expected.append(e) or find(place, view, e))
+    belief = BeliefSettings(lost_after=1000, search_after=10_000)
+    tracker = tracker_with(ClosedFormConfig(belief=belief), (0, 0, 0, 0, constant))
+    clip = act(Pose(100 + 4 * k, 120, w=40, h=40) for k in range(16))
+    run(tracker, clip)
+    assert (expected[-1] is not None) is narrow
+    if narrow:
+        assert expected[-1].dx == pytest.approx(4, abs=0.8)
+        assert expected[-1].sigma < expected[0].sigma
 
 
 @pytest.mark.parametrize(("others_every", "look_out_every"), [(3, 10_000), (10_000, 4)], ids=["peaks", "look-out"])
