@@ -86,7 +86,7 @@ def start(client: Client, address: MqttAddress) -> None:
 
 
 def connected(address: MqttAddress, on_message: Callable[[bytes], None], topic: str) -> Client:
-    """A client that hears `topic` whenever the broker is there."""
+    """A client that hears `topic` whenever the broker is there; not what the broker kept, which may be old."""
     client = client_of(address)
 
     def on_connect(client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
@@ -96,6 +96,6 @@ def connected(address: MqttAddress, on_message: Callable[[bytes], None], topic: 
             client.subscribe(topic, qos=1)
 
     client.on_connect = on_connect
-    client.on_message = lambda _, __, message: on_message(bytes(message.payload))
+    client.on_message = lambda _, __, message: None if message.retain else on_message(bytes(message.payload))
     start(client, address)
     return client
