@@ -58,8 +58,8 @@ class PageConfig:
         check(self)
         if self.address is not None:
             parsed_address(self.address)
-        if self.token is not None and len(self.token) < 16:
-            raise ConfigError("a token has at least 16 characters")
+        if self.token is not None and (len(self.token) < 16 or not self.token.isprintable()):
+            raise ConfigError("a token has at least 16 characters that can be printed")
 
 
 @dataclass(frozen=True)

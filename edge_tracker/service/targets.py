@@ -255,12 +255,12 @@ class Targets:
 
 
 def checked_name(name: object) -> str:
-    """A target's name: 1 to LONGEST_NAME characters that can be printed. Raises UsageError."""
+    """A target's name: 1 to LONGEST_NAME characters that can be printed, no step of a path. Raises UsageError."""
     if not isinstance(name, str):
         raise UsageError(f"a name is a text, not {type(name).__name__}")
     name = re.sub(r"\s+", " ", name).strip()
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
-        raise UsageError(f"a name has 1 to {LONGEST_NAME} characters that can be printed")
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name in (".", ".."):
+        raise UsageError(f"a name has 1 to {LONGEST_NAME} characters that can be printed, and is not . or ..")
     return name
 
 

@@ -79,7 +79,7 @@ def test_what_is_wrong_changes_nothing(prepared: Prepared) -> None:
     assert targets.tracks == before
 
 
-@pytest.mark.parametrize("name", ["", "   ", "a" + chr(0) + "b", chr(0x202E) + "evil", "x" * 41, 5, None])
+@pytest.mark.parametrize("name", ["", "   ", "a" + chr(0) + "b", chr(0x202E) + "evil", "x" * 41, ".", " ..", 5, None])
 def test_names_that_are_none(name: object) -> None:
     with pytest.raises(UsageError):
         checked_name(name)
