@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import socket
@@ -119,6 +120,21 @@ def test_a_camera_over_http_that_goes_away_is_lost_not_done(clip: Clip) -> None:
     assert "secret" not in str(caught.value)
     assert "abc" not in str(caught.value)
     assert all(frame.taken_at is not None and abs(frame.taken_at - time.time()) < 60 for frame in seen)
+
+
+def test_a_password_that_is_escaped_reaches_the_camera_as_it_is(clip: Clip) -> None:
+    class Guarded(Mjpeg):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:p/a?s#s@1%").decode():
+                super().do_GET()
+                return
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+
+    Mjpeg.pictures = [cv2.imencode(".jpg", image)[1].tobytes() for image in clip.images[:20]]
+    with server(Guarded) as port, open_source(f"http://me:p%2Fa%3Fs%23s%401%25@127.0.0.1:{port}/video") as source:
+        assert next(iter(source)).image.size
 
 
 def test_a_server_that_refuses_is_told_by_its_answer(tmp_path: Path) -> None:
