@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -440,6 +441,21 @@ def test_a_webhook_hears_changes_and_can_check_who_speaks(receiver: Receiver, mo
         expected = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
         assert headers["X-Edge-Tracker-Signature"] == f"sha256={expected}"
         assert abs(int(headers["X-Edge-Tracker-Time"]) - time.time()) < 10
+
+
+def test_a_webhook_with_a_login_and_a_name_that_is_no_address(receiver: Receiver) -> None:
+    url = receiver.url.replace("//", "//me:p%40ss@") + "&where=front door ä"
+    output = open_output(url, Origin(camera="gate"))
+    output.write(frame(), [track()])
+    wait_until(lambda: receiver.taken, 5, "an event")
+    assert receiver.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
+    output.close(True)
+
+
+@pytest.mark.parametrize("url", ["https://", "http://[h/x", "http://h:x/", "https://me:pa/ss@h/hook", "http:///hook"])
+def test_a_webhook_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigError, match="a webhook is"):
+        open_output(url)
 
 
 def test_a_webhook_is_tried_again(receiver: Receiver) -> None:
