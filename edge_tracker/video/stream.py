@@ -33,12 +33,12 @@ class StreamSource(Source):
         scheme = url.partition("://")[0].lower()
         self._relay: Relay | None = None
         self._container = self._opened(url, scheme)
+        self.live = scheme not in BY_HTTP or not self._container.duration
         try:
-            self._decoder = Decoder(self._container, self.name, fps, threads)
+            self._decoder = Decoder(self._container, self.name, fps, threads, self.live)
         except BaseException:
             self.close()
             raise
-        self.live = scheme not in BY_HTTP or not self._container.duration
         self.fps = self._decoder.fps
         self.length = None if self.live else self._decoder.length
 

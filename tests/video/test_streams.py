@@ -94,6 +94,7 @@ class Mjpeg(BaseHTTPRequestHandler):
     """A camera that sends some pictures and then goes away."""
 
     pictures: ClassVar[list[bytes]] = []
+    period_s = 0.02
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -102,7 +103,7 @@ class Mjpeg(BaseHTTPRequestHandler):
         for picture in self.pictures:
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
             self.wfile.write(head + picture + b"\r\n")
-            time.sleep(0.02)
+            time.sleep(self.period_s)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -120,6 +121,23 @@ def test_a_camera_over_http_that_goes_away_is_lost_not_done(clip: Clip) -> None:
     assert "secret" not in str(caught.value)
     assert "abc" not in str(caught.value)
     assert all(frame.taken_at is not None and abs(frame.taken_at - time.time()) < 60 for frame in seen)
+
+
+def test_a_camera_without_a_clock_is_timed_as_its_pictures_come(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:
+    """Not at a rate that is assumed: time would run by it, and jump when it is too far off."""
+
+    class Slow(Mjpeg):
+        period_s = 0.15
+
+    Mjpeg.pictures = [cv2.imencode(".jpg", image)[1].tobytes() for image in clip.images[:12]]
+    came, told = [], []
+    with server(Slow) as port, open_source(f"http://127.0.0.1:{port}/video") as source, pytest.raises(SourceLost):
+        for frame in source:
+            came.append(time.monotonic())
+            told.append(frame.time_s)
+    assert told[-1] - told[0] == pytest.approx(came[-1] - came[0], abs=0.2)
+    assert came[-1] - came[0] > 0.9
+    assert "assumed" not in caplog.text
 
 
 def test_a_password_that_is_escaped_reaches_the_camera_as_it_is(clip: Clip) -> None:
