@@ -137,6 +137,9 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     config = assign(from_mapping(ServiceConfig, _expanded(raw, str(path)), str(path)), assignments)
     specs = [spec for camera in config.camera for spec in camera.outputs(config.output)]
+    named = [spec for spec in specs if re.match("mqtts?://.*[?&]client=", spec)]
+    if len(set(named)) < len(named):
+        raise ConfigError(f"{path}: a broker lets in one of a name at a time: write client=NAME-{{camera}}")
     files = [spec for spec in specs if "://" not in spec] + ([f"jsonl:{config.state}"] if config.state else [])
     refuse_overwriting(files, [path])
     return config

@@ -131,6 +131,7 @@ def test_a_password_of_the_environment_is_escaped_once(
         (ONE + 'name = "a b"\n' + ONE + 'name = "a/b"', "files of the same names"),
         (ONE + 'output = ["{folder}/edge-tracker.csv"]\nname="x"\n[page]\ntoken="sixteen characters\\n"', "printed"),
         ('state = "{folder}/edge-tracker.toml"\n' + ONE, "overwrite what is read"),
+        ('output = ["mqtt://h?client=x"]\n' + ONE + "[[camera]]\nsource = '1'\nname = 'b'", "client=NAME"),
         ('state = "x.csv"\n' + ONE + 'output = ["x.csv"]', "overwrite another output"),
         (ONE + 'init = "motion"', "list"),
         (ONE + 'init = ["moton"]', "moton"),

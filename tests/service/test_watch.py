@@ -143,7 +143,7 @@ def test_a_box_on_an_older_picture_is_caught_up_with(prepared: Prepared) -> None
     assert np.hypot(x - (60 + 6 * 14), y - 80) < 6
 
 
-@pytest.mark.parametrize("error", [OutputError("disk full"), OutputLost("broker away")])
+@pytest.mark.parametrize("error", [OutputError("disk full"), OutputLost("broker away"), KeyError("in a library")])
 def test_an_output_that_fails_stops_neither_tracking_nor_others(
     prepared: Prepared, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from edge_tracker.errors import SourceLost, SourceMissing
 from edge_tracker.video import open_source
-from edge_tracker.video.urls import masked
+from edge_tracker.video.urls import escaped, masked
 from tests.conftest import Clip
 
 SECRETS = ["secret", "pa/ss", "p@ss", "p?s", "p#s", "a@b/c@d", "1/2", "pa ss", "p&x=y", "%40"]
@@ -151,8 +151,17 @@ def test_a_password_that_is_escaped_reaches_the_camera_as_it_is(clip: Clip) -> N
             self.end_headers()
 
     Mjpeg.pictures = [cv2.imencode(".jpg", image)[1].tobytes() for image in clip.images[:20]]
-    with server(Guarded) as port, open_source(f"http://me:p%2Fa%3Fs%23s%401%25@127.0.0.1:{port}/video") as source:
-        assert next(iter(source)).image.size
+    for password in ("p%2Fa%3Fs%23s%401%25", "p/a?s#s@1%25"):  # and as it was pasted
+        with server(Guarded) as port, open_source(f"http://me:{password}@127.0.0.1:{port}/video") as source:
+            assert next(iter(source)).image.size
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h:80/a@2", "http://h/a@2", "http://[::1]:80/a@b", "http://u:p@h/x@y", "rtsp://h", "udp://@:1234", "x"],
+)
+def test_what_holds_no_pasted_password_stays(url: str) -> None:
+    assert escaped(url) == url
 
 
 def test_a_server_that_refuses_is_told_by_its_answer(tmp_path: Path) -> None:
