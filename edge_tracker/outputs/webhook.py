@@ -148,8 +148,9 @@ def _parted(url: str) -> tuple[str, dict[str, str]]:
     if parts.username is not None:
         text = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
         login["Authorization"] = f"Basic {base64.b64encode(text.encode()).decode()}"
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
-    return urllib.parse.quote(plain.geturl(), safe="%/:=&?~+!$,;'()*[]@"), login
+    path, query = (urllib.parse.quote(part, safe="%/:=&?~+!$,;'()*[]@") for part in (parts.path, parts.query))
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query=query, fragment="")
+    return plain.geturl(), login
 
 
 def signature(secret: str, stamp: str, body: bytes) -> str:

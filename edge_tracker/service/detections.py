@@ -25,6 +25,7 @@ from edge_tracker.images import as_bgr
 from edge_tracker.outputs.mqtt_client import MqttAddress, connected
 from edge_tracker.settings import Between, check, decode
 from edge_tracker.track import Track, TrackState
+from edge_tracker.video.program import end_with_parent
 from edge_tracker.video.source import Frame
 
 Image = NDArray[np.uint8]
@@ -130,7 +131,9 @@ class ProgramChooser(_Chooser):
 
     def _started(self) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=end_with_parent
+            )
         except (OSError, ValueError, IndexError) as error:
             raise ConfigError(f"the detector cannot be started: {first_line(error)}") from error
 

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -170,6 +171,28 @@ main(["--source", {camera.url!r}, "--init", "38,58,44,44"])
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
         assert time.monotonic() - start < 4
+
+
+def test_programs_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    """One that stayed would keep the camera or the port."""
+    flags = [tmp_path / "one", tmp_path / "two"]
+    for flag in flags:
+        os.mkfifo(flag)
+    code = f"""
+import time
+from edge_tracker.service.detections import ProgramChooser
+from edge_tracker.video.program import start_program
+chooser = ProgramChooser("sh -c 'exec sleep 100 > {flags[0]}'")
+program = start_program("sh", ["-c", "exec sleep 100 > {flags[1]}"])
+time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        pipes = [flag.open("rb", buffering=0) for flag in flags]  # when both have begun
+        process.kill()
+    for pipe in pipes:
+        with pipe:
+            assert select.select([pipe], [], [], 20)[0]  # its end
+            assert pipe.read() == b""
 
 
 def test_a_local_camera_that_is_not_there_does_not_keep_the_others_waiting(camera: MjpegCamera) -> None:

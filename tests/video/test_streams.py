@@ -102,7 +102,8 @@ class Mjpeg(BaseHTTPRequestHandler):
         self.end_headers()
         for picture in self.pictures:
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
-            self.wfile.write(head + picture + b"\r\n")
+            with contextlib.suppress(OSError):  # who has seen enough leaves
+                self.wfile.write(head + picture + b"\r\n")
             time.sleep(self.period_s)
 
     def log_message(self, *_: object) -> None: ...
