@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -54,13 +54,12 @@ class Requests:
         for _, future in self._taken():
             future.set_exception(EdgeTrackerError(f"{self._name} has ended"))
 
-    def _taken(self) -> list[tuple[Callable[[Image], Any], Future[Any]]]:
-        """What is waiting, without those who gave up."""
-        found: list[tuple[Callable[[Image], Any], Future[Any]]] = []
+    def _taken(self) -> Iterator[tuple[Callable[[Image], Any], Future[Any]]]:
+        """What is waiting, one after another, without those who gave up meanwhile."""
         while True:
             try:
                 action, future = self._waiting.get_nowait()
             except queue.Empty:
-                return found
+                return
             if future.set_running_or_notify_cancel():
-                found.append((action, future))
+                yield action, future

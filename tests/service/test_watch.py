@@ -17,6 +17,7 @@ from edge_tracker.errors import EdgeTrackerError, OutputError, OutputLost, Trans
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.records import JsonLinesOutput
 from edge_tracker.outputs.status import Status
+from edge_tracker.service.requests import Requests
 from edge_tracker.service.state import Remembered
 from edge_tracker.service.targets import Targets
 from edge_tracker.service.watch import Watch, WatchSettings
@@ -180,6 +181,25 @@ def test_files_are_whole_before_a_source_that_hangs_is_waited_for(prepared: Prep
     assert thread.is_alive()
     source.let_go.set()
     thread.join(15)
+
+
+def test_who_gave_up_while_another_was_served_is_not_served() -> None:
+    requests = Requests("c")
+    served: list[Image] = []
+    waiting = [threading.Thread(target=lambda: requests.ask(lambda _: time.sleep(1.0)))]
+
+    def impatient() -> None:
+        with pytest.raises(TransientError, match="busy"):
+            requests.ask(served.append, timeout_s=0.6)
+
+    waiting.append(threading.Thread(target=impatient))
+    for thread in waiting:
+        thread.start()
+        time.sleep(0.1)
+    requests.answer(STILL[0])
+    for thread in waiting:
+        thread.join()
+    assert served == []
 
 
 def test_the_end_comes_whoever_gave_up_waiting_for_an_answer(prepared: Prepared) -> None:
