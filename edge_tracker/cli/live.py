@@ -20,6 +20,7 @@ from edge_tracker.video.open import is_live
 
 DEFAULT_PAGE = "127.0.0.1:8080"
 ANY_PORT = "127.0.0.1:0"
+INTERRUPTED = 130  # exit code
 HANGS = 70  # exit code (EX_SOFTWARE): the supervisor is to start us again
 
 
@@ -61,7 +62,8 @@ def run_service(config: ServiceConfig, max_frames: int | None, quiet: bool, fall
 
 
 class Signals:
-    """The first Ctrl-C or SIGTERM calls `stop`, which ends with files whole; a second one ends at once."""
+    """The first Ctrl-C, SIGTERM or SIGHUP (the terminal is gone; not under nohup) calls `stop`, which ends with files
+    whole; a second one ends at once."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
@@ -70,16 +72,18 @@ class Signals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type] # what signal.signal gave
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
+        if self._asked:  # whatever the threads are doing: they may hang
+            os.write(2, b"edge-track: interrupted\n")
+            os._exit(INTERRUPTED)
         self._asked = True
         self._stop()
 

@@ -148,11 +148,12 @@ class RecordOutput:
                 self._finish()
         if self._video is None and tracked:
             if frame.time_s - self._failed_s < AGAIN_S:
+                self._keep(frame, tracks)
                 raise self._failure
             self._begin(frame)
         if self._video is not None:
             self._put(self._video, frame, tracks)
-        elif self.settings.before > 0:
+        else:
             self._keep(frame, tracks)
 
     def close(self, complete: bool) -> None:
@@ -185,6 +186,8 @@ class RecordOutput:
             raise
 
     def _keep(self, frame: Frame, tracks: Sequence[Track]) -> None:
+        if self.settings.before == 0:
+            return
         _, data = cv2.imencode(".jpg", as_bgr(frame.image), [cv2.IMWRITE_JPEG_QUALITY, 90])
         empty = Frame(frame.index, frame.time_s, np.empty((0, 0, 3), np.uint8), frame.taken_at)
         self._before.append((empty, data.tobytes(), list(tracks)))
@@ -205,22 +208,28 @@ class _Folder:
         if not path.is_dir():
             raise OutputError(f"cannot write into {shown(path)}: there is no such folder")
         self._path, self._prefix, self._suffix, self._most = path, prefix, suffix, most
+        self._given: list[str] = []  # names, in order: a clock that was set back does not make the newest the oldest
 
     def next(self) -> Path:
         stem = self._prefix + time.strftime("%Y%m%d-%H%M%S")
         for number in itertools.count(1):
             path = self._path / (f"{stem}{self._suffix}" if number == 1 else f"{stem}-{number}{self._suffix}")
             if not path.exists() and not partial_path(path).exists():
+                self._given = [*self._given[1 - self._most :], path.name]
                 return path
         raise AssertionError
 
     def tidy(self) -> None:
         pattern = f"{self._prefix}{'[0-9]' * 8}-{'[0-9]' * 6}*{self._suffix}"
         try:
-            for old in sorted(self._path.glob(pattern), key=lambda p: p.stat().st_mtime_ns)[: -self._most]:
+            for old in sorted(self._path.glob(pattern), key=self._age)[: -self._most]:
                 old.unlink()
         except OSError as error:
             log.warning("old files in %s stay: %s", self._path, error)
+
+    def _age(self, path: Path) -> tuple[int, int]:
+        given = self._given.index(path.name) if path.name in self._given else -1
+        return given, path.stat().st_mtime_ns
 
 
 def placed(place: str, kind: type[T]) -> tuple[Path, T]:
@@ -231,4 +240,4 @@ def placed(place: str, kind: type[T]) -> tuple[Path, T]:
 
 def file_name(camera: str) -> str:
     """A camera's name as a part of a file's: it may be anything, a path too."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", camera).strip("_") or "camera"
+    return re.sub(r"[^\w-]+", "_", camera).strip("_") or "camera"

@@ -7,7 +7,8 @@ Under the base (`edge-tracker` unless the address has a path) stand, all retaine
     BASE/CAMERA/target/TARGET   {"target", "state", "confidence", "box", "size", "time"}
 
 A target is published when its state changes, and else every second (`?every=`). While the broker is away nothing piles
-up: the newest message of each topic waits, and goes out with the next connection.
+up: the newest message of each topic waits, and goes out with the next connection. Targets that an earlier process left
+there, killed before it could drop them, are withdrawn.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from edge_tracker.video.source import Frame
 
 EVERY_S = 1.0
 DISCOVERY = "homeassistant"  # Home Assistant's own prefix; `?discovery=` without a value turns it off
+KINDS = ("sensor", "binary_sensor")  # of a target's entities: its state, its presence
 PATIENCE_S = 1.0  # before a broker counts as away
 CLOSING_S = 3.0
 log = logging.getLogger(__name__)
@@ -45,9 +47,14 @@ class MqttOutput:
         self._discovery = options.get("discovery", DISCOVERY)
         self._camera = camera
         self._base = f"{self._address.path or 'edge-tracker'}/{slug(camera)}"
+        if set("+#\0") & set(self._base + self._discovery):
+            raise ConfigError("a topic to write to holds no + and no #")
         self._lock = threading.Lock()
+        self._sending = threading.Lock()  # one thread at a time, or an older message could overtake a newer one
         self._topics: dict[str, bytes] = {}  # what the broker is to hold
         self._unsent: set[str] = set()
+        self._sent: set[str] = set()  # what it may hold
+        self._reason = ""  # why it is away
         self._targets: dict[str, tuple[str, float]] = {}  # target -> state and moment of its last message
         self._connected = False
         self._away_since: float | None = time.monotonic()
@@ -55,7 +62,8 @@ class MqttOutput:
         self._client.will_set(f"{self._base}/availability", b"offline", qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
-        start(self._client, self._address)
+        self._client.on_message = self._on_message
+        start(self._client, self._address, self._failed)
 
     def write(self, frame: Frame, tracks: Sequence[Track]) -> None:
         """Publish what changed. Raises OutputLost while the broker is away; what was to be said is kept."""
@@ -67,12 +75,12 @@ class MqttOutput:
                 self._announce(track.target)
             if track.state.value != state or now - last >= self._every_s:
                 self._targets[track.target] = track.state.value, now
-                self._publish(self._topic(track.target), _message(frame, track, width, height))
+                self._publish(self._topic(slug(track.target)), _message(frame, track, width, height))
         for gone in set(self._targets) - {track.target for track in tracks}:
             del self._targets[gone]
             self._withdraw(gone)
         if not self._connected and self._away_since is not None and now - self._away_since > PATIENCE_S:
-            raise OutputLost(f"{self._address.name} is away")
+            raise OutputLost(f"{self._address.name} is away" + (f": {self._reason}" if self._reason else ""))
 
     def report(self, status: Status, tracks: Sequence[Track]) -> None:
         """Publish how the camera is doing."""
@@ -103,46 +111,50 @@ class MqttOutput:
         with self._lock:
             self._topics[topic] = payload
             self._unsent.add(topic)
+            if not payload and topic not in self._sent:  # nobody has heard of it
+                del self._topics[topic]
+                self._unsent.remove(topic)
             connected = self._connected
         if connected:
             self._send_waiting()
 
     def _send_waiting(self) -> None:
-        with self._lock:
-            waiting = [(topic, self._topics[topic]) for topic in self._unsent]
-            self._unsent.clear()
-        for topic, payload in waiting:
-            sent = self._client.publish(topic, payload, qos=1, retain=True)
-            if sent.rc != 0:  # disconnected in between, or its queue is full
+        with self._sending:
+            with self._lock:
+                waiting = [(topic, self._topics[topic]) for topic in self._unsent]
+                self._unsent.clear()
+                self._sent.update(topic for topic, _ in waiting)
+            for topic, payload in waiting:
+                sent = self._client.publish(topic, payload, qos=1, retain=True)
                 with self._lock:
-                    self._unsent.add(topic)
-            elif not payload:
-                with self._lock:
-                    if self._topics.get(topic) == b"":
+                    if sent.rc != 0:  # disconnected in between, or its queue is full
+                        self._unsent.add(topic)
+                    elif not payload and self._topics.get(topic) == b"":
                         del self._topics[topic]
+                        self._sent.remove(topic)
 
     def _announce(self, target: str) -> None:
         """Tell Home Assistant of a target: its state and its presence as entities of the camera's device."""
         for kind, entity in self._entities(target):
-            self._publish(self._config_topic(kind, target), json.dumps(entity).encode())
+            self._publish(self._config_topic(kind, slug(target)), json.dumps(entity).encode())
 
     def _withdraw(self, target: str) -> None:
         for kind, _ in self._entities(target):
-            self._publish(self._config_topic(kind, target), b"")
-        self._publish(self._topic(target), b"")
+            self._publish(self._config_topic(kind, slug(target)), b"")
+        self._publish(self._topic(slug(target)), b"")
 
-    def _topic(self, target: str) -> str:
-        return f"{self._base}/target/{slug(target)}"
+    def _topic(self, part: str) -> str:
+        return f"{self._base}/target/{part}"
 
-    def _config_topic(self, kind: str, target: str) -> str:
-        return f"{self._discovery}/{kind}/edge_tracker_{slug(self._camera)}/{slug(target)}/config"
+    def _config_topic(self, kind: str, part: str) -> str:
+        return f"{self._discovery}/{kind}/edge_tracker_{slug(self._camera)}/{part}/config"
 
     def _entities(self, target: str) -> list[tuple[str, dict[str, Any]]]:
         if not self._discovery:
             return []
         unique = f"edge_tracker_{slug(self._camera)}_{slug(target)}"
         common = {
-            "state_topic": self._topic(target),
+            "state_topic": self._topic(slug(target)),
             "availability_topic": f"{self._base}/availability",
             "device": {
                 "identifiers": [f"edge_tracker_{slug(self._camera)}"],
@@ -165,17 +177,34 @@ class MqttOutput:
             "value_template": "{{ 'ON' if value_json.state == 'TRACKED' else 'OFF' }}",
             "device_class": "occupancy",
         }
-        return [("sensor", common | state), ("binary_sensor", common | present)]
+        return list(zip(KINDS, (common | state, common | present), strict=True))
+
+    def _failed(self, reason: str) -> None:
+        self._reason = reason
 
     def _on_connect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         if reason.is_failure:
-            log.warning("%s refuses: %s", self._address.name, reason)
+            self._failed(str(reason).lower())
             return
-        log.info("%s is there", self._address.name)
+        self._client.subscribe(self._topic("+"))
         self._client.publish(f"{self._base}/availability", b"online", qos=1, retain=True)
         with self._lock:  # the broker may have forgotten all: it is told all
             self._unsent.update(self._topics)
-            self._connected, self._away_since = True, None
+            self._connected, self._away_since, self._reason = True, None, ""
+        self._send_waiting()
+
+    def _on_message(self, _: Any, __: Any, message: Any) -> None:
+        """What the broker keeps of a target: ours, or one that an earlier process left there."""
+        if not message.retain or not message.payload:
+            return
+        name = message.topic.rpartition("/")[2]
+        topics = [message.topic, *(self._config_topic(kind, name) for kind in KINDS if self._discovery)]
+        with self._lock:
+            if message.topic in self._topics:
+                return
+            self._sent.update(topics)
+            self._topics.update(dict.fromkeys(topics, b""))
+            self._unsent.update(topics)
         self._send_waiting()
 
     def _on_disconnect(self, *_: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 USER, PASSWORD = "EDGE_TRACKER_MQTT_USER", "EDGE_TRACKER_MQTT_PASSWORD"  # where the address has none
 OPTIONS = ("ca", "camera", "every", "discovery", "label", "size", "client")
 KEEPALIVE_S = 20
+FORM = "an MQTT address is mqtt://[user:password@]host[:port][/path], / # ? @ % in a password as %2F %23 %3F %40 %25"
 log = logging.getLogger(__name__)
 
 
@@ -39,10 +41,11 @@ class MqttAddress:
         try:
             parts = urlsplit(address)
             port = parts.port
+            (parts.hostname or "").encode("idna")  # as it is looked up
         except ValueError:
-            raise ConfigError("an MQTT address is mqtt://[user:password@]host[:port][/path]") from None
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ConfigError("an MQTT address is mqtt://[user:password@]host[:port][/path]")
+            raise ConfigError(FORM) from None
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or "#" in address:
+            raise ConfigError(FORM)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         for name in options:
             if name not in OPTIONS:
@@ -79,23 +82,39 @@ def client_of(address: MqttAddress) -> Client:
     return client
 
 
-def start(client: Client, address: MqttAddress) -> None:
-    """Connect in the background, now or whenever the broker is there."""
+def start(client: Client, address: MqttAddress, failed: Callable[[str], None]) -> None:
+    """Connect in the background, now or whenever the broker is there. failed: told why an attempt was in vain."""
+    client.on_connect_fail = lambda *_: failed(_reason(sys.exc_info()[1]))
     client.connect_async(address.host, address.port, KEEPALIVE_S)
     client.loop_start()
 
 
+def _reason(error: BaseException | None) -> str:
+    return str(getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error).lower()
+
+
 def connected(address: MqttAddress, on_message: Callable[[bytes], None], topic: str) -> Client:
-    """A client that hears `topic` whenever the broker is there."""
+    """A client that hears `topic` whenever the broker is there; not what the broker kept, which may be old."""
     client = client_of(address)
+    away = False
+
+    def failed(reason: str) -> None:
+        nonlocal away
+        if not away:
+            log.warning("%s is away: %s; tracking goes on", address.name, reason)
+        away = True
 
     def on_connect(client: Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        nonlocal away
         if reason.is_failure:
-            log.warning("%s refuses: %s", address.name, reason)
-        else:
-            client.subscribe(topic, qos=1)
+            failed(str(reason).lower())
+            return
+        if away:
+            log.warning("%s is back", address.name)
+        away = False
+        client.subscribe(topic, qos=1)
 
     client.on_connect = on_connect
-    client.on_message = lambda _, __, message: on_message(bytes(message.payload))
-    start(client, address)
+    client.on_message = lambda _, __, message: None if message.retain else on_message(bytes(message.payload))
+    start(client, address, failed)
     return client

@@ -109,7 +109,7 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
         identities = {identity for each in written for identity in _identities(each)} if place != "-" else {"-"}
         for identity in identities:
             if identity in taken:
-                raise OutputError(f"--output {shown(path)} would overwrite {taken[identity]}")
+                raise OutputError(f"{shown(path)} would overwrite {taken[identity]}")
         taken |= dict.fromkeys(identities, f"another output, {shown(path)}")
 
 

@@ -7,6 +7,7 @@ series for ever.
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import socketserver
 import threading
@@ -81,8 +82,10 @@ class _Exporter:
         registry.register(self)  # a collector is what has `collect`
         try:
             self._server = _Server((host, port), lambda: generate_latest(registry), CONTENT_TYPE_LATEST)
-        except OSError as error:
-            raise OutputError(f"Prometheus cannot listen on {host}:{port}: {error.strerror}") from error
+        except (OSError, UnicodeError) as error:
+            raise OutputError(
+                f"Prometheus cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}"
+            ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="prometheus", daemon=True)
         self._thread.start()
 
@@ -192,6 +195,6 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
 def parsed_place(address: str) -> tuple[str, int]:
     """Host and port of prometheus://[HOST]:PORT. Raises ConfigError."""
     host, _, port = address.removeprefix("prometheus://").rstrip("/").rpartition(":")
-    if not port.isascii() or not port.isdecimal() or not 0 < int(port) <= 65535:
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
         raise ConfigError(f"Prometheus is asked for as prometheus://[HOST]:PORT, not {address!r}")
     return host.strip("[]") or "127.0.0.1", int(port)

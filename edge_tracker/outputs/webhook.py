@@ -7,6 +7,7 @@ receiver tells doubles by `id`.
 
 from __future__ import annotations
 
+import base64
 import collections
 import hashlib
 import hmac
@@ -17,15 +18,17 @@ import os
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Sequence
 
-from edge_tracker.errors import OutputLost, first_line
+from edge_tracker.errors import ConfigError, OutputLost, first_line
 from edge_tracker.track import Track
 from edge_tracker.video.source import Frame
 from edge_tracker.video.urls import masked
 
+FORM = "a webhook is https://[user:password@]host[:port]/path, / # ? @ % in a password as %2F %23 %3F %40 %25"
 SECRET = "EDGE_TRACKER_WEBHOOK_SECRET"
 MOST_WAITING = 100  # events; the oldest go first
 TIMEOUT_S = 5.0
@@ -36,15 +39,17 @@ log = logging.getLogger(__name__)
 
 
 class WebhookOutput:
-    """url: http:// or https://. camera: its name in the events."""
+    """url: http://[user:password@]host or https://. camera: its name in the events. Raises ConfigError."""
 
     def __init__(self, url: str, camera: str = "camera") -> None:
-        self._url, self._camera = url, camera
+        self._name, self._camera = f"webhook {masked(url)}", camera
+        self._url, self._login = _parted(url)
         self._states: dict[str, str] = {}
         self._waiting: collections.deque[bytes] = collections.deque(maxlen=MOST_WAITING)
         self._news = threading.Condition()
         self._busy = self._closed = False
         self._failed = False
+        self._reason = ""
         # No redirects: an answer of the receiver must not send us, and the signature, elsewhere.
         self._opener = urllib.request.build_opener(_Unmoved)
         self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
@@ -61,14 +66,13 @@ class WebhookOutput:
             self._queue(frame, gone, self._states[gone], None)
         self._states = now
         if self._failed:
-            raise OutputLost(f"webhook {masked(self._url)} is away")
+            raise OutputLost(f"{self._name} is away: {self._reason}")
 
     def close(self, complete: bool) -> None:
-        with self._news:
+        with self._news:  # a receiver that does not answer must not hold up the end of others
             self._news.wait_for(lambda: self._failed or not (self._waiting or self._busy), CLOSING_S)
             self._closed = True
             self._news.notify_all()
-        self._thread.join(TIMEOUT_S + 1)
 
     def _queue(self, frame: Frame, target: str, before: str | None, track: Track | None) -> None:
         event = {
@@ -109,15 +113,14 @@ class WebhookOutput:
             except urllib.error.HTTPError as error:
                 error.close()
                 if 400 <= error.code < 500 and error.code not in (408, 429):
-                    log.warning("webhook %s refuses an event: %s", masked(self._url), error.code)
+                    log.warning("%s refuses an event: %s", self._name, error.code)
                     self._failed = False
                     return
-                reason = str(error.code)
+                reason = f"it answers {error.code}"
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason = first_line(error)
-            log.debug("webhook: %s", reason)
             with self._news:
-                self._failed = True
+                self._failed, self._reason = True, reason
                 self._news.notify_all()
                 if self._news.wait_for(lambda: self._closed, wait):
                     return
@@ -125,11 +128,29 @@ class WebhookOutput:
 
     def _request(self, body: bytes) -> urllib.request.Request:
         stamp = str(int(time.time()))
-        headers = {"Content-Type": "application/json", "X-Edge-Tracker-Time": stamp}
+        headers = {"Content-Type": "application/json", "X-Edge-Tracker-Time": stamp} | self._login
         secret = os.environ.get(SECRET)
         if secret:
             headers["X-Edge-Tracker-Signature"] = f"sha256={signature(secret, stamp, body)}"
         return urllib.request.Request(self._url, body, headers)
+
+
+def _parted(url: str) -> tuple[str, dict[str, str]]:
+    """The address as it is asked, and the header that user and password in it become. Raises ConfigError."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(FORM) from None
+    if not parts.hostname or "@" in parts.path:
+        raise ConfigError(FORM)
+    login = {}
+    if parts.username is not None:
+        text = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        login["Authorization"] = f"Basic {base64.b64encode(text.encode()).decode()}"
+    path, query = (urllib.parse.quote(part, safe="%/:=&?~+!$,;'()*[]@") for part in (parts.path, parts.query))
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query=query, fragment="")
+    return plain.geturl(), login
 
 
 def signature(secret: str, stamp: str, body: bytes) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from edge_tracker.backbones.base import MOST_THREADS
 from edge_tracker.errors import ConfigError
+from edge_tracker.outputs.folder import file_name
 from edge_tracker.outputs.open import refuse_overwriting
 from edge_tracker.outputs.web.address import parsed_address
 from edge_tracker.service.choose import Wish, parsed_wish
@@ -26,6 +29,7 @@ from edge_tracker.video.urls import HIDDEN, masked
 
 LARGEST = 1 << 20  # bytes of a file
 SECRET_FIELDS = ("token",)
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#@]*(?=@)")  # user and password in an address
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class PageConfig:
         check(self)
         if self.address is not None:
             parsed_address(self.address)
-        if self.token is not None and len(self.token) < 16:
-            raise ConfigError("a token has at least 16 characters")
+        if self.token is not None and (len(self.token) < 16 or not self.token.isprintable()):
+            raise ConfigError("a token has at least 16 characters that can be printed")
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class CameraConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        checked_name(self.name)
+        object.__setattr__(self, "name", checked_name(self.name))
         _ = self.wishes
 
     @property
@@ -90,7 +94,8 @@ class CameraConfig:
 
     def outputs(self, common: tuple[str, ...]) -> list[str]:
         """All outputs of this camera."""
-        return [spec.replace("{camera}", self.name) for spec in (*common, *self.output)]
+        names = {True: quote(self.name, safe=""), False: self.name}
+        return [spec.replace("{camera}", names["://" in spec]) for spec in (*common, *self.output)]
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,12 @@ class ServiceConfig:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"two cameras are called {twice[0]}: each needs a name of its own")
+        alike: dict[str, str] = {}
+        for name in names:
+            if (other := alike.setdefault(file_name(name), name)) != name:
+                raise ConfigError(
+                    f"the cameras {other} and {name} would write files of the same names: call one otherwise"
+                )
 
 
 def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
@@ -126,8 +137,11 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     config = assign(from_mapping(ServiceConfig, _expanded(raw, str(path)), str(path)), assignments)
     specs = [spec for camera in config.camera for spec in camera.outputs(config.output)]
-    shared = {spec for spec in specs if "://" in spec}
-    refuse_overwriting([spec for spec in specs if spec not in shared], [path])
+    named = [spec for spec in specs if re.match("mqtts?://.*[?&]client=", spec)]
+    if len(set(named)) < len(named):
+        raise ConfigError(f"{path}: a broker lets in one of a name at a time: write client=NAME-{{camera}}")
+    files = [spec for spec in specs if "://" not in spec] + ([f"jsonl:{config.state}"] if config.state else [])
+    refuse_overwriting(files, [path])
     return config
 
 
@@ -135,7 +149,7 @@ def _expanded(value: Any, where: str) -> Any:
     """`value` with the environment's variables in its texts: after parsing, as a password may hold anything."""
     if isinstance(value, str):
         try:
-            return expand_environment(value)
+            return _expanded_text(value)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
     if isinstance(value, Mapping):
@@ -143,6 +157,20 @@ def _expanded(value: Any, where: str) -> Any:
     if isinstance(value, list):
         return [_expanded(each, where) for each in value]
     return value
+
+
+def _expanded_text(text: str) -> str:
+    """A password that is put into an address is escaped, but for what is escaped already."""
+    match = _CREDENTIALS.search(text)
+    if match is None:
+        return expand_environment(text)
+    given = {name: _escaped(value) for name, value in os.environ.items()}
+    before, after = text[: match.start()], text[match.end() :]
+    return expand_environment(before) + expand_environment(match[0], given) + expand_environment(after)
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"%(?![0-9A-Fa-f]{2})|[^%]+", lambda part: quote(part[0], safe=""), value)
 
 
 def shown_config(config: ServiceConfig) -> str:

@@ -5,9 +5,7 @@ Boxes are matched to the targets that there are by IoU; what matches none is a n
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import shlex
 import struct
 import subprocess
@@ -25,12 +23,13 @@ from edge_tracker.boxes import Box, iou
 from edge_tracker.errors import ConfigError, first_line
 from edge_tracker.images import as_bgr
 from edge_tracker.outputs.mqtt_client import MqttAddress, connected
-from edge_tracker.settings import Between, check
+from edge_tracker.settings import Between, check, decode
 from edge_tracker.track import Track, TrackState
+from edge_tracker.video.program import end_with_parent
 from edge_tracker.video.source import Frame
 
 Image = NDArray[np.uint8]
-LONGEST_LINE = 1 << 20  # bytes of a detector's answer
+LONGEST_LINE = 1 << 20  # bytes of a detector's answer, and of a message
 FRESH_S = 1.0  # boxes by MQTT that are older say nothing of the newest picture
 LONGEST_WAIT_S = 30.0  # before a program that ended is started again
 log = logging.getLogger(__name__)
@@ -132,7 +131,9 @@ class ProgramChooser(_Chooser):
 
     def _started(self) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=end_with_parent
+            )
         except (OSError, ValueError, IndexError) as error:
             raise ConfigError(f"the detector cannot be started: {first_line(error)}") from error
 
@@ -152,7 +153,8 @@ class ProgramChooser(_Chooser):
                 if self._closing.is_set():
                     return
                 log.warning("the detector failed: %s; it is started again in %.0f s", first_line(error), wait)
-                self._closing.wait(wait)
+                if self._closing.wait(wait):
+                    return
                 wait = min(2 * wait, LONGEST_WAIT_S)
                 self._process.kill()
                 self._process.wait()
@@ -180,7 +182,7 @@ def _line(stream: IO[bytes]) -> Any:
         raise OSError("it ended")
     if not line.endswith(b"\n"):
         raise ValueError("its answer is no line")
-    return json.loads(line)
+    return decode(line, "its answer")
 
 
 class MqttChooser(_Chooser):
@@ -196,6 +198,7 @@ class MqttChooser(_Chooser):
         self._topic = parsed.path or "frigate/events"
         self._options = parsed.options
         self._size = _size(self._options["size"]) if "size" in self._options else None
+        self._puzzled = False  # by the last message: strangers may send any number
         self._client = connected(parsed, self._on_message, self._topic)
 
     def propose(self, frame: Frame, tracks: Sequence[Track]) -> list[tuple[Image, Box]]:
@@ -214,15 +217,20 @@ class MqttChooser(_Chooser):
 
     def _on_message(self, payload: bytes) -> None:
         try:
-            message = json.loads(payload)
+            if len(payload) > LONGEST_LINE:
+                raise ValueError(f"it has {len(payload)} bytes")
+            message = decode(payload, "it")
             if isinstance(message, dict):
                 box = frigate_box(message, self._options, self.settings.least_score)
                 boxes = [] if box is None else [box]
             else:
                 boxes = parsed_boxes(message, self.settings.least_score)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            log.warning("a message on %s is not understood: %s", self._topic, first_line(error))
+        except ValueError as error:
+            if not self._puzzled:
+                log.warning("a message on %s is not understood: %s", self._topic, first_line(error))
+            self._puzzled = True
             return
+        self._puzzled = False
         if boxes:
             with self._lock:
                 waiting = self._answer.boxes if self._answer is not None else []
@@ -237,10 +245,7 @@ def parsed_boxes(message: Any, least_score: float) -> list[Box]:
     for item in message:
         if not isinstance(item, dict) or "box" not in item:
             raise ValueError('an object with "box" is expected')
-        score = item.get("score", 1.0)
-        if not isinstance(score, int | float) or isinstance(score, bool):
-            raise ValueError("score is a number")
-        if score >= least_score:
+        if _score(item.get("score", 1.0)) >= least_score:
             boxes.append(_numbers(item["box"]))
     return boxes
 
@@ -258,18 +263,26 @@ def frigate_box(event: Mapping[str, Any], options: Mapping[str, str], least_scor
     for key in ("camera", "label"):
         if key in options and after.get(key) != options[key]:
             return None
-    if float(after.get("score") or after.get("top_score") or 0.0) < least_score:
+    if _score(after.get("score") or after.get("top_score") or 0.0) < least_score:
         return None
-    left, top, right, bottom = _numbers(after["box"], corners=True)
+    left, top, right, bottom = _numbers(after.get("box"), corners=True)
     return left, top, right - left, bottom - top
+
+
+def _score(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError("score is a number")
+    number: float = value
+    return number
 
 
 def _numbers(values: Any, corners: bool = False) -> Box:
     if not isinstance(values, list) or len(values) != 4 or not all(type(v) in (int, float) for v in values):
         raise ValueError("a box is four numbers")
+    if not all(abs(v) <= 1e6 for v in values):  # before they become floats, which hold no larger integers; NaN is none
+        raise ValueError("a box lies near the picture")
     a, b, c, d = map(float, values)
-    has_area = (c > a and d > b) if corners else (c > 0 and d > 0)
-    if not all(map(math.isfinite, (a, b, c, d))) or not has_area or max(map(abs, (a, b, c, d))) > 1e6:
+    if not ((c > a and d > b) if corners else (c > 0 and d > 0)):
         raise ValueError("a box has an area")
     return a, b, c, d
 

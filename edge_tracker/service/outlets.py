@@ -28,13 +28,16 @@ class Outlets:
         for name, output in self._outputs.items():
             try:
                 output.write(frame, tracks)
-            except OutputError as error:
+            except BrokenPipeError:  # who reads standard output has left
+                raise
+            except Exception as error:
                 if not self._live and not isinstance(error, TransientError):
                     raise
                 self.errors[name] += 1
                 if name not in self._failing:
                     self._failing.add(name)
-                    log.error("%s: %s; tracking goes on", self._camera, error)
+                    unforeseen = None if isinstance(error, OutputError) else error
+                    log.error("%s: %s; tracking goes on", self._camera, error, exc_info=unforeseen)
                 continue
             if name in self._failing:
                 self._failing.remove(name)

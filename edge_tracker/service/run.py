@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_tracker.boxes import Box
-from edge_tracker.errors import EdgeTrackerError, OutputLost
+from edge_tracker.errors import OutputLost
 from edge_tracker.follow import Target, follow
 from edge_tracker.outputs.base import Output
 from edge_tracker.track import Track, TrackState
@@ -89,11 +89,11 @@ class _Writer:
 
 def close_all(outputs: Sequence[Output], complete: bool) -> None:
     """Close every output, even when one fails; then raise the first failure."""
-    failures = []
+    failures: list[Exception] = []
     for output in outputs:
         try:
             output.close(complete)
-        except EdgeTrackerError as error:
+        except Exception as error:  # of a library, too
             failures.append(error)
     if failures:
         raise failures[0]

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_tracker.errors import ConfigError, OutputError
+from edge_tracker.errors import ConfigError, EdgeTrackerError, OutputError
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.base import Output
-from edge_tracker.outputs.open import Origin, open_outputs
+from edge_tracker.outputs.open import Origin, open_outputs, refuse_overwriting
 from edge_tracker.service.choose import Chooser
 from edge_tracker.service.config import CameraConfig, ServiceConfig, without_secrets
 from edge_tracker.service.detections import MqttChooser, ProgramChooser
@@ -52,7 +52,7 @@ class Service:
         self._on_hang = on_hang
         self._failures: list[BaseException] = []
         self._stopping = threading.Event()
-        self._remembered = Remembered(Path(config.state)) if config.state else None
+        self._remembered: Remembered | None = None
         try:
             if config.page.address is not None:
                 self.page = opened_page(config.page.address, config.page.names, config.page.token)
@@ -117,7 +117,8 @@ class Service:
             self.summaries[watch.name] = watch.run(max_frames)
         except BaseException as error:
             if len(self.watches) > 1:
-                log.error("%s: %s", watch.name, error)
+                unforeseen = None if isinstance(error, EdgeTrackerError) else error
+                log.error("%s has ended: %s", watch.name, error, exc_info=unforeseen)
             self._failures.append(error)
 
     def _watch(self, camera: CameraConfig) -> Watch:
@@ -129,8 +130,12 @@ class Service:
         try:
             specs = camera.outputs(self.config.output)
             files = [*source.paths, *prepared.files]
+            if self.config.state and live:
+                refuse_overwriting([f"jsonl:{self.config.state}"], files)
+                self._remembered = self._remembered or Remembered(Path(self.config.state))
+                files.append(Path(self.config.state))
             opened = open_outputs(specs, files, Origin(source.fps, source.length, camera.name))
-            outputs = {without_secrets(spec): output for spec, output in zip(specs, opened, strict=True)}
+            outputs = named_outputs(specs, opened)
             chooser = chooser_of(camera)
             page = None if self.page is None else self.page.camera(camera.name)
             watch = Watch(
@@ -161,7 +166,17 @@ class Service:
         def opener() -> Source:
             return open_source(camera.source, camera.fps, camera.decoder_threads)
 
-        return LatestSource(opener, without_secrets(camera.source), camera.live, patient=not is_local(camera.source))
+        patient = not is_local(camera.source) or len(self.config.camera) > 1  # the others do not wait for this one
+        return LatestSource(opener, without_secrets(camera.source), camera.live, patient)
+
+
+def named_outputs(specs: Sequence[str], outputs: Sequence[Output]) -> dict[str, Output]:
+    """By their names for people: two that differ in a secret alone are numbered."""
+    named: dict[str, Output] = {}
+    for spec, output in zip(specs, outputs, strict=True):
+        name = without_secrets(spec)
+        named[name if name not in named else f"{name} ({len(named) + 1})"] = output
+    return named
 
 
 def chooser_of(camera: CameraConfig) -> Chooser | None:

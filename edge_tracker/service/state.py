@@ -26,6 +26,7 @@ from edge_tracker.track import Track, TrackState
 from edge_tracker.video.source import Frame
 
 SIDE_PX = 40  # of the kept picture's longer side
+SMALLEST_PX = 4  # sides of a kept box, and of its picture
 ALIKE = 0.6  # normalised correlation from which a place looks like the kept picture
 LOOK_EVERY_S = 1.0
 LARGEST = 1 << 20  # bytes of the file
@@ -112,7 +113,7 @@ class Remembered:
 def find(kept: _Kept, image: NDArray[np.uint8]) -> Box | None:
     """Where `image` shows what was kept; None where nothing looks like it."""
     picture = kept.grey()
-    if picture is None or min(picture.shape) < 4:
+    if picture is None or min(picture.shape) < SMALLEST_PX:
         return None
     height, width = image.shape[:2]
     kx, ky = width / kept.size[0], height / kept.size[1]
@@ -134,7 +135,7 @@ def _kept(image: NDArray[np.uint8], track: Track, before: _Kept | None) -> _Kept
     height, width = image.shape[:2]
     x, y, w, h = track.box
     left, top, right, bottom = max(round(x), 0), max(round(y), 0), min(round(x + w), width), min(round(y + h), height)
-    if right - left < 4 or bottom - top < 4:
+    if min(right - left, bottom - top) < SMALLEST_PX:
         return before
     grey = cv2.cvtColor(np.ascontiguousarray(image[top:bottom, left:right]), cv2.COLOR_BGR2GRAY)
     shrink = min(1.0, SIDE_PX / max(grey.shape))
@@ -154,8 +155,8 @@ def _read(path: Path) -> dict[str, list[_Kept]]:
         for each in kept.values():
             for one in each:
                 checked_name(one.name)
-                if min(*one.box[2:], *one.size) <= 0:
-                    raise ValueError("a box has no area")
+                if min(one.box[2:]) < SMALLEST_PX or one.box[2] > one.size[0] or one.box[3] > one.size[1]:
+                    raise ValueError("a box is too small or larger than its picture")
         return kept
     except FileNotFoundError:
         return {}

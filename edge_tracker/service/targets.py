@@ -26,6 +26,7 @@ from edge_tracker.tracker import Tracker
 
 LONGEST_NAME = 40
 SURENESS_RATE = 0.1  # of the running mean of a target's confidence
+CATCH_UP_S = 2.0
 LAG = 0.2  # of the budget's excess that a frame's measurement moves the running mean
 
 log = logging.getLogger(__name__)
@@ -109,10 +110,17 @@ class Targets:
         self._forget_rival(name)
 
     def catch_up(self, name: str, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Follow one target through pictures that came while it was being chosen."""
+        """Follow one target through pictures that came while it was being chosen: through so many of them, the last
+        always, as CATCH_UP_S allows, for the camera waits meanwhile."""
         target = self._named(name)
-        for image in images:
-            target.track = self._updated(target, image)
+        start, done, next_one, last = time.perf_counter(), 0, 0, len(images) - 1
+        while next_one <= last:
+            target.track = self._updated(target, images[next_one])
+            done += 1
+            spent = time.perf_counter() - start
+            affordable = max(CATCH_UP_S - spent, 0.0) / (spent / done)
+            step = max(1, int(np.ceil((last - next_one) / max(affordable, 1.0))))
+            next_one = last if next_one < last < next_one + step else next_one + step
 
     def rename(self, old: str, new: str) -> None:
         """Raises UsageError where there is no such target, or the name is taken or none."""
@@ -255,12 +263,12 @@ class Targets:
 
 
 def checked_name(name: object) -> str:
-    """A target's name: 1 to LONGEST_NAME characters that can be printed. Raises UsageError."""
+    """A target's name: 1 to LONGEST_NAME characters that can be printed, no step of a path. Raises UsageError."""
     if not isinstance(name, str):
         raise UsageError(f"a name is a text, not {type(name).__name__}")
     name = re.sub(r"\s+", " ", name).strip()
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
-        raise UsageError(f"a name has 1 to {LONGEST_NAME} characters that can be printed")
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name in (".", ".."):
+        raise UsageError(f"a name has 1 to {LONGEST_NAME} characters that can be printed, and is not . or ..")
     return name
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
-import queue
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
-from edge_tracker.errors import EdgeTrackerError, TransientError, UsageError
 from edge_tracker.outputs.base import Output
 from edge_tracker.outputs.status import Status, temperature_c, throttled
 from edge_tracker.service.choose import Chooser
 from edge_tracker.service.outlets import Outlets
+from edge_tracker.service.requests import Requests
 from edge_tracker.service.self_chosen import SelfChosen
 from edge_tracker.service.state import Remembered
 from edge_tracker.service.targets import Targets
@@ -87,7 +86,7 @@ class Watch:
         self._self_chosen = SelfChosen(chooser, self.settings.drop_lost_after_s) if chooser is not None else None
         self._remembered = remembered
         self._hold = hold
-        self._requests: queue.SimpleQueue[tuple[Callable[[Image], Any], Future[Any]]] = queue.SimpleQueue()
+        self._requests = Requests(name)
         self._stopping = threading.Event()
         self._image: Image | None = None
         self._latencies: collections.deque[float] = collections.deque(maxlen=MEASURED)
@@ -102,17 +101,9 @@ class Watch:
         """End the run soon, files whole."""
         self._stopping.set()
 
-    def ask(self, action: Callable[[Image], T], timeout_s: float = 10.0) -> T:
-        """Have `action` done between two frames, on the newest picture. Raises what it raises, UsageError where there
-        is no picture yet, TransientError where no answer comes in time."""
-        future: Future[T] = Future()
-        self._requests.put((action, future))
-        try:
-            return future.result(timeout_s)
-        except TimeoutError:
-            if future.cancel() or not future.done():
-                raise TransientError(f"{self.name} is busy: try again") from None
-            raise
+    def ask(self, action: Callable[[Image], T]) -> T:
+        """Have `action` done between two frames, on the newest picture: see `Requests.ask`."""
+        return self._requests.ask(action)
 
     def add(self, box: Box, name: str | None = None, seen: Sequence[Image] = ()) -> str:
         """Follow what lies in `box`; returns its name. seen: the picture in which it was chosen, and those since."""
@@ -170,7 +161,7 @@ class Watch:
                     self._step(frame)
                     self.computing_since = None
                     frames += 1
-                self._answer()
+                self._requests.answer(self._image)
                 self._housekeeping()
                 if self._stopping.is_set() or frames == max_frames:
                     break
@@ -232,21 +223,6 @@ class Watch:
         for name, box in first:
             self.targets.add(frame.image, box, name)
 
-    def _answer(self) -> None:
-        while True:
-            try:
-                action, future = self._requests.get_nowait()
-            except queue.Empty:
-                return
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                if self._image is None:
-                    raise UsageError(f"{self.name} has given no picture yet")
-                future.set_result(action(self._image))
-            except Exception as error:  # it belongs to who asked
-                future.set_exception(error)
-
     def _housekeeping(self) -> None:
         now = time.monotonic()
         if now - self._reported >= self.settings.report_every_s:
@@ -287,12 +263,12 @@ class Watch:
         self._end(complete=False)
 
     def _end(self, complete: bool) -> None:
-        if self._remembered is not None:
-            self._remembered.keep(self.name, self._image, self.targets.tracks)
-        for each in (self.source, self._self_chosen):
-            if each is not None:
-                each.close()
-        while not self._requests.empty():
-            _, future = self._requests.get_nowait()
-            future.set_exception(EdgeTrackerError(f"{self.name} has ended"))
-        self._outlets.close(complete)
+        """All of it, whatever fails; the files before the source, which may hang in a driver."""
+        with contextlib.ExitStack() as last_first:
+            for each in (self._self_chosen, self.source):
+                if each is not None:
+                    last_first.callback(each.close)
+            last_first.callback(self._outlets.close, complete)
+            last_first.callback(self._requests.end)
+            if self._remembered is not None:
+                self._remembered.keep(self.name, self._image, self.targets.tracks)

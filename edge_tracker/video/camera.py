@@ -55,6 +55,8 @@ class CameraSource(Source):
 
 def _why_not(index: int) -> str:
     device = f"/dev/video{index}"
-    if os.path.exists(device) and not os.access(device, os.R_OK | os.W_OK):  # noqa: PTH110
+    if not os.path.exists(device):  # noqa: PTH110
+        return "no such camera"
+    if not os.access(device, os.R_OK | os.W_OK):
         return f"no permission to use {device} (add the user to the group video)"
-    return "no such camera"
+    return f"another program has it, or {device} gives no pictures (a camera has several devices)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 
 import av
@@ -33,9 +34,12 @@ class Decoder:
     length; raises av.FFmpegError where reading fails.
     """
 
-    def __init__(self, container: InputContainer, name: str, fps: float | None = None, threads: int = 1) -> None:
-        """fps: for streams without a clock. threads: of the decoder. Raises SourceMissing: no video to be read."""
-        self._container, self._name = container, name
+    def __init__(
+        self, container: InputContainer, name: str, fps: float | None = None, threads: int = 1, live: bool = False
+    ) -> None:
+        """fps: for streams without a clock; live ones, whose pictures come when they are taken, are timed as they come.
+        threads: of the decoder. Raises SourceMissing: no video to be read."""
+        self._container, self._name, self._live = container, name, live
         self.stream = _video_of(container, name)
         self.stream.codec_context.thread_count = threads
         self.stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
@@ -43,7 +47,7 @@ class Decoder:
         self.fps = _rate_of(self.stream)
         if not self.has_clock:
             self.fps = fps or self.fps
-            if fps is None:
+            if fps is None and not live:
                 log.warning("%s has no clock: %.6g frames a second are assumed (--fps N)", name, self.fps)
         elif fps is not None:
             log.warning("%s has time stamps of its own: --fps is not used", name)
@@ -109,13 +113,13 @@ class Decoder:
             return []
 
     def _stamp_s(self, frame: av.VideoFrame) -> float | None:
-        """When to show the frame, seconds by the stream's clock; None where it does not say.
+        """When to show the frame, seconds by the stream's clock, or by ours; None where nobody says.
 
         That is its presentation stamp, unless those fall back more often than the decoding stamps, which should be in
         the order of the packets: AVI has no presentation stamps, and what stands for them is out of order.
         """
         if not self.has_clock:
-            return None
+            return time.monotonic() if self._live else None
         stamps = {"pts": frame.pts, "dts": frame.dts}
         for kind, stamp in stamps.items():
             if stamp is not None:

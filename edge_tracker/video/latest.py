@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from edge_tracker.errors import EdgeTrackerError, SourceError, SourceLost, first_line
+from edge_tracker.errors import EdgeTrackerError, SourceLost, first_line
 from edge_tracker.settings import Above, Between, check
 from edge_tracker.video.source import Frame, Source
 
@@ -227,7 +227,7 @@ class _Reader(threading.Thread):
                     self._first_at = self._first_at or self.heard_at
                     if not self._owner._post(self, frame):
                         return
-        except SourceError as error:
+        except EdgeTrackerError as error:
             self.error = self.error or error
         except Exception as error:  # a driver's own
             log.debug("reader of %s", self._owner.name, exc_info=True)

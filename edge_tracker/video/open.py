@@ -29,7 +29,7 @@ from edge_tracker.video.source import Source
 from edge_tracker.video.stream import StreamSource
 
 Factory = Callable[[str, float | None, int], Source]
-LOCAL_CAMERA = r"(?:camera:-?[0-9]+|/dev/video[0-9]+|[0-9]+)(?:\?.*)?"
+LOCAL_CAMERA = r"(?:camera:-?[0-9]+|/dev/video[0-9]+|/dev/v4l/by-[^?]+|[0-9]+)(?:\?.*)?"
 LOCAL = rf"{LOCAL_CAMERA}|(?:picamera2|rpicam|gst):.*"
 # A file on a web server has an end; what else comes by HTTP is a camera's.
 LIVE = rf"{LOCAL}|(?!file:)(?!https?://[^?]*\.(?:mp4|m4v|mkv|mov|avi|webm)(?:\?.*)?$)[a-zA-Z][a-zA-Z0-9+.-]*://.*"
@@ -63,6 +63,11 @@ def is_local(spec: str) -> bool:
 def _camera(spec: str, fps: float | None, threads: int) -> Source:
     if spec.isdecimal() and Path(spec).exists():  # a folder named 0
         return _path(spec, fps, threads)
+    if spec.startswith("/dev/v4l/"):  # a link that stays where numbers change
+        name, mark, query = spec.partition("?")
+        if not Path(name).exists():
+            raise SourceMissing(f"cannot open {name}: no such camera")
+        spec = f"{Path(name).resolve()}{mark}{query}"
     number, settings = parsed_camera(re.sub(r"^(camera:|/dev/video|)(?=-?[0-9])", "camera:", spec))
     return CameraSource(number, settings)
 

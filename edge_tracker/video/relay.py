@@ -48,7 +48,7 @@ class Relay:
         ended = self._process.poll() is not None
         self._process.kill()
         said = self._process.stderr.read(SAID).decode("utf-8", "replace").replace(self._url, self._name)
-        lines = said.strip().splitlines()
+        lines = [line for line in said.strip().splitlines() if not line.startswith("Did you mean file:")]
         if lines:
             return lines[-1].rpartition(": ")[2].lower()
         return "it ended" if ended else f"no answer within {self._timeout_s:.0f} s"

@@ -13,7 +13,7 @@ from edge_tracker.errors import SourceLost, SourceMissing
 from edge_tracker.video.decode import Decoder
 from edge_tracker.video.relay import Relay
 from edge_tracker.video.source import Frame, Source
-from edge_tracker.video.urls import masked
+from edge_tracker.video.urls import escaped, masked
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a stream that says nothing, which could else hang for ever
 BY_HTTP = ("http", "https")
@@ -32,13 +32,13 @@ class StreamSource(Source):
         self.name = masked(url)
         scheme = url.partition("://")[0].lower()
         self._relay: Relay | None = None
-        self._container = self._opened(url, scheme)
+        self._container = self._opened(escaped(url), scheme)
+        self.live = scheme not in BY_HTTP or not self._container.duration
         try:
-            self._decoder = Decoder(self._container, self.name, fps, threads)
+            self._decoder = Decoder(self._container, self.name, fps, threads, self.live)
         except BaseException:
             self.close()
             raise
-        self.live = scheme not in BY_HTTP or not self._container.duration
         self.fps = self._decoder.fps
         self.length = None if self.live else self._decoder.length
 

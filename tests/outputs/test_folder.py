@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -116,6 +118,23 @@ def test_a_folder_that_is_taken_away_and_put_back(tmp_path: Path) -> None:
     assert set(range(20, 30)) <= set(lines(folder))
 
 
+def test_the_newest_stay_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a clock of its own writes files that seem years older than those that lie there."""
+    output = LogOutput(f"{tmp_path}?megabytes=0.0005&files=3")
+    for index in range(40):
+        output.write(frame(index), [track()])
+        for path in tmp_path.glob("*.partial.jsonl"):
+            os.utime(path, (1e9 - index, 1e9 - index))
+    output.close(True)
+    found = sorted(index for path in tmp_path.iterdir() for index in map(index_of, path.read_text().splitlines()))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert found == list(range(found[0], 40))
+
+
+def index_of(line: str) -> int:
+    return int(json.loads(line)["index"])
+
+
 def test_recordings_hold_what_was_tracked_with_the_seconds_before_and_after(tmp_path: Path) -> None:
     output = open_output(f"record:{tmp_path}?before=1&after=0.5", Origin(fps=10.0, camera="gate"))
     for index in range(120):
@@ -157,10 +176,11 @@ def test_memory_of_the_seconds_before_is_bounded(tmp_path: Path) -> None:
 def test_a_recording_that_fails_is_tried_again_later(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
-    output = RecordOutput(f"{folder}?before=0", fps=10.0)
+    output = RecordOutput(f"{folder}?before=1", fps=10.0)
+    output.write(frame(0), [])
     shutil.rmtree(folder)
     failures: list[OutputError] = []
-    for index in range(200):
+    for index in range(1, 200):
         if index == 80:
             folder.mkdir()
         try:
@@ -172,6 +192,9 @@ def test_a_recording_that_fails_is_tried_again_later(tmp_path: Path) -> None:
     assert len({id(error) for error in failures}) <= 3  # not tried with every frame
     (path,) = folder.iterdir()
     assert frames_in(path) > 50
+    with av.open(str(path)) as container:  # from the second before it was well again, not from long ago
+        times = [float(shot.time or 0) for shot in container.decode(video=0)]
+    assert max(b - a for a, b in itertools.pairwise(times)) < 0.15
 
 
 @pytest.mark.parametrize(
@@ -186,3 +209,4 @@ def test_what_is_wrong_is_said_at_the_start(spec: str, tmp_path: Path, monkeypat
 def test_a_cameras_name_leads_into_no_other_folder() -> None:
     assert file_name("../../etc/x y") == "etc_x_y"
     assert file_name("///") == "camera"
+    assert file_name("前门") != file_name("后门")

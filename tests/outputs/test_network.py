@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -182,11 +183,42 @@ def test_a_broker_that_is_away_stops_nothing_and_piles_up_nothing(broker: Broker
     output.close(True)
 
 
+def test_what_a_killed_process_left_on_the_broker_is_withdrawn(broker: Broker, listener: Listener) -> None:
+    address, door = f"mqtt://127.0.0.1:{broker.port}", Origin(camera="front door")
+    other = open_output(address, Origin(camera="back door"))
+    killed: Any = open_output(address, door)
+    tracks = [track(name="Mia"), track(name="Ben 7")]
+    for output in (killed, other):
+        output.write(frame(), tracks)
+    wait_until(lambda: sum(bool(v) for v in listener.topics.values()) == 14, 5, "all")  # 2 x (1 + 2 x 3)
+    killed._client.on_disconnect = killed._client.on_connect = None
+    killed._client.socket().shutdown(2)
+    killed._client.loop_stop()
+    after = open_output(address, door)
+    after.write(frame(), tracks[:1])  # one of them is followed again
+    wait_until(lambda: sum(bool(v) for v in listener.topics.values()) == 11, 5, "the end of what it left")
+    time.sleep(0.5)
+    held = {topic for topic, payload in listener.topics.items() if payload}
+    assert sum("ben" in topic and "front" in topic for topic in held) == 0
+    assert sum("/mia" in topic and "front" in topic for topic in held) == 3
+    assert sum("back" in topic for topic in held) == 7
+    after.close(True)
+    other.close(True)
+
+
+def test_targets_that_came_and_went_while_the_broker_was_away_leave_nothing(tmp_path: Path) -> None:
+    output: Any = open_output(f"mqtt://127.0.0.1:{free_port()}")
+    for k in range(100):
+        output.write(frame(k), [track(name=f"target {k}")])
+    assert len(output._topics) == len(output._unsent) == 3
+    output.close(True)
+
+
 def test_a_broker_that_was_never_there(tmp_path: Path) -> None:
     output = open_output(f"mqtt://127.0.0.1:{free_port()}?every=0.05")
     output.write(frame(), [track()])
     time.sleep(1.2)
-    with pytest.raises(OutputLost, match="away"):
+    with pytest.raises(OutputLost, match="away: connection refused"):
         output.write(frame(1), [track()])
     start = time.monotonic()
     output.close(True)
@@ -217,8 +249,9 @@ def test_passwords_come_from_address_or_environment(tmp_path: Path, monkeypatch:
             output.close(True)
         monkeypatch.setenv("EDGE_TRACKER_MQTT_PASSWORD", "wrong")
         refused: Any = open_output(f"mqtt://127.0.0.1:{port}")
-        time.sleep(1)
-        assert not refused._connected
+        time.sleep(1.5)
+        with pytest.raises(OutputLost, match="away: not authorized"):
+            refused.write(frame(), [track()])
         refused.close(True)
     finally:
         broker.kill()
@@ -236,15 +269,21 @@ def test_mqtt_over_tls_trusts_whom_it_is_told(tmp_path: Path) -> None:
         trusting.close(True)
         for ca in (f"?ca={other}", ""):
             careful: Any = open_output(f"{address}{ca}")
-            time.sleep(1)
-            assert not careful._connected
+            time.sleep(1.5)
+            with pytest.raises(OutputLost, match="away: self.signed certificate"):
+                careful.write(frame(), [track()])
             careful.close(True)
     finally:
         broker.kill()
 
 
 @pytest.mark.parametrize(
-    "address", ["mqtt://", "mqtt://h:99999", "mqtt://h?evry=1", "mqtt://h?every=x", "mqtts://h?ca=no"]
+    "address",
+    [
+        *("mqtt://", "mqtt://h:99999", "mqtt://h?evry=1", "mqtt://h?every=x", "mqtts://h?ca=no", "mqtt://h/a/#"),
+        *("mqtt://h/a/%23", "mqtt://h/+/b", "mqtt://h?discovery=a/%2B", "mqtt://a..b", f"mqtt://{'x' * 70}.de"),
+        *("mqtt://user:p#ss@h", "mqtt://user:1#2@h"),
+    ],
 )
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigError):
@@ -402,6 +441,21 @@ def test_a_webhook_hears_changes_and_can_check_who_speaks(receiver: Receiver, mo
         expected = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
         assert headers["X-Edge-Tracker-Signature"] == f"sha256={expected}"
         assert abs(int(headers["X-Edge-Tracker-Time"]) - time.time()) < 10
+
+
+def test_a_webhook_with_a_login_and_a_name_that_is_no_address(receiver: Receiver) -> None:
+    url = receiver.url.replace("//", "//me:p%40ss@") + "&where=front door ä"
+    output = open_output(url, Origin(camera="gate"))
+    output.write(frame(), [track()])
+    wait_until(lambda: receiver.taken, 5, "an event")
+    assert receiver.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
+    output.close(True)
+
+
+@pytest.mark.parametrize("url", ["https://", "http://[h/x", "http://h:x/", "https://me:pa/ss@h/hook", "http:///hook"])
+def test_a_webhook_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigError, match="a webhook is"):
+        open_output(url)
 
 
 def test_a_webhook_is_tried_again(receiver: Receiver) -> None:

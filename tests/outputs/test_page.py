@@ -426,6 +426,58 @@ def test_nothing_comes_out_without_the_token(guarded: Page, method: str, path: s
         )  # tokens in addresses end in logs: once is enough
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: edge_tracker_PORT=\xff\xfe\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[::\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a\xe2\x84\x80b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET http://[::/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+    ],
+)
+def test_whatever_bytes_strangers_send_is_refused_without_a_word(
+    guarded: Page, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = raw(guarded, text.replace(b"PORT", str(guarded.port).encode()))
+    assert answer[9:11] == b"40"
+    assert caplog.text == ""
+
+
+def test_a_body_that_breaks_off_or_is_not_what_it_says_is_no_failure(
+    page: Page, camera: CameraPage, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /api/cameras/front%20door/targets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    gzip = b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"
+    assert raw(page, head + gzip)[9:12] == b"400"
+    with socket.create_connection(("127.0.0.1", page.port)) as connection:
+        connection.sendall(head + b"Content-Length: 40\r\n\r\n{")
+    time.sleep(0.3)
+    page.close()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("token", ["a b&c#d?e=f+0123456789", 'päss"wort;mit,allem', "back\\slash%41 and more"])
+def test_the_address_that_is_printed_opens_the_page_whatever_the_token(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "is_loopback", lambda host: False)
+    page = Page("0", token=token)
+
+    async def opened() -> int:
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(cookie_jar=jar) as session, session.get(page.url) as answer:
+            return int(answer.status)
+
+    assert asyncio.run(opened()) == 200
+    page.close()
+
+
 def test_a_stranger_has_one_request_a_connection(guarded: Page) -> None:
     """Else the second could be as slow as it likes."""
     with socket.create_connection(("127.0.0.1", guarded.port), timeout=5) as connection:
@@ -593,9 +645,10 @@ def test_connections_are_bounded_and_come_free_again(page: Page, monkeypatch: py
         connection.close()
 
 
-def test_two_pages_on_one_port(page: Page) -> None:
-    with pytest.raises(OutputError, match="cannot listen"):
-        Page(str(page.port))
+def test_two_pages_on_one_port_and_a_name_that_is_none(page: Page) -> None:
+    for address in (str(page.port), "a..b:0"):
+        with pytest.raises(OutputError, match="cannot listen"):
+            Page(address)
 
 
 def test_closing_leaves_nothing() -> None:

@@ -18,7 +18,7 @@ from edge_tracker.boxes import centre
 from edge_tracker.service.config import CameraConfig, PageConfig, ServiceConfig
 from edge_tracker.service.service import Service
 from tests.service.scenes import BLUE, RED, SIZE, scene
-from tests.service.servers import MjpegCamera, wait_until
+from tests.service.servers import MjpegCamera, free_port, wait_until
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -297,6 +297,36 @@ def test_two_viewers_see_the_same_and_one_that_sleeps_does_not_matter(
     session.send("Debugger.resume")
     other.locator("#targets li").wait_for()
     assert other.locator("#targets .name").inner_text() == "seen by both"
+    context.close()
+
+
+def test_any_name_is_shown_and_can_be_dropped(page: Any, service: Service) -> None:
+    """A name that every object of JavaScript has must not stop the pictures."""
+    watch = service.watches[0]
+    for name in ("constructor", "__proto__", "a/b?c#d%2e&<b>"):
+        watch.add((238, 178, 44, 44), name)
+        until(page, f"[...document.querySelectorAll('.name')].some((n) => n.textContent === {name!r})")
+        until(page, "document.querySelectorAll('#targets li').length === 1")
+        page.get_by_role("button", name=f"Drop: {name}", exact=True).click()
+        until(page, "document.querySelectorAll('#targets li').length === 0")
+        assert watch.targets.names == []
+
+
+def test_another_process_on_the_same_port_is_found_with_its_own_cameras(browser: Any, camera: MjpegCamera) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    context = browser.new_context()
+    for name in ("yard", "street"):
+        config = ServiceConfig((CameraConfig(camera.url, name),), page=PageConfig(address))
+        service = Service(config, pytest.fail)
+        thread = threading.Thread(target=service.run)
+        thread.start()
+        wait_until(lambda: service.watches[0].status().source_state == "live", 15, "the camera")  # noqa: B023
+        if name == "yard":
+            page = opened(context, service)
+        until(page, "document.querySelector('#source').textContent.includes('live')")
+        service.stop()
+        thread.join(20)
+        until(page, "document.querySelector('#source').textContent.includes('lost its connection')")
     context.close()
 
 

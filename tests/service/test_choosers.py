@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -210,6 +211,30 @@ def test_a_program_that_fails_is_started_again(tmp_path: Path, body: str, caplog
     chooser.close()
 
 
+@pytest.mark.parametrize("answer", ["'[' * 100_000", "'[{\"box\": [1, 2, 3, ' + 400 * '9' + ']}]'", "'[NaN]'"])
+def test_a_program_whose_answer_is_beyond_measure_is_started_again(
+    tmp_path: Path, answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    chooser = ProgramChooser(command(tmp_path, f"print({answer}, flush=True)"), DetectorSettings(every=1))
+    assert chooser.propose(Frame(0, 0.0, scene([])), []) == []
+    wait_until(lambda: "started again" in caplog.text, 15, "a word")
+    assert chooser._thread.is_alive()
+    chooser.close()
+
+
+def test_a_program_that_waits_to_be_started_again_is_not_started_at_the_end(tmp_path: Path) -> None:
+    """One that fails when it is asked: the next would wait for a question for ever, and the end for it."""
+    chooser = ProgramChooser(command(tmp_path, "print('x', flush=True); input()"), DetectorSettings(every=1))
+    chooser.propose(Frame(0, 0.0, scene([])), [])
+    process = chooser._process
+    time.sleep(0.6)  # it has failed, and waits
+    closing = threading.Thread(target=chooser.close, daemon=True)
+    closing.start()
+    closing.join(15)
+    assert not closing.is_alive()
+    assert chooser._process is process
+
+
 @pytest.mark.parametrize("text", ["/no/such/program", "'"])
 def test_a_program_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError):
@@ -219,7 +244,7 @@ def test_a_program_that_is_none(text: str) -> None:
 # Boxes by MQTT
 
 
-def test_frigates_events_become_targets(tmp_path: Path) -> None:
+def test_frigates_events_become_targets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     publish = pytest.importorskip("paho.mqtt.publish", reason="paho-mqtt is not installed")
     broker = Broker(tmp_path, free_port())
     address = f"mqtt://127.0.0.1:{broker.port}/frigate/events?camera=front&label=person&size=640x480"
@@ -244,7 +269,11 @@ def test_frigates_events_become_targets(tmp_path: Path) -> None:
         # whoever reaches the topic: a flood of boxes is as many as are allowed, and nothing else
         flood = [{"box": [k % 500, k % 300, 20, 20], "score": 1.0} for k in range(20_000)]
         publish.single("frigate/events", json.dumps(flood), hostname="127.0.0.1", port=broker.port)
-        publish.single("frigate/events", "[" * 100_000, hostname="127.0.0.1", port=broker.port)
+        event = b'{"after": {"camera": "front", "label": "person", "score": %s, "box": 1}}'
+        many = [b"[" * 100_000, "\xff", b"9" * (2 << 20), event % b"[1]", b"[[]]"]
+        many += [b'[{"box": [1, 2, 3, ' + b"9" * 400 + b"]}]", event % (b"9" * 400)]
+        for payload in many:
+            publish.single("frigate/events", payload, hostname="127.0.0.1", port=broker.port)
         wait_until(lambda: chooser._answer is not None, 5, "the flood")
         assert chooser._answer is not None
         assert len(chooser._answer.boxes) == chooser.settings.most
@@ -252,6 +281,26 @@ def test_frigates_events_become_targets(tmp_path: Path) -> None:
         tell()
         followed = [Track(box_at(101, 121), 0.9, TrackState.TRACKED)]
         assert asked_until_found(chooser, image, followed, 0.7) == []
+        tell()
+        assert asked_until_found(chooser, image)
+        assert caplog.text.count("is not understood") == 2  # the nonsense above, and these: once each
+    finally:
+        chooser.close()
+        broker.kill()
+
+
+def test_what_the_broker_kept_is_no_target_of_now(tmp_path: Path) -> None:
+    publish = pytest.importorskip("paho.mqtt.publish", reason="paho-mqtt is not installed")
+    broker = Broker(tmp_path, free_port())
+    to = {"hostname": "127.0.0.1", "port": broker.port}
+    publish.single("boxes", '[{"box": [1, 2, 30, 40]}]', retain=True, **to)
+    chooser = MqttChooser(f"mqtt://127.0.0.1:{broker.port}/boxes", DetectorSettings())
+    try:
+        wait_until(chooser._client.is_connected, 5, "the connection")
+        assert asked_until_found(chooser, scene([]), timeout_s=0.7) == []
+        publish.single("boxes", '[{"box": [5, 6, 30, 40]}]', **to)
+        ((_, box),) = asked_until_found(chooser, scene([]))
+        assert box == (5, 6, 30, 40)
     finally:
         chooser.close()
         broker.kill()

@@ -9,6 +9,7 @@ import pytest
 
 from edge_tracker.cli import main
 from edge_tracker.errors import ConfigError, EdgeTrackerError
+from edge_tracker.outputs.mqtt_client import MqttAddress
 from edge_tracker.service.choose import parsed_wish
 from edge_tracker.service.config import load_config, without_secrets
 
@@ -57,8 +58,8 @@ def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_all_of_it_is_read(config_file: Path) -> None:
     config = load_config(config_file)
     front, gate = config.camera
-    assert front.source == "rtsp://admin:se/cr?et@1@10.0.0.7/stream?key=abc123"
-    assert config.output[0] == 'mqtt://pi:a"b\\c#]@broker/home'  # put in after parsing: it may hold anything
+    assert front.source == "rtsp://admin:se%2Fcr%3Fet%401@10.0.0.7/stream?key=abc123"
+    assert MqttAddress.parse(config.output[0]).password == SECRETS["BROKER_PASSWORD"]  # it may hold anything
     assert front.motion.smallest == 0.01
     assert front.motion.ignore == ((0.0, 0.0, 1.0, 0.2),)
     assert front.live.frame_timeout_s == 3.0
@@ -92,6 +93,29 @@ def test_show_says_all_and_no_secret_and_can_be_read_again(
 ONE = '[[camera]]\nsource = "0"\n'
 
 
+def test_a_cameras_name_is_one_line_and_is_escaped_in_addresses(tmp_path: Path) -> None:
+    text = (
+        ONE + 'name = "front\\ndoor"\noutput = ["https://h/hook?camera={camera}", "{camera}.csv", "mqtt://h/{camera}"]'
+    )
+    (camera,) = load_config(written(tmp_path, text)).camera
+    assert camera.name == "front door"
+    assert camera.outputs(()) == ["https://h/hook?camera=front%20door", "front door.csv", "mqtt://h/front%20door"]
+
+
+@pytest.mark.parametrize(
+    ("given", "put"), [("a%41b", "a%41b"), ("50%", "50%25"), ("u:v@w", "u%3Av%40w"), ("é", "%C3%A9")]
+)
+def test_a_password_of_the_environment_is_escaped_once(
+    given: str, put: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", given)
+    text = '[[camera]]\nname = "${SECRET}"\nsource = "rtsp://x:${SECRET}@h/${SECRET}"\ninit = ["detector:mqtt://${SECRET}@h"]'
+    (camera,) = load_config(written(tmp_path, text)).camera
+    assert camera.name == given
+    assert camera.source == f"rtsp://x:{put}@h/{given}"
+    assert camera.init == (f"detector:mqtt://{put}@h",)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -104,6 +128,11 @@ ONE = '[[camera]]\nsource = "0"\n'
         ("[[camera]]\nsource = 5", "a text"),
         (ONE + ONE, "two cameras are called camera"),
         (ONE + 'name = ""', "name"),
+        (ONE + 'name = "a b"\n' + ONE + 'name = "a/b"', "files of the same names"),
+        (ONE + 'output = ["{folder}/edge-tracker.csv"]\nname="x"\n[page]\ntoken="sixteen characters\\n"', "printed"),
+        ('state = "{folder}/edge-tracker.toml"\n' + ONE, "overwrite what is read"),
+        ('output = ["mqtt://h?client=x"]\n' + ONE + "[[camera]]\nsource = '1'\nname = 'b'", "client=NAME"),
+        ('state = "x.csv"\n' + ONE + 'output = ["x.csv"]', "overwrite another output"),
         (ONE + 'init = "motion"', "list"),
         (ONE + 'init = ["moton"]', "moton"),
         (ONE + 'init = ["1,2,3"]', "1,2,3"),

@@ -9,6 +9,8 @@ import json
 import os
 import random
 import re
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,17 +18,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
+from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.cli import live
 from edge_tracker.cli import main as command
-from edge_tracker.service.config import CameraConfig, PageConfig, ServiceConfig
+from edge_tracker.errors import OutputError
+from edge_tracker.service.config import CameraConfig, PageConfig, ServiceConfig, TrackerConfig
 from edge_tracker.service.notify import Supervisor
-from edge_tracker.service.service import Service
+from edge_tracker.service.service import Service, named_outputs
 from tests.service.scenes import BLUE, RED, scene
 from tests.service.servers import MjpegCamera, command_line, free_port, wait_until
 
@@ -75,7 +80,7 @@ def test_a_camera_without_a_target_starts_the_page_and_says_where(camera: MjpegC
         assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_with_its_files_whole(camera: MjpegCamera, tmp_path: Path, number: int) -> None:
     files = [tmp_path / "tracks.jsonl", tmp_path / "tracks.mp4"]
     outputs = [text for path in files for text in ("-o", str(path))]
@@ -144,6 +149,84 @@ def test_a_step_that_hangs_ends_the_process(camera: MjpegCamera, tmp_path: Path)
     assert done.returncode == live.HANGS
     assert "has been computing" in done.stderr
     assert "Thread" in done.stderr  # where it hangs, for whoever is to mend it
+
+
+def test_a_second_signal_ends_what_hangs_at_once(camera: MjpegCamera) -> None:
+    code = f"""
+import time
+from edge_tracker.service.targets import Targets
+from edge_tracker.cli import main
+def hangs(self, image):
+    print("hangs", flush=True)
+    time.sleep(120)
+Targets.update = hangs
+main(["--source", {camera.url!r}, "--init", "38,58,44,44"])
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+        assert time.monotonic() - start < 4
+
+
+def test_programs_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    """One that stayed would keep the camera or the port."""
+    flags = [tmp_path / "one", tmp_path / "two"]
+    for flag in flags:
+        os.mkfifo(flag)
+    code = f"""
+import time
+from edge_tracker.service.detections import ProgramChooser
+from edge_tracker.video.program import start_program
+chooser = ProgramChooser("sh -c 'exec sleep 100 > {flags[0]}'")
+program = start_program("sh", ["-c", "exec sleep 100 > {flags[1]}"])
+time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        pipes = [flag.open("rb", buffering=0) for flag in flags]  # when both have begun
+        process.kill()
+    for pipe in pipes:
+        with pipe:
+            assert select.select([pipe], [], [], 20)[0]  # its end
+            assert pipe.read() == b""
+
+
+def test_a_local_camera_that_is_not_there_does_not_keep_the_others_waiting(camera: MjpegCamera) -> None:
+    config = ServiceConfig(
+        (CameraConfig("camera:63", "gone"), CameraConfig(camera.url, "there")), page=PageConfig(None)
+    )
+    service = Service(config, pytest.fail)
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    gone, there = service.watches
+    wait_until(lambda: there.status().source_state == "live", 15, "the other")
+    wait_until(lambda: "camera 63" in gone.status().source_reason, 15, "a reason")
+    service.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_outputs_that_differ_in_a_secret_alone_are_all_written(tmp_path: Path) -> None:
+    specs = ["https://h/hook?token=a", "https://h/hook?token=b", str(tmp_path / "x.csv")]
+    outputs: list[Any] = [object(), object(), object()]
+    named = named_outputs(specs, outputs)
+    assert list(named.values()) == outputs
+    assert list(named)[:2] == ["https://h/hook?token=***", "https://h/hook?token=*** (2)"]
+
+
+def test_what_is_read_is_not_taken_for_the_state_and_set_aside(camera: MjpegCamera, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    shutil.copy(PACKAGED / "edge-small.onnx", model)
+    shutil.copy(PACKAGED / "edge-small.onnx.json", tmp_path / "model.onnx.json")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    config = ServiceConfig((CameraConfig(camera.url),), page=PageConfig(None), state=str(model))
+    with pytest.raises(OutputError, match="overwrite what is read"):
+        Service(replace(config, tracker=TrackerConfig(model=str(model))), pytest.fail)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_local_camera_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from edge_tracker import Track, Tracker, TrackState
 from edge_tracker.errors import BoxError, OutputError, OutputLost, SourceError
 from edge_tracker.follow import follow
 from edge_tracker.service import run
+from edge_tracker.service.run import close_all
 from edge_tracker.video import Frame, Source
 from tests.conftest import Clip
 
@@ -94,6 +95,19 @@ def test_one_failing_output_does_not_keep_the_others_open(clip: Clip) -> None:
     with pytest.raises(OutputError):
         run(Memory(clip), Tracker(), clip.first_box, outputs)
     assert all(output.complete is False for output in outputs)
+    closed: list[bool] = []
+
+    class Odd(Recorder):
+        def close(self, complete: bool) -> None:
+            raise ZeroDivisionError("in a library")
+
+    class Even(Recorder):
+        def close(self, complete: bool) -> None:
+            closed.append(complete)
+
+    with pytest.raises(ZeroDivisionError):
+        close_all([Odd(), Even()], True)
+    assert closed == [True]
 
 
 class Away(Recorder):

@@ -17,6 +17,7 @@ from edge_tracker.boxes import centre, iou
 from edge_tracker.errors import BoxError, ConfigError, UsageError
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.records import JsonLinesOutput
+from edge_tracker.service import targets as targets_module
 from edge_tracker.service.targets import LONGEST_NAME, Targets, TargetSettings, checked_name, without
 from edge_tracker.track import Track, TrackState
 from edge_tracker.video.source import Frame
@@ -79,7 +80,7 @@ def test_what_is_wrong_changes_nothing(prepared: Prepared) -> None:
     assert targets.tracks == before
 
 
-@pytest.mark.parametrize("name", ["", "   ", "a" + chr(0) + "b", chr(0x202E) + "evil", "x" * 41, 5, None])
+@pytest.mark.parametrize("name", ["", "   ", "a" + chr(0) + "b", chr(0x202E) + "evil", "x" * 41, ".", " ..", 5, None])
 def test_names_that_are_none(name: object) -> None:
     with pytest.raises(UsageError):
         checked_name(name)
@@ -175,6 +176,7 @@ class Slow:
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.updates = seconds, 0
+        self.seen: Image | None = None
 
     def init(self, image: Image, box: Any) -> None:
         self.box = box
@@ -182,6 +184,7 @@ class Slow:
     def update(self, image: Image) -> Track:
         time.sleep(self.seconds)
         self.updates += 1
+        self.seen = image
         return Track(self.box, 0.9, TrackState.TRACKED)
 
     def rescale(self, kx: float, ky: float, size: tuple[int, int]) -> None:
@@ -265,6 +268,20 @@ def test_a_target_chosen_in_an_older_picture_catches_up(prepared: Prepared) -> N
     name = targets.add(images[0], box_at(60, 80))
     targets.catch_up(name, images[1:])
     assert distance(targets.tracks[0], 60 + 6 * 14, 80) < 5
+
+
+def test_catching_up_takes_no_longer_than_a_camera_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets_module, "CATCH_UP_S", 0.3)
+    slow: Any = SlowPrepared(0.05)
+    targets = Targets(slow)
+    name = targets.add(scene([]), (5, 10, 40, 40))
+    images = [scene([])] * 149 + [scene([(RED, 60, 80)])]
+    start = time.monotonic()
+    targets.catch_up(name, images)
+    assert time.monotonic() - start < 3
+    assert 3 <= slow.made[0].updates <= 8
+    assert np.array_equal(slow.made[0].seen, images[-1])
+    targets.catch_up(name, [])
 
 
 def test_painting_over_takes_the_object_out_and_leaves_the_rest() -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from edge_tracker.boxes import Box, centre
-from edge_tracker.errors import EdgeTrackerError, OutputError, OutputLost, UsageError
+from edge_tracker.errors import EdgeTrackerError, OutputError, OutputLost, TransientError, UsageError
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.records import JsonLinesOutput
 from edge_tracker.outputs.status import Status
+from edge_tracker.service.requests import Requests
 from edge_tracker.service.state import Remembered
 from edge_tracker.service.targets import Targets
 from edge_tracker.service.watch import Watch, WatchSettings
@@ -128,7 +129,7 @@ def test_targets_are_asked_for_from_other_threads(prepared: Prepared) -> None:
         wait_until(lambda: [t.target for t in notes.tracks[-1]] == ["red"], 3, "one track")
     assert notes.closed == [True]
     with pytest.raises(EdgeTrackerError):
-        watch.ask(lambda image: None, timeout_s=0.2)
+        watch.ask(lambda image: None)
 
 
 def test_a_box_on_an_older_picture_is_caught_up_with(prepared: Prepared) -> None:
@@ -143,7 +144,7 @@ def test_a_box_on_an_older_picture_is_caught_up_with(prepared: Prepared) -> None
     assert np.hypot(x - (60 + 6 * 14), y - 80) < 6
 
 
-@pytest.mark.parametrize("error", [OutputError("disk full"), OutputLost("broker away")])
+@pytest.mark.parametrize("error", [OutputError("disk full"), OutputLost("broker away"), KeyError("in a library")])
 def test_an_output_that_fails_stops_neither_tracking_nor_others(
     prepared: Prepared, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,6 +158,61 @@ def test_an_output_that_fails_stops_neither_tracking_nor_others(
     said = [record.message for record in caplog.records if "bad" in record.message or str(error) in record.message]
     assert len(said) == 2  # once when it fails, once when it is back
     assert good.closed == bad.closed == [True]
+
+
+class Stuck(Film):
+    """A driver that hangs when it is closed."""
+
+    def close(self) -> None:
+        self.let_go.wait(30)
+        super().close()
+
+    let_go = threading.Event()
+
+
+def test_files_are_whole_before_a_source_that_hangs_is_waited_for(prepared: Prepared) -> None:
+    notes, source = Notes(), Stuck(STILL, live=True)
+    watch = Watch("c", source, Targets(prepared), {"notes": notes})
+    thread = threading.Thread(target=watch.run)
+    thread.start()
+    wait_until(lambda: notes.frames, 15, "a frame")
+    watch.stop()
+    wait_until(lambda: notes.closed == [True], 5, "the end of the file")
+    assert thread.is_alive()
+    source.let_go.set()
+    thread.join(15)
+
+
+def test_who_gave_up_while_another_was_served_is_not_served() -> None:
+    requests = Requests("c")
+    served: list[Image] = []
+    waiting = [threading.Thread(target=lambda: requests.ask(lambda _: time.sleep(1.0)))]
+
+    def impatient() -> None:
+        with pytest.raises(TransientError, match="busy"):
+            requests.ask(served.append, timeout_s=0.6)
+
+    waiting.append(threading.Thread(target=impatient))
+    for thread in waiting:
+        thread.start()
+        time.sleep(0.1)
+    requests.answer(STILL[0])
+    for thread in waiting:
+        thread.join()
+    assert served == []
+
+
+def test_the_end_comes_whoever_gave_up_waiting_for_an_answer(prepared: Prepared) -> None:
+    notes = Notes()
+    watch = Watch("c", Film(STILL), Targets(prepared), {"notes": notes})
+    with pytest.raises(TransientError, match="busy"):
+        watch._requests.ask(lambda _: None, timeout_s=0.01)
+    watch.abandon()
+    assert notes.closed == [False]
+    start = time.monotonic()
+    with pytest.raises(EdgeTrackerError, match="has ended"):
+        watch.drop("x")
+    assert time.monotonic() - start < 5
 
 
 def test_of_a_file_nothing_may_be_lost(prepared: Prepared) -> None:
@@ -313,6 +369,8 @@ def test_targets_come_back_where_they_are_seen_and_wait_where_not(prepared: Prep
         '{"cameras": {"front": [{"name": "", "box": [1, 2, 3, 4], "size": [9, 9], "picture": ""}]}}',
         '{"cameras": {"front": [{"name": "x", "box": [1, 2, 0, 4], "size": [9, 9], "picture": ""}]}}',
         '{"cameras": {"front": [{"name": "x", "box": [1, 2, 3, 4], "size": [0, 9], "picture": ""}]}}',
+        '{"cameras": {"front": [{"name": "x", "box": [1, 2, 1e-9, 4], "size": [9, 9], "picture": ""}]}}',
+        '{"cameras": {"front": [{"name": "x", "box": [1, 2, 5, 5], "size": [1, 9], "picture": ""}]}}',
         '{"cameras": {"front": [{"name": "x", "box": [1e999, 2, 3, 4], "size": [9, 9], "picture": ""}]}}',
     ],
 )

@@ -187,6 +187,8 @@ def test_what_is_missing_at_the_start_is_said_or_waited_for() -> None:
     missing = SourceMissing("no such camera")
     with pytest.raises(SourceMissing, match="no such camera"):
         LatestSource(opener_of(missing), "camera 7", QUICK, patient=False)
+    with pytest.raises(ConfigError, match="^size is"):
+        LatestSource(opener_of(ConfigError("size is WIDTHxHEIGHT")), "camera 7", QUICK, patient=False)
     time.sleep(0.1)
     assert not threads_of("of camera 7")
     with LatestSource(opener_of(missing, Script([0.0, pause(1)])), "rtsp://late", QUICK) as source:

@@ -395,6 +395,34 @@ def test_v4l2_is_asked_for_format_size_and_rate_and_its_unplugging_is_a_loss(cap
         open_source("camera:5")
 
 
+def test_a_camera_that_another_program_has_is_there(
+    capture: type[FakeCapture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_module.os.path, "exists", lambda path: path == "/dev/video5")
+    monkeypatch.setattr(camera_module.os, "access", lambda *_: True)
+    with pytest.raises(SourceMissing, match="another program has it"):
+        open_source("camera:5")
+    monkeypatch.setattr(camera_module.os, "access", lambda *_: False)
+    with pytest.raises(SourceMissing, match="no permission"):
+        open_source("camera:5")
+
+
+def test_a_camera_by_the_link_that_stays_when_its_number_changes(
+    capture: type[FakeCapture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = "/dev/v4l/by-id/usb-Cam-video-index0"
+    with pytest.raises(SourceMissing, match="no such camera"):
+        open_source(link)
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == link)
+    monkeypatch.setattr(Path, "resolve", lambda path: Path("/dev/video0"))
+    with open_source(f"{link}?fps=5"):
+        assert capture.made[-1].index == 0
+        assert capture.made[-1].set_ == [(cv2.CAP_PROP_FPS, 5)]
+    monkeypatch.setattr(Path, "resolve", lambda path: Path("/dev/video3"))
+    with pytest.raises(SourceMissing, match="camera 3"):
+        open_source(link)
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -413,7 +441,15 @@ def test_wishes_that_are_none(spec: str, capture: type[FakeCapture]) -> None:
 
 
 def test_what_counts_as_live_and_as_local(tmp_path: Path) -> None:
-    for spec in ("0", "camera:0?fps=5", "/dev/video1", "picamera2:", "rpicam:1", "gst:videotestsrc"):
+    for spec in (
+        "0",
+        "camera:0?fps=5",
+        "/dev/video1",
+        "/dev/v4l/by-path/x:1.0-video-index0?fps=5",
+        "picamera2:",
+        "rpicam:1",
+        "gst:videotestsrc",
+    ):
         assert is_live(spec)
         assert is_local(spec)
     for spec in ("rtsp://h/s", "http://h/mjpg", "HTTPS://h/s", "srt://h:9", "udp://@:1234"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import socket
@@ -18,7 +19,7 @@ import pytest
 
 from edge_tracker.errors import SourceLost, SourceMissing
 from edge_tracker.video import open_source
-from edge_tracker.video.urls import masked
+from edge_tracker.video.urls import escaped, masked
 from tests.conftest import Clip
 
 SECRETS = ["secret", "pa/ss", "p@ss", "p?s", "p#s", "a@b/c@d", "1/2", "pa ss", "p&x=y", "%40"]
@@ -93,6 +94,7 @@ class Mjpeg(BaseHTTPRequestHandler):
     """A camera that sends some pictures and then goes away."""
 
     pictures: ClassVar[list[bytes]] = []
+    period_s = 0.02
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -100,8 +102,9 @@ class Mjpeg(BaseHTTPRequestHandler):
         self.end_headers()
         for picture in self.pictures:
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
-            self.wfile.write(head + picture + b"\r\n")
-            time.sleep(0.02)
+            with contextlib.suppress(OSError):  # who has seen enough leaves
+                self.wfile.write(head + picture + b"\r\n")
+            time.sleep(self.period_s)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -119,6 +122,47 @@ def test_a_camera_over_http_that_goes_away_is_lost_not_done(clip: Clip) -> None:
     assert "secret" not in str(caught.value)
     assert "abc" not in str(caught.value)
     assert all(frame.taken_at is not None and abs(frame.taken_at - time.time()) < 60 for frame in seen)
+
+
+def test_a_camera_without_a_clock_is_timed_as_its_pictures_come(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:
+    """Not at a rate that is assumed: time would run by it, and jump when it is too far off."""
+
+    class Slow(Mjpeg):
+        period_s = 0.15
+
+    Mjpeg.pictures = [cv2.imencode(".jpg", image)[1].tobytes() for image in clip.images[:12]]
+    came, told = [], []
+    with server(Slow) as port, open_source(f"http://127.0.0.1:{port}/video") as source, pytest.raises(SourceLost):
+        for frame in source:
+            came.append(time.monotonic())
+            told.append(frame.time_s)
+    assert told[-1] - told[0] == pytest.approx(came[-1] - came[0], abs=0.2)
+    assert came[-1] - came[0] > 0.9
+    assert "assumed" not in caplog.text
+
+
+def test_a_password_that_is_escaped_reaches_the_camera_as_it_is(clip: Clip) -> None:
+    class Guarded(Mjpeg):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:p/a?s#s@1%").decode():
+                super().do_GET()
+                return
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+
+    Mjpeg.pictures = [cv2.imencode(".jpg", image)[1].tobytes() for image in clip.images[:20]]
+    for password in ("p%2Fa%3Fs%23s%401%25", "p/a?s#s@1%25"):  # and as it was pasted
+        with server(Guarded) as port, open_source(f"http://me:{password}@127.0.0.1:{port}/video") as source:
+            assert next(iter(source)).image.size
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h:80/a@2", "http://h/a@2", "http://[::1]:80/a@b", "http://u:p@h/x@y", "rtsp://h", "udp://@:1234", "x"],
+)
+def test_what_holds_no_pasted_password_stays(url: str) -> None:
+    assert escaped(url) == url
 
 
 def test_a_server_that_refuses_is_told_by_its_answer(tmp_path: Path) -> None:

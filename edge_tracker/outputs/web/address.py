@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from edge_tracker.errors import ConfigError
 
@@ -11,7 +12,7 @@ def parsed_address(text: str) -> tuple[str, int]:
     """Host and port of "[HOST:]PORT"; the loopback address where no host is given. Raises ConfigError."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(f"the page's address is [HOST:]PORT, not {text!r}")
     return host, int(port)
 

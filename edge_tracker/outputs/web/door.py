@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -35,6 +36,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Server": "edge-tracker",
 }
+log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -59,9 +61,13 @@ class Door:
             if request.path == "/" and "token" in request.query:
                 return self._welcome(request)
             response = await handler(request)
+        except (ConnectionError, web.RequestPayloadError):
+            response = refusal(400, "the request did not come to its end")
         except web.HTTPException as error:
-            response = web.json_response({"error": error.text or error.reason}, status=error.status)
-            response.force_close()  # a stranger's second request would have no limit of time
+            response = refusal(error.status, error.text or error.reason)
+        except Exception:
+            log.exception("a request to the page failed")
+            response = refusal(500, "this failed; the log says more")
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
@@ -71,7 +77,7 @@ class Door:
         if not self._is_ours(request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="this name is not one of the page's (see names in the settings of the page)")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        if origin is not None and origin.partition("://")[2].lower() != request.headers.get("Host", "").lower():
             raise web.HTTPForbidden(text="requests of other sites are refused")
         if self.token is None:
             return
@@ -79,7 +85,8 @@ class Door:
         given = [request.cookies.get(self._cookie, ""), bearer if scheme.lower() == "bearer" else ""]
         if request.path == "/":
             given.append(request.query.get("token", ""))
-        matches = [hmac.compare_digest(each.encode(), self.token.encode()) for each in given]  # all, in equal time
+        bytes_given = [each.encode("utf-8", "surrogateescape") for each in given]  # headers may hold any
+        matches = [hmac.compare_digest(each, self.token.encode()) for each in bytes_given]  # all, in equal time
         if not any(matches):
             raise web.HTTPUnauthorized(text="open the address with the token that was printed at the start")
 
@@ -121,6 +128,13 @@ class Door:
 
         loop.call_later(HEAD_S, check)
         return handler
+
+
+def refusal(status: int, text: str) -> web.Response:
+    """The last answer of a connection: a stranger's second request would have no limit of time."""
+    response = web.json_response({"error": text}, status=status)
+    response.force_close()
+    return response
 
 
 class _Closed(asyncio.Protocol):

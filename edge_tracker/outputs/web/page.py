@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import numpy as np
 from aiohttp import WSCloseCode, web
@@ -40,6 +41,8 @@ STATIC = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 log = logging.getLogger(__name__)
+requests = logging.getLogger(f"{__name__}.requests")  # aiohttp's words: what strangers send must not fill our log
+requests.setLevel(logging.CRITICAL)
 
 
 class Desk(Protocol):
@@ -87,7 +90,7 @@ class Page:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=32)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise OutputError(f"the page cannot listen on {address}: {getattr(error, 'strerror', error)}") from error
         self.port: int = self._socket.getsockname()[1]
         self._door = Door(host, self.port, names, token)
@@ -110,7 +113,7 @@ class Page:
     @property
     def url(self) -> str:
         """The address with its token: for the terminal, once."""
-        return self.address + (f"?token={self.token}" if self.token else "")
+        return self.address + (f"?token={quote(self.token, safe='')}" if self.token else "")
 
     def camera(self, name: str) -> CameraPage:
         """The part of the page for another camera."""
@@ -134,12 +137,11 @@ class Page:
         self._socket.close()
 
     def _run(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve(ready))
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve(ready))
         finally:
             ready.set()
-            self._loop.close()
 
     async def _serve(self, ready: threading.Event) -> None:
         app = web.Application(middlewares=[self._door.middleware], client_max_size=LARGEST_BODY)
@@ -151,7 +153,9 @@ class Page:
         app.router.add_put("/api/cameras/{camera}/targets/{target}", self._move)
         app.router.add_patch("/api/cameras/{camera}/targets/{target}", self._rename)
         app.router.add_delete("/api/cameras/{camera}/targets/{target}", self._drop)
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=30, handle_signals=False, shutdown_timeout=1)
+        runner = web.AppRunner(
+            app, access_log=None, logger=requests, keepalive_timeout=30, handle_signals=False, shutdown_timeout=1
+        )
         await runner.setup()
         assert runner.server is not None
         server_of = runner.server

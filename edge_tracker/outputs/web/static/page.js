@@ -4,7 +4,7 @@ import { COLOURS, Picture } from "./picture.js";
 
 const STRIP_S = 60;
 const $ = (id) => document.getElementById(id);
-const page = { camera: null, socket: null, strips: {}, states: {}, rechoosing: null, now: 0 };
+const page = { camera: null, socket: null, strips: table(), states: table(), rechoosing: null, now: 0 };
 const picture = new Picture($("picture"), choose, (is) => ($("proposal").hidden = !is));
 
 $("smaller").onclick = () => picture.resize(1 / 1.15);
@@ -30,15 +30,21 @@ async function start() {
   say("");
   $("camera").replaceChildren(...answer.cameras.map(({ name }) => new Option(name, name)));
   $("choice").hidden = answer.cameras.length < 2;
-  watch(decodeURIComponent(location.hash.slice(1)) || answer.cameras[0].name);
+  const names = answer.cameras.map(({ name }) => name);
+  if (!names.includes(page.camera)) {
+    watch(names.find((name) => location.hash.slice(1) === encodeURIComponent(name)) ?? names[0]);
+    return;
+  }
+  $("camera").value = page.camera;
+  if (page.socket.readyState > WebSocket.OPEN) connect();
 }
 
 function watch(camera) {
   page.camera = camera;
   $("camera").value = camera;
   if ($("choice").hidden === false) location.hash = encodeURIComponent(camera);
-  page.strips = {};
-  page.states = {};
+  page.strips = table();
+  page.states = table();
   picture.cancel();
   page.socket?.close();
   connect();
@@ -57,17 +63,20 @@ function connect() {
     waiting = data; // while one is decoded, only the newest waits
     if (busy) return;
     busy = true;
-    while (waiting && page.socket === socket) {
-      const next = waiting;
-      waiting = null;
-      await receive(next);
+    try {
+      while (waiting && page.socket === socket) {
+        const next = waiting;
+        waiting = null;
+        await receive(next);
+      }
+    } finally {
+      busy = false;
     }
-    busy = false;
   };
   socket.onclose = () => {
     if (page.socket !== socket) return;
     source({ state: "away", reason: "the page has lost its connection; it tries again" });
-    setTimeout(() => page.socket === socket && connect(), 1500);
+    setTimeout(() => page.socket === socket && start(), 1500); // it may be another process, with other cameras
   };
 }
 
@@ -76,7 +85,7 @@ async function receive(data) {
   const told = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
   page.now = told.now;
   if (told.strips) {
-    page.strips = told.strips;
+    page.strips = Object.assign(table(), told.strips);
     return;
   }
   if (told.status) figures(told.status);
@@ -217,6 +226,11 @@ function strip(canvas, values) {
     pen.fillStyle = COLOURS[state];
     pen.fillRect(x - step, height - tall, step, tall);
   }
+}
+
+// By names that people give: an object's own, "constructor" for one, are no entries of it.
+function table() {
+  return Object.create(null);
 }
 
 function tell(text) {
