@@ -102,7 +102,7 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (  # "auto" takes the first that is pres
     CatalogueEntry(
         "edge-vgg-m-256",
         "Apache-2.0",
-        "ours: the same with 256 maps of conv3 instead of 512, the FSNet paper's 256FNet",
+        "ours: VGG-M's conv1 to conv3 with 256 maps of conv3, as the FSNet paper's 256FNet; in a checkout",
         "on its card",
         "in a checkout: --models-dir extra-models (it is too large for the package)",
     ),
