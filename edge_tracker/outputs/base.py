@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,7 +31,7 @@ class Output(Protocol):
 class ResultFile:
     """A file that is written as `<stem>.partial<suffix>` and gets its name when it is whole.
 
-    A target that is no regular file (a pipe, /dev/stdout) is written directly.
+    What `written_directly` says is written under its own name, behind what is there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +42,9 @@ class ResultFile:
             raise OutputError(f"cannot write {shown(path)}: it is a folder")
         self._whole: AbstractContextManager[Path] | None = None
         self.partial = path
-        if not path.exists() or path.is_file():
+        self.mode = "a"
+        if not written_directly(path):
+            self.mode = "w"
             self._whole = whole_file(path, keep=True)
             self.partial = self._whole.__enter__()
 
@@ -58,6 +61,15 @@ class ResultFile:
         broken_off = _BrokenOffError()
         with contextlib.suppress(_BrokenOffError):
             whole.__exit__(_BrokenOffError, broken_off, None)
+
+
+def written_directly(path: Path) -> bool:
+    """Whether no other file can take the place of what is at `path`: a pipe, or a file that a shell has opened for us
+    (/dev/stdout, /dev/fd/3)."""
+    if not path.exists():
+        return False
+    folder = os.path.realpath(path.parent)
+    return not path.is_file() or folder == "/dev" or folder.startswith("/proc/")
 
 
 class _BrokenOffError(Exception):

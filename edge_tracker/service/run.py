@@ -88,12 +88,12 @@ class _Writer:
 
 
 def close_all(outputs: Sequence[Output], complete: bool) -> None:
-    """Close every output, even when one fails; then raise the first failure."""
-    failures = []
+    """Close every output, even when one fails or is interrupted; then raise the first failure."""
+    failures: list[BaseException] = []
     for output in outputs:
         try:
             output.close(complete)
-        except EdgeTrackerError as error:
+        except (EdgeTrackerError, KeyboardInterrupt) as error:
             failures.append(error)
     if failures:
         raise failures[0]
