@@ -119,7 +119,7 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
     try:
         if path.stat().st_size > LARGEST:
             raise ConfigError(f"{path} is too large for a configuration")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
