@@ -14,14 +14,16 @@ import http.client
 import json
 import logging
 import os
+import re
 import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
-from edge_tracker.errors import OutputLost, first_line
+from edge_tracker.errors import ConfigError, OutputLost, first_line
 from edge_tracker.track import Track
 from edge_tracker.video.source import Frame
 from edge_tracker.video.urls import masked
@@ -36,10 +38,10 @@ log = logging.getLogger(__name__)
 
 
 class WebhookOutput:
-    """url: http:// or https://. camera: its name in the events."""
+    """url: http:// or https://. camera: its name in the events. Raises ConfigError for a URL that cannot be."""
 
     def __init__(self, url: str, camera: str = "camera") -> None:
-        self._url, self._camera = url, camera
+        self._url, self._camera = checked_url(url), camera
         self._states: dict[str, str] = {}
         self._waiting: collections.deque[bytes] = collections.deque(maxlen=MOST_WAITING)
         self._news = threading.Condition()
@@ -130,6 +132,19 @@ class WebhookOutput:
         if secret:
             headers["X-Edge-Tracker-Signature"] = f"sha256={signature(secret, stamp, body)}"
         return urllib.request.Request(self._url, body, headers)
+
+
+def checked_url(url: str) -> str:
+    """`url`, if something can be posted to it. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        fits = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not re.fullmatch("[!-~]+", url):
+        what = "http[s]://HOST[:PORT][/PATH], without spaces and with what is not ASCII as %XX"
+        raise ConfigError(f"a webhook is {what}, not {masked(url)}")
+    return url
 
 
 def signature(secret: str, stamp: str, body: bytes) -> str:
