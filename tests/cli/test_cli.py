@@ -262,6 +262,7 @@ def test_what_standard_output_cannot_spell_is_escaped(tmp_path: Path) -> None:
         ["--source", "x", "--init", "1,2,3,4", "--tracker", "nonsense"],
         ["--source", "x", "--init", "1,2,3,4", "--threads", "1000000"],
         ["models", "pull", "edge-small"],
+        ["eval", "--data", "x", "--out", "x", "--clips-seed", "-1"],
         ["nonsense"],
     ],
     ids=" ".join,
