@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from edge_tracker.errors import OutputError
-from edge_tracker.files import whole_file
+from edge_tracker.files import whole_file, written_directly
 from edge_tracker.track import Track
 from edge_tracker.video.source import Frame
 
@@ -61,15 +60,6 @@ class ResultFile:
         broken_off = _BrokenOffError()
         with contextlib.suppress(_BrokenOffError):
             whole.__exit__(_BrokenOffError, broken_off, None)
-
-
-def written_directly(path: Path) -> bool:
-    """Whether no other file can take the place of what is at `path`: a pipe, or a file that a shell has opened for us
-    (/dev/stdout, /dev/fd/3)."""
-    if not path.exists():
-        return False
-    folder = os.path.realpath(path.parent)
-    return not path.is_file() or folder == "/dev" or folder.startswith("/proc/")
 
 
 class _BrokenOffError(Exception):

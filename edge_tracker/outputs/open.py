@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tracker.errors import EdgeTrackerError, OutputError, refused
-from edge_tracker.files import partial_path
-from edge_tracker.outputs.base import Output, shown, written_directly
+from edge_tracker.files import partial_path, written_directly
+from edge_tracker.outputs.base import Output, shown
 from edge_tracker.outputs.contact_sheet import TILES, ContactSheetOutput
 from edge_tracker.outputs.folder import LogOutput, RecordOutput
 from edge_tracker.outputs.records import CsvOutput, JsonLinesOutput, MotOutput
@@ -111,7 +111,7 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
         identities = {identity for each in written for identity in _identities(each)}
         for identity in identities:
             if identity in taken:
-                raise OutputError(f"--output {shown(Path(place))} would overwrite {taken[identity]}")
+                raise OutputError(f"writing {shown(Path(place))} would overwrite {taken[identity]}")
         taken |= dict.fromkeys(identities, f"another output, {shown(Path(place))}")
 
 

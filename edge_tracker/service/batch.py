@@ -22,7 +22,7 @@ from typing import IO, Annotated, Any
 
 from edge_tracker import __version__
 from edge_tracker.errors import ConfigError, EdgeTrackerError, OutputError, first_line
-from edge_tracker.files import write_text
+from edge_tracker.files import partial_path, write_text
 from edge_tracker.jobs.local import Executor
 from edge_tracker.methods import prepare
 from edge_tracker.outputs import CsvOutput, JsonLinesOutput
@@ -112,10 +112,9 @@ def read_jobs(path: Path) -> list[Job]:
                 f"{path}: jobs {other + 1} and {number + 1} are both called {job.name!r}: give them different names"
             )
     for job in jobs:
-        if f"{job.name}.partial".casefold() in seen:
-            raise ConfigError(
-                f"{path}: under the name {job.name + '.partial'!r} {job.name!r} is written until it is whole"
-            )
+        aside = partial_path(Path(f"{job.name}.csv")).stem
+        if aside.casefold() in seen:
+            raise ConfigError(f"{path}: {aside!r} is the name under which {job.name!r} is written until it is whole")
     return jobs
 
 

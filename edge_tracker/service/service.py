@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from edge_tracker.errors import ConfigError, OutputError
 from edge_tracker.methods import Prepared, prepare
 from edge_tracker.outputs.base import Output
-from edge_tracker.outputs.open import Origin, open_outputs
+from edge_tracker.outputs.open import Origin, open_outputs, refuse_overwriting
 from edge_tracker.service.choose import Chooser
 from edge_tracker.service.config import CameraConfig, ServiceConfig, without_secrets
 from edge_tracker.service.detections import MqttChooser, ProgramChooser
@@ -52,7 +52,7 @@ class Service:
         self._on_hang = on_hang
         self._failures: list[BaseException] = []
         self._stopping = threading.Event()
-        self._remembered = Remembered(Path(config.state)) if config.state else None
+        self._remembered = Remembered(checked_state(config)) if config.state else None
         try:
             if config.page.address is not None:
                 self.page = opened_page(config.page.address, config.page.names, config.page.token)
@@ -162,6 +162,14 @@ class Service:
             return open_source(camera.source, camera.fps, camera.decoder_threads)
 
         return LatestSource(opener, without_secrets(camera.source), camera.live, patient=not is_local(camera.source))
+
+
+def checked_state(config: ServiceConfig) -> Path:
+    """The file of the state, which is neither a source nor an output. Raises OutputError."""
+    specs = dict.fromkeys(spec for camera in config.camera for spec in camera.outputs(config.output))
+    sources = [Path(camera.source) for camera in config.camera if not is_live(camera.source)]
+    refuse_overwriting([f"jsonl:{config.state}", *(spec for spec in specs if "://" not in spec)], sources)
+    return Path(str(config.state))
 
 
 def chooser_of(camera: CameraConfig) -> Chooser | None:

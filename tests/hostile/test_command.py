@@ -158,6 +158,23 @@ def test_ctrl_c_while_the_program_is_being_loaded(monkeypatch: pytest.MonkeyPatc
     assert script.load()() == 130
 
 
+@pytest.mark.parametrize("what", ["source", "output", "device"])
+def test_a_state_that_is_something_else(what: str, video: Path, clip: Clip, tmp_path: Path) -> None:
+    source, out, nowhere = tmp_path / "s.mp4", tmp_path / "o.jsonl", tmp_path / "nowhere"
+    source.write_bytes(video.read_bytes())
+    out.write_text("older\n")
+    nowhere.symlink_to("/dev/null")
+    state = {"source": source, "output": out, "device": nowhere}[what]
+    done = command("--source", source, "--init", clip.init, "--state", state, "--output", out)
+    assert source.read_bytes() == video.read_bytes()
+    if what == "device":
+        assert done.returncode == 0, done.stderr
+        assert nowhere.is_symlink()
+    else:
+        assert_one_line_error(done, "would overwrite")
+        assert out.read_text() == "older\n"
+
+
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
 def test_standard_files_that_are_closed(closed: tuple[int, ...], video: Path, clip: Clip, tmp_path: Path) -> None:
     def close() -> None:

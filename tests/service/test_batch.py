@@ -248,7 +248,7 @@ def test_toml_and_csv_mean_the_same(tmp_path: Path) -> None:
         ("source;init\na.mp4;1,2,3,4\n", "line 2: more or fewer cells"),
         ('source,init,name\na.mp4,"1,2,3,4",a\0b\n', "line 2.*name"),
         (f'source,init,name\na.mp4,"1,2,3,4",{"ü" * 101}\n', "longer than 200 bytes"),
-        ('source,init,name\na.mp4,"1,2,3,4",x.partial\nb.mp4,"1,2,3,4",X\n', "X.partial.*until it is whole"),
+        ('source,init,name\na.mp4,"1,2,3,4",x.partial\nb.mp4,"1,2,3,4",X\n', "'X.partial'.*until it is whole"),
         (None, "cannot read"),
     ],
 )

@@ -98,6 +98,7 @@ ONE = '[[camera]]\nsource = "0"\n'
         ("", "camera"),
         ("camera = 5", "camera"),
         ("x = [", "no TOML"),
+        ("#" * (2 << 20), "too large"),
         ("a" + chr(0), "no TOML"),
         ('[[camera]]\nname = "x"', "source"),
         (ONE + 'sorce = "1"', "did you mean"),
