@@ -39,9 +39,11 @@ def main(argv: list[str] | None = None) -> int:
             raise DatasetError(f"--output is a .safetensors file in a folder that exists, not {args.output}")
         if args.side < 16:
             raise DatasetError(f"--side is at least 16 px, not {args.side}")
+        sheet = args.output.with_suffix(".png")
+        if any(sheet.resolve().is_relative_to(Path(spec).resolve()) for spec in args.frames):
+            raise OutputError(f"{sheet} would come to lie among the frames: write the crops into another folder")
         crops = collect(find_footage(args.frames), args.count, args.side, args.held_out, args.seed)
         crops.save(args.output)
-        sheet = args.output.with_suffix(".png")
         with whole_file(sheet) as aside:
             if not cv2.imwrite(str(aside), contact_sheet(crops)):
                 raise OutputError(f"cannot write {sheet}")

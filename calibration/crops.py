@@ -96,6 +96,8 @@ def collect(
     """
     if count < 2 or not 0 < held_out < 1:
         raise DatasetError("at least 2 crops, and a held-out share between 0 and 1, are needed")
+    if seed < 0:
+        raise DatasetError(f"a seed is a whole number of at least 0, not {seed}")
     if not footage:
         raise DatasetError("no footage to take crops from")
     generator = np.random.default_rng(seed)

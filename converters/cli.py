@@ -112,6 +112,13 @@ def check(writer: Writer, args: argparse.Namespace) -> None:
         raise ModelError("--weights and --random-weights exclude each other")
     if args.weights is None and not args.random_weights:
         args.weights = float_file(args.model)
+    if (
+        args.weights is not None
+        and args.output.exists()
+        and args.weights.exists()
+        and args.output.samefile(args.weights)
+    ):
+        raise ModelError(f"--output would overwrite --weights {args.weights}")
     if args.output.suffix != writer.suffix:
         raise ModelError(f"--output is a {writer.suffix} file, not {args.output.name}")
     if not args.output.parent.is_dir():

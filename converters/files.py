@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from edge_tracker.backbones.base import HEIGHT, METADATA_KEY, WIDTH, BackboneInfo
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.errors import EdgeTrackerError, one_line
 from edge_tracker.files import whole_file
 
 OPSET = 18
@@ -52,10 +52,13 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 def exit_code(program: str, work: Callable[[], None]) -> int:
-    """Do a converter's work; 0, or 2 after its error as one line on standard error."""
+    """Do a converter's work; 0, or 2 after its error as one line on standard error; 130 for Ctrl-C."""
     try:
         work()
-    except EdgeTrackerError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+    except (EdgeTrackerError, OSError) as error:
+        print(f"{program}: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
     return 0

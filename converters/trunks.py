@@ -29,7 +29,7 @@ from torch.nn import functional
 from converters.matconvnet import read_vgg_m
 from converters.onnx_weights import read_weights
 from edge_tracker.backbones.base import Layer, Purpose, Tap
-from edge_tracker.errors import ModelError, first_line
+from edge_tracker.errors import EdgeTrackerError, ModelError
 from edge_tracker.files import check_archive
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB / 255, as torchvision's weights expect
@@ -395,8 +395,10 @@ def load_state(path: Path) -> dict[str, Tensor]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {_torchvision_key(name): torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and NumPy raise many kinds here
-        reason = first_line(error)
+    except EdgeTrackerError as error:
+        raise ModelError(f"cannot read weights from {path}: {error}") from error
+    except Exception as error:  # torch and NumPy raise many kinds here, and advise to run what is in the file
+        reason = "it is no such file, it is damaged, or it holds more than arrays: pickled code is never run"
         raise ModelError(f"cannot read weights from {path}: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{path} is not a state dict (a mapping of names to tensors)")

@@ -8,6 +8,9 @@
 Each message says what was wrong and what to do, in one line.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 LONGEST_REASON = 500  # characters; what is wrong with a file may quote all of it
 
 
@@ -65,6 +68,21 @@ class ModelError(FileError):
 
 class DatasetError(FileError):
     """A folder of sequences is missing, empty or has unreadable ground truth."""
+
+
+@contextlib.contextmanager
+def refused(kind: type[EdgeTrackerError], what: str) -> Iterator[None]:
+    """What the operating system refuses inside (a folder not to be entered, a name too long) is raised as `kind`;
+    `what` could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or first_line(error)}") from error
+
+
+def one_line(text: str) -> str:
+    """`text` with what cannot be printed in a line, as in names of files, written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def first_line(error: Exception) -> str:

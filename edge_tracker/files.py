@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +16,41 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
+def written_directly(path: Path) -> bool:
+    """Whether no other file can take the place of what is at `path`: a pipe, a device, or a file that a shell has
+    opened for us (/dev/stdout, /dev/fd/3)."""
+    if not path.exists():
+        return False
+    folder = os.path.realpath(path.parent)
+    return not (path.is_file() or path.is_dir()) or folder == "/dev" or folder.startswith("/proc/")
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a file of up to `most` bytes. Raises OSError, ValueError."""
+    with path.open("rb") as file:
+        data = file.read(most + 1)  # of a device there is no size to ask for
+    if len(data) > most:
+        raise ValueError("it is too large")
+    return data.decode("utf-8-sig")
+
+
 @contextlib.contextmanager
 def whole_file(path: Path, keep: bool = False) -> Iterator[Path]:
     """Write a file aside and rename it: the body writes to the path it is given.
 
     Where the body raises, nothing is left (keep: what was written stays aside) and an older file at `path` stays as it
-    was. Raises OutputError for what the operating system refuses.
+    was. What is `written_directly` is given to the body itself. Raises OutputError for what the operating system
+    refuses.
     """
-    aside = partial_path(path)
+    aside = path
     try:
+        if not written_directly(path):
+            aside = partial_path(path)
         yield aside
-        aside.replace(path)
+        if aside != path:
+            aside.replace(path)
     except BaseException as error:
-        if not keep:
+        if not keep and aside != path:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
         if isinstance(error, OSError):

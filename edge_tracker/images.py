@@ -15,6 +15,7 @@ def as_bgr(image: object) -> NDArray[np.uint8]:
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image is a NumPy array, not {type(image).__name__}")
+    image = np.asarray(image)  # np.matrix has two dimensions and no more
     if image.dtype != np.uint8:
         raise ImageError(f"an image is uint8 with values 0-255, not {image.dtype}: scale and convert it first")
     if image.ndim == 2:

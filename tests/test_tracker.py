@@ -48,7 +48,8 @@ def test_track_has_box_confidence_and_state(clip: Clip) -> None:
 
 def test_grayscale_and_bgra_are_converted(clip: Clip) -> None:
     image = clip.images[0]
-    for other in (image.mean(axis=2).astype(np.uint8), np.dstack([image, image[..., :1]])):
+    grey = image.mean(axis=2).astype(np.uint8)
+    for other in (grey, np.asmatrix(grey), np.dstack([image, image[..., :1]])):
         tracker = Tracker()
         tracker.init(other, clip.first_box)
         assert iou(np.array(tracker.update(other).box), np.array(clip.first_box)) > 0.5

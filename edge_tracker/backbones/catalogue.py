@@ -11,7 +11,7 @@ from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.companion import read_owner
 from edge_tracker.backbones.engines import ENGINES, SUFFIXES, check_engine, runners
 from edge_tracker.backbones.host import cpu
-from edge_tracker.errors import ModelError
+from edge_tracker.errors import ModelError, refused
 from edge_tracker.settings import unknown
 
 MODELS_VARIABLE = "EDGE_TRACKER_MODELS"
@@ -175,8 +175,11 @@ def variants(name: str, models_dir: str | Path | None = None) -> list[Path]:
     """
     stem = entry_of(name).name
     endings = [f"{middle}{suffix}" for suffix in SUFFIXES for middle in ("", *(f".{p}" for p in PRECISIONS))]
-    paths = [folder / (stem + ending) for folder in search_path(models_dir) for ending in endings]
-    return [path for path in paths if path.is_file()]
+    found: list[Path] = []
+    for folder in search_path(models_dir):
+        with refused(ModelError, f"cannot look for models in {folder}"):
+            found += [path for ending in endings if (path := folder / (stem + ending)).is_file()]
+    return found
 
 
 def locate(name: str, models_dir: str | Path | None = None, engine: str = "auto") -> Model | None:
@@ -195,11 +198,14 @@ def find_model(model: str | Path, models_dir: str | Path | None = None, engine: 
     """Resolve a name, a path or "auto" to a model file that `engine` runs. Raises ModelError that says where was
     looked, ConfigError for an unknown engine."""
     check_engine(engine)
-    if models_dir is not None and not Path(models_dir).is_dir():
-        raise ModelError(f"no folder {models_dir} (--models-dir)")
+    with refused(ModelError, f"cannot read the folder {models_dir}"):
+        if models_dir is not None and not Path(models_dir).is_dir():
+            raise ModelError(f"no folder {models_dir} (--models-dir)")
     if isinstance(model, Path) or os.sep in model or model.endswith(SUFFIXES):
         path = Path(model)
-        if not path.is_file():
+        with refused(ModelError, f"cannot read the model {model}"):
+            there = path.is_file()
+        if not there:
             raise ModelError(f"no model file at {model}")
         return Model(path, ModelCard.read(path), _folders(path, models_dir))
     names = [entry.name for entry in CATALOGUE] if model == "auto" else [entry_of(model).name]

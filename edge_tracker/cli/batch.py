@@ -13,8 +13,8 @@ from tqdm import tqdm
 from edge_tracker.backbones.cards import sha256_of
 from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
 from edge_tracker.errors import UsageError
-from edge_tracker.methods import AUTOMATIC, prepare
-from edge_tracker.service.batch import FORMATS, Summary, read_jobs, run_batch
+from edge_tracker.methods import AUTOMATIC
+from edge_tracker.service.batch import FORMATS, Summary, check_jobs, read_jobs, run_batch
 
 
 def add_parser(commands: Any) -> None:
@@ -41,7 +41,7 @@ def run_command(args: argparse.Namespace) -> int:
     if args.tracker == "auto" or any(job.tracker == "auto" for job in jobs):
         raise UsageError(f"auto depends on the machine, and a batch may run on several: {' or '.join(AUTOMATIC)}")
     make = tracker_factory(args)
-    files = prepare(*make.args, **make.keywords).files  # a bad option or model should fail here, not in every job
+    files = check_jobs(jobs, make)  # what is wrong should be said now, not by every job
     setup = repr((args.tracker, args.engine, args.seed, args.settings, sha256_of(*files)))
     make, executor = place_of_work(args, make)
     summary = Summary(len(jobs))

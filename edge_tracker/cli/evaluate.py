@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory
+from edge_tracker.cli.options import add_tracker_options, add_work_options, place_of_work, tracker_factory, whole_number
 from edge_tracker.errors import DatasetError, EdgeTrackerError, OutputError, SourceError
 from edge_tracker.evaluation.absence_clips import absence_clips
 from edge_tracker.evaluation.absence_metrics import summarise_loss
@@ -58,7 +58,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--protocol", choices=PROTOCOLS, default="ope", help="; ".join(PROTOCOLS.values()))
     parser.add_argument(
         "--clips-seed",
-        type=int,
+        type=whole_number,
         default=0,
         metavar="N",
         help="random seed of the clips of --protocol loss (default: 0)",

@@ -53,12 +53,15 @@ def run_service(config: ServiceConfig, max_frames: int | None, quiet: bool, fall
         print(f"edge-track: choose and watch on {service.page.url}", file=sys.stderr, flush=True)
         if service.page.token is None and not quiet:
             print("edge-track: from other machines: --web 0.0.0.0:8080, with a token", file=sys.stderr, flush=True)
-    with Signals(service.stop):
+    with Signals(service.stop) as signals:
         service.run(max_frames)
     if not quiet:
         for name, summary in service.summaries.items():
             print(f"{name}: {summary.frames} frames, {summary.lost_frames} with a target LOST", file=sys.stderr)
-    return 0
+    if all(summary.complete for summary in service.summaries.values()):
+        return 0
+    print("edge-track: interrupted", file=sys.stderr)
+    return 128 + signals.received
 
 
 class Signals:
@@ -67,24 +70,25 @@ class Signals:
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
-        self._asked = False
+        self.received = 0  # the number of the first one
         self._before: dict[signal.Signals, object] = {}
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._on_signal)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type] # what signal.signal gave
 
-    def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self._asked:  # whatever the threads are doing: they may hang
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.received:  # whatever the threads are doing: they may hang
             os.write(2, b"edge-track: interrupted\n")
             os._exit(INTERRUPTED)
-        self._asked = True
+        self.received = number
         self._stop()
 
 

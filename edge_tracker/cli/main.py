@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 from edge_tracker import __version__
 from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.cli import batch, bench, config, demo, doctor, evaluate, models, serve, settings, track
-from edge_tracker.errors import EdgeTrackerError
+from edge_tracker.errors import EdgeTrackerError, first_line, one_line
 
 DESCRIPTION = """\
 Track one object in a video, on the CPU.
@@ -32,7 +36,18 @@ class OneLineErrors(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage of some thirty options before it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"edge-track: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"edge-track: {one_line(message)} (see {self.prog} --help)\n")
+
+
+class OneLineRecords(logging.Formatter):
+    """Names of files, and what libraries say, may hold anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"edge-track: {one_line(super().format(record))}"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a run as Ctrl-C does."""
 
 
 class Version(argparse.Action):
@@ -67,26 +82,67 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for an error, 130 for Ctrl-C, 141 for a reader that left."""
+    """Run the command line; returns the exit code: 0, 2 for an error, 130 for Ctrl-C, 143 for SIGTERM, 141 for a
+    reader that left."""
+    make_standard_files_usable()
     arguments = with_negative_boxes(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["track", *arguments]
     args = build_parser().parse_args(arguments)
-    logging.basicConfig(format="edge-track: %(message)s", level=logging.WARNING)
+    told = logging.StreamHandler()
+    told.setFormatter(OneLineRecords())
+    logging.basicConfig(handlers=[told], level=logging.WARNING)
     try:
-        code: int = args.run(args)
+        with sigterm_as_interrupt():
+            code: int = args.run(args)
         sys.stdout.flush()
         return code
     except EdgeTrackerError as error:
-        print(f"edge-track: {error}", file=sys.stderr)
+        print(f"edge-track: {one_line(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("edge-track: interrupted", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output went away, as `head` does: no fault, nothing to say
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:  # what no room foresaw: a full disk behind standard output, a folder not to be entered
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"edge-track: {one_line(where + (error.strerror or first_line(error)))}", file=sys.stderr)
+        return 2
+
+
+def make_standard_files_usable() -> None:
+    """Standard input, output and error that were closed become /dev/null: the next file to be opened would take the
+    place of one, and receive what libraries print there. Names that their encoding does not know are escaped."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises Terminated inside, so that outputs are closed."""
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def with_negative_boxes(arguments: list[str]) -> list[str]:

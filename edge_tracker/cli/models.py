@@ -54,9 +54,9 @@ def add_parser(commands: Any) -> None:
 
 def list_models(args: argparse.Namespace) -> int:
     for entry in CATALOGUE:
+        paths = variants(entry.name, args.models_dir)
         print(f"{entry.name}\n    licence   {entry.licence}\n    source    {entry.source}")
         print(f"    accuracy  {entry.accuracy}")
-        paths = variants(entry.name, args.models_dir)
         if not paths:
             print(f"    file      not here; to get it: {entry.how_to_get}")
         for path in paths:

@@ -17,11 +17,15 @@ from edge_tracker.settings import hints
 from edge_tracker.tracker import Tracker
 
 
-def positive_int(text: str) -> int:
+def whole_number(text: str, low: int = 0) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    if value < low:
+        raise argparse.ArgumentTypeError(f"must be at least {low}, not {value}")
     return value
+
+
+def positive_int(text: str) -> int:
+    return whole_number(text, 1)
 
 
 def thread_count(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from edge_tracker.errors import DatasetError, EdgeTrackerError
+from edge_tracker.errors import DatasetError, EdgeTrackerError, refused
 from edge_tracker.evaluation.layouts import LAYOUTS, Entry
 from edge_tracker.evaluation.task import Task
 
@@ -51,12 +51,11 @@ def in_one_line(faults: Collection[str]) -> str:
 
 def find_entries(root: Path, names: Collection[str] | None = None) -> list[Entry]:
     """The sequences below `root`, not read yet. Raises DatasetError if there are none or one of `names` is unknown."""
-    if not root.is_dir():
-        raise DatasetError(f"no folder at {root}")
-    for find in LAYOUTS:
-        if entries := find(root):
-            break
-    else:
+    with refused(DatasetError, f"cannot read {root}"):
+        if not root.is_dir():
+            raise DatasetError(f"no folder at {root}")
+        entries = next((found for find in LAYOUTS if (found := find(root))), [])
+    if not entries:
         raise DatasetError(
             f"{root} holds no sequence: expected <Name>/img/ and <Name>/groundtruth_rect.txt (OTB), or the layout of "
             "LaSOT, GOT-10k, UAV123, VOT, the MOT challenge or DAVIS"

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, TypeVar
 
 from edge_tracker.errors import EdgeTrackerError
@@ -34,7 +34,8 @@ class Executor(Protocol):
     def run(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R | Exception]]:
         """(index of the item, what `work` gave or raised), each item once, in the order they are ready.
 
-        `work`, items and results are picklable. Closing the iterator gives up what has not begun.
+        `work`, items and results are picklable. Closing the iterator gives up what has not begun; processes
+        end in the midst of their item.
         """
         ...
 
@@ -64,11 +65,12 @@ class Processes:
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         stop = threading.Event()
+        leash, end = multiprocessing.Pipe(duplex=False)
         for index in range(len(items)):
             waiting.put(index)
 
         def serve() -> None:
-            pool = _fresh_process()
+            pool = _fresh_process(leash)
             try:
                 while not stop.is_set():
                     try:
@@ -80,7 +82,7 @@ class Processes:
                             outcome: Any = pool.submit(work, items[index]).result()
                         except BrokenProcessPool:
                             pool.shutdown(wait=False)
-                            pool = _fresh_process()
+                            pool = _fresh_process(leash)
                             outcome = WorkerDied(f"its process died {attempt} times")
                             if stop.is_set():
                                 return
@@ -102,21 +104,24 @@ class Processes:
                 yield done.get()
         finally:
             stop.set()
+            end.close()
         for server in servers:
             server.join()
 
 
-def _fresh_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+def _fresh_process(leash: Connection[Any, Any]) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=_end_with_parent, initargs=(leash,))
 
 
-def _end_with_parent() -> None:
-    """A process whose parent was killed must not wait for work for ever."""
+def _end_with_parent(leash: Connection[Any, Any]) -> None:
+    """A process whose parent was killed must not wait for work for ever, nor finish what was given up: then the other
+    end of `leash` is closed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def watch(sentinel: int) -> None:
-        wait([sentinel])
+        wait([sentinel, leash])
         os._exit(1)
 
     threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_tracker.errors import OutputError
-from edge_tracker.files import whole_file
+from edge_tracker.files import whole_file, written_directly
 from edge_tracker.track import Track
 from edge_tracker.video.source import Frame
 
@@ -30,7 +30,7 @@ class Output(Protocol):
 class ResultFile:
     """A file that is written as `<stem>.partial<suffix>` and gets its name when it is whole.
 
-    A target that is no regular file (a pipe, /dev/stdout) is written directly.
+    What `written_directly` says is written under its own name, behind what is there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,9 @@ class ResultFile:
             raise OutputError(f"cannot write {shown(path)}: it is a folder")
         self._whole: AbstractContextManager[Path] | None = None
         self.partial = path
-        if not path.exists() or path.is_file():
+        self.mode = "a"
+        if not written_directly(path):
+            self.mode = "w"
             self._whole = whole_file(path, keep=True)
             self.partial = self._whole.__enter__()
 

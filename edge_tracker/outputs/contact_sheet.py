@@ -15,7 +15,7 @@ from edge_tracker.outputs.base import ResultFile, cannot_write, shown
 from edge_tracker.track import Track
 from edge_tracker.video.source import Frame
 
-TILE_WIDTH = 240  # px
+TILE_WIDTH, TILE_HEIGHT = 240, 480  # px, at most
 TILES = 30  # kept; where more would come, every second one goes and only every second one follows
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -50,7 +50,9 @@ class ContactSheetOutput:
                 return
         picture = annotate(frame.image, tracks)
         if not self._tiles:  # the first frame sets the shape of all tiles
-            self._size = (TILE_WIDTH, max(1, round(TILE_WIDTH * picture.shape[0] / picture.shape[1])))
+            height, width = picture.shape[:2]
+            scale = min(TILE_WIDTH / width, TILE_HEIGHT / height)
+            self._size = (max(1, round(scale * width)), max(1, round(scale * height)))
         tile = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         place = (4, self._size[1] - 6)
         cv2.putText(tile, str(frame.index), place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_tracker.errors import EdgeTrackerError, OutputError
-from edge_tracker.files import partial_path
+from edge_tracker.errors import EdgeTrackerError, OutputError, refused
+from edge_tracker.files import partial_path, written_directly
 from edge_tracker.outputs.base import Output, shown
 from edge_tracker.outputs.contact_sheet import TILES, ContactSheetOutput
 from edge_tracker.outputs.folder import LogOutput, RecordOutput
@@ -72,7 +72,8 @@ KNOWN = (
 def open_output(spec: str, origin: Origin | None = None) -> Output:
     """Open what `spec` names by its suffix or scheme. Raises OutputError, ConfigError for an address that is none."""
     factory, place = _resolved(spec)
-    return factory(place, origin or Origin())
+    with refused(OutputError, f"cannot write {shown(Path(spec))}"):
+        return factory(place, origin or Origin())
 
 
 def open_outputs(specs: Sequence[str], inputs: Iterable[Path] = (), origin: Origin | None = None) -> list[Output]:
@@ -102,15 +103,16 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
         _, place = _resolved(spec)
         if "://" in place or re.match("log:|record:", spec):
             continue
-        path = Path(place)
-        if path.is_char_device():  # /dev/null, a terminal: nothing there can be overwritten
-            continue
-        written = [path] if place == "-" or _is_special(path) else [path, partial_path(path)]
-        identities = {identity for each in written for identity in _identities(each)} if place != "-" else {"-"}
+        path = Path("/dev/stdout" if place == "-" else place)
+        with refused(OutputError, f"cannot write {shown(path)}"):
+            if path.is_char_device():  # /dev/null, a terminal: nothing there can be overwritten
+                continue
+            written = [path] if written_directly(path) else [path, partial_path(path)]
+        identities = {identity for each in written for identity in _identities(each)}
         for identity in identities:
             if identity in taken:
-                raise OutputError(f"{shown(path)} would overwrite {taken[identity]}")
-        taken |= dict.fromkeys(identities, f"another output, {shown(path)}")
+                raise OutputError(f"{shown(Path(place))} would overwrite {taken[identity]}")
+        taken |= dict.fromkeys(identities, f"another output, {shown(Path(place))}")
 
 
 def _resolved(spec: str) -> tuple[Factory, str]:
@@ -123,10 +125,6 @@ def _resolved(spec: str) -> tuple[Factory, str]:
     if Path(spec).is_dir():
         raise OutputError(f"cannot write {shown(Path(spec))}: it is a folder")
     raise OutputError(f"cannot tell what to write into {shown(Path(spec))}: an output is {KNOWN}")
-
-
-def _is_special(path: Path) -> bool:
-    return path.exists() and not path.is_file()
 
 
 def _identities(path: Path) -> list[object]:

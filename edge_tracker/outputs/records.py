@@ -30,7 +30,7 @@ class _TextOutput(ABC):
             return
         self._file = ResultFile(Path(path))
         try:
-            self._stream = open(self._file.partial, "w", encoding="utf-8", newline="")
+            self._stream = open(self._file.partial, self._file.mode, encoding="utf-8", newline="")
         except OSError as error:
             raise cannot_write(path, error) from error
 

@@ -11,6 +11,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import os
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +22,16 @@ from typing import IO, Annotated, Any
 
 from edge_tracker import __version__
 from edge_tracker.errors import ConfigError, EdgeTrackerError, OutputError, first_line
-from edge_tracker.files import write_text
+from edge_tracker.files import partial_path, write_text
 from edge_tracker.jobs.local import Executor
+from edge_tracker.methods import prepare
 from edge_tracker.outputs import CsvOutput, JsonLinesOutput
 from edge_tracker.service.run import run
-from edge_tracker.settings import AtLeast, check, from_mapping
+from edge_tracker.settings import AtLeast, assign, check, from_mapping, shown
 from edge_tracker.tracker import Tracker
 from edge_tracker.video import open_source
 
+LONGEST_NAME = 200  # bytes; a file system takes 255, with the suffix
 FORMATS = {"csv": CsvOutput, "jsonl": JsonLinesOutput}
 
 
@@ -50,8 +53,10 @@ class Job:
             raise ConfigError("source is empty")
         if not self.name:
             object.__setattr__(self, "name", Path(self.source.rstrip("/").split("?")[0]).stem)
-        if not self.name or self.name != Path(self.name).name or self.name.startswith(".") or len(self.name) > 200:
+        if not self.name or self.name != Path(self.name).name or self.name.startswith(".") or "\0" in self.name:
             raise ConfigError(f"name is a file's name without folders, not {self.name!r}")
+        if len(os.fsencode(self.name)) > LONGEST_NAME:
+            raise ConfigError(f"name is longer than {LONGEST_NAME} bytes: {shown(self.name)}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def read_jobs(path: Path) -> list[Job]:
     """
     try:
         if path.suffix == ".toml":
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
             rows = document.pop("job", [])
             if document or not isinstance(rows, list):
                 raise ConfigError(f"{path} holds tables [[job]] and nothing else")
@@ -91,10 +96,10 @@ def read_jobs(path: Path) -> list[Job]:
         elif path.suffix == ".csv":
             with open(path, encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
-                numbered = [(f"{path}, line {reader.line_num}", _of_cells(row)) for row in reader]
+                numbered = [(where := f"{path}, line {reader.line_num}", _of_cells(row, where)) for row in reader]
         else:
             raise ConfigError(f"a list of jobs is a .csv or .toml file, not {path.name}")
-    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}: {first_line(error)}") from error
     jobs = [_placed(from_mapping(Job, row, where), path.parent) for where, row in numbered]
     if not jobs:
@@ -106,15 +111,37 @@ def read_jobs(path: Path) -> list[Job]:
             raise ConfigError(
                 f"{path}: jobs {other + 1} and {number + 1} are both called {job.name!r}: give them different names"
             )
+    for job in jobs:
+        aside = partial_path(Path(f"{job.name}.csv")).stem
+        if aside.casefold() in seen:
+            raise ConfigError(f"{path}: {aside!r} is the name under which {job.name!r} is written until it is whole")
     return jobs
 
 
-def _of_cells(row: Mapping[str | None, Any]) -> dict[str, Any]:
+def check_jobs(jobs: Sequence[Job], make: partial[Tracker]) -> tuple[Path, ...]:
+    """Load each tracker that the jobs ask for, and check the settings of each job; returns the files of the model.
+
+    make: as for `run_batch`. Raises ConfigError or ModelError that names the job.
+    """
+    tracker, model = make.args[-2:]
+    prepared = {tracker: prepare(tracker, model, **make.keywords)}
+    for job in jobs:
+        try:
+            method = job.tracker or tracker
+            if method not in prepared:
+                prepared[method] = prepare(method, model, **make.keywords)
+            assign(prepared[method].config, job.settings)
+        except ConfigError as error:
+            raise ConfigError(f"job {job.name!r}: {error}") from error
+    return prepared[tracker].files
+
+
+def _of_cells(row: Mapping[str | None, Any], where: str) -> dict[str, Any]:
     """A row of a CSV file as a mapping of settings; what is no number stays a text, to be complained of."""
     found: dict[str, Any] = {}
     for name, cell in row.items():
         if name is None or cell is None:
-            raise ConfigError("a row has more or fewer cells than the header: a box is written in quotes")
+            raise ConfigError(f"{where}: more or fewer cells than the header has: a box is written in quotes")
         text = cell.strip()
         if not text:
             continue

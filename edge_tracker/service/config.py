@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from edge_tracker.backbones.base import MOST_THREADS
 from edge_tracker.errors import ConfigError
+from edge_tracker.files import read_text
 from edge_tracker.outputs.folder import file_name
 from edge_tracker.outputs.open import refuse_overwriting
 from edge_tracker.outputs.web.address import parsed_address
@@ -128,12 +129,10 @@ class ServiceConfig:
 def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
     """Read and check a TOML file; `${NAME}` in its texts is the environment's. Raises ConfigError."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise ConfigError(f"{path} is too large for a configuration")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(read_text(path, LARGEST))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError too
         raise ConfigError(f"{path} is no TOML: {error}") from error
     config = assign(from_mapping(ServiceConfig, _expanded(raw, str(path)), str(path)), assignments)
     specs = [spec for camera in config.camera for spec in camera.outputs(config.output)]

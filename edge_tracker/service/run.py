@@ -88,12 +88,12 @@ class _Writer:
 
 
 def close_all(outputs: Sequence[Output], complete: bool) -> None:
-    """Close every output, even when one fails; then raise the first failure."""
-    failures: list[Exception] = []
+    """Close every output, even when one fails or is interrupted; then raise the first failure."""
+    failures: list[BaseException] = []
     for output in outputs:
         try:
             output.close(complete)
-        except Exception as error:  # of a library, too
+        except (Exception, KeyboardInterrupt) as error:  # of a library, too
             failures.append(error)
     if failures:
         raise failures[0]

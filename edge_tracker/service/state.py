@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
 from edge_tracker.errors import OutputError, UsageError
-from edge_tracker.files import write_text
+from edge_tracker.files import read_text, write_text, written_directly
 from edge_tracker.service.targets import Targets, checked_name
 from edge_tracker.settings import from_mapping
 from edge_tracker.track import Track, TrackState
@@ -148,9 +148,9 @@ def _kept(image: NDArray[np.uint8], track: Track, before: _Kept | None) -> _Kept
 def _read(path: Path) -> dict[str, list[_Kept]]:
     """What the file says; nothing where it is absent, and nothing but a word where it is damaged."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError("it is too large")
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+        if written_directly(path):
+            return {}
+        raw: Any = json.loads(read_text(path, LARGEST))
         kept = {str(c): [from_mapping(_Kept, k, str(path)) for k in each] for c, each in raw["cameras"].items()}
         for each in kept.values():
             for one in each:

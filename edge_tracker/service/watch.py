@@ -54,6 +54,7 @@ class WatchSummary:
 
     frames: int
     lost_frames: int
+    complete: bool  # False for a file that was broken off
 
 
 class Watch:
@@ -165,7 +166,7 @@ class Watch:
                 self._housekeeping()
                 if self._stopping.is_set() or frames == max_frames:
                     break
-            complete = True
+            complete = self.source.live or frames == max_frames or not self._stopping.is_set()
         except KeyboardInterrupt:
             complete = self.source.live
             raise
@@ -173,7 +174,7 @@ class Watch:
             self.computing_since = None
             self._state = "ended"
             self._end(complete)
-        return WatchSummary(frames, self._lost)
+        return WatchSummary(frames, self._lost, complete)
 
     def _frames(self) -> Iterator[Frame | None]:
         """The frames of the source; None where none came in time, so that requests are answered meanwhile."""

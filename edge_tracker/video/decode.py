@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 class Decoder:
     """Iterates over (time_s, image) of a container's video stream: seconds from the first frame, uint8 (H, W, 3) BGR.
 
-    Damaged packets are skipped, and counted in `damaged`. Ends where the stream ends, whatever its header says of its
-    length; raises av.FFmpegError where reading fails.
+    Damaged packets are skipped, and counted in `damaged`; pictures in which the decoder covered damage up come, and are
+    counted in `patched`. Ends where the stream ends, whatever its header says of its length; raises av.FFmpegError
+    where reading fails.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Decoder:
                 log.warning("%s has no clock: %.6g frames a second are assumed (--fps N)", name, self.fps)
         elif fps is not None:
             log.warning("%s has time stamps of its own: --fps is not used", name)
-        self.damaged = 0
+        self.damaged = self.patched = 0
         self.end_s = 0.0  # of the last frame
         self._falls = {"pts": 0, "dts": 0}
         self._last: dict[str, int] = {}
@@ -83,6 +84,7 @@ class Decoder:
             frames = self._decoded(packet)[::-1]
             while frames:
                 frame = frames.pop()
+                self.patched += frame.is_corrupt
                 time_s, image = self._clock(self._stamp_s(frame)), self._pictures(frame)
                 self.end_s = time_s + float((frame.duration or 0) * (frame.time_base or 0))
                 del frame  # its buffer is the decoder's, who can use it for the next one

@@ -51,7 +51,7 @@ class FileSource(Source):
                 frames += 1
         except av.FFmpegError as error:
             raise SourceMissing(f"{self.name} cannot be read on after {frames} frames: {_reason(error)}") from error
-        damaged = self._decoder.damaged
+        damaged, patched = self._decoder.damaged, self._decoder.patched
         if frames == 0:
             raise SourceMissing(f"{self.name} gives no frame: it is empty or broken")
         if self.paths and cut_short(self._path):
@@ -61,8 +61,11 @@ class FileSource(Source):
             log.warning(
                 "%s states a length of %.1f s, but its frames end at %.1f s: it may be damaged", self.name, stated, read
             )
-        if damaged:
-            log.warning("%s is damaged: %d packets were skipped, %d frames came through", self.name, damaged, frames)
+        if damaged or patched:
+            log.warning(
+                "%s is damaged: %d packets were skipped, %d frames came through, %d of them with faults",
+                *(self.name, damaged, frames, patched),
+            )
 
     def close(self) -> None:
         self._container.close()

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.errors import SourceMissing
+from edge_tracker.errors import SourceMissing, refused
 from edge_tracker.recognise import mistaken
 from edge_tracker.video.opencv import quiet_opencv
 from edge_tracker.video.pictures import Stretch
@@ -100,7 +100,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder in natural order, without hidden files (macOS leaves `._` companions on cards)."""
     found = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    return sorted(found, key=natural)
+    return sorted((p for p in found if not p.is_dir()), key=natural)
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
@@ -191,10 +191,8 @@ def _animation(data: NDArray[np.uint8], start: int, count: int, path: Path) -> A
 
 def _bytes_of(path: Path) -> NDArray[np.uint8]:
     # OpenCV is handed bytes, not names: it ends the process at a name that is no UTF-8.
-    try:
+    with refused(SourceMissing, f"cannot read {path}"):
         return np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise SourceMissing(f"{path} is missing" if not path.exists() else f"cannot read {path}: {error}") from error
 
 
 def _decoded(data: NDArray[np.uint8], path: Path, stretch: Stretch) -> NDArray[np.uint8]:

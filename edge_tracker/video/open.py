@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_tracker.errors import SourceMissing
+from edge_tracker.errors import SourceMissing, refused
 from edge_tracker.video.camera import CameraSource
 from edge_tracker.video.capture import parsed_camera
 from edge_tracker.video.files import STANDARD_INPUT, FileSource
@@ -27,6 +27,7 @@ from edge_tracker.video.picamera2 import Picamera2Source
 from edge_tracker.video.rpicam import RpicamSource
 from edge_tracker.video.source import Source
 from edge_tracker.video.stream import StreamSource
+from edge_tracker.video.urls import masked
 
 Factory = Callable[[str, float | None, int], Source]
 LOCAL_CAMERA = r"(?:camera:-?[0-9]+|/dev/video[0-9]+|/dev/v4l/by-[^?]+|[0-9]+)(?:\?.*)?"
@@ -46,22 +47,32 @@ def open_source(spec: str, fps: float | None = None, threads: int = 1) -> Source
         raise SourceMissing("the name of the source is empty" if not spec else "a name cannot hold the character 0")
     for pattern, factory in SOURCES:
         if re.fullmatch(pattern, spec, re.DOTALL):
-            return factory(spec, fps, threads)
+            with refused(SourceMissing, f"cannot open {masked(spec)}"):
+                return factory(spec, fps, threads)
     raise AssertionError("the last pattern fits everything")
 
 
 def is_live(spec: str) -> bool:
     """Whether `spec` names what has no end: a camera, a stream."""
-    return re.fullmatch(LIVE, spec, re.DOTALL | re.IGNORECASE) is not None and not Path(spec).is_dir()
+    return re.fullmatch(LIVE, spec, re.DOTALL | re.IGNORECASE) is not None and not _is_path(spec)
 
 
 def is_local(spec: str) -> bool:
     """Whether `spec` names a camera of this machine: one that is not there now will not come by waiting."""
-    return re.fullmatch(LOCAL, spec, re.DOTALL) is not None
+    return re.fullmatch(LOCAL, spec, re.DOTALL) is not None and not _is_path(spec)
+
+
+def _is_path(spec: str) -> bool:
+    """Whether what looks like a camera or a URL is a file or folder that is there: a folder named 0."""
+    path = Path(spec)
+    try:
+        return path.is_dir() or (spec.isdecimal() and path.exists())
+    except OSError:  # opening it will say what is wrong
+        return False
 
 
 def _camera(spec: str, fps: float | None, threads: int) -> Source:
-    if spec.isdecimal() and Path(spec).exists():  # a folder named 0
+    if _is_path(spec):
         return _path(spec, fps, threads)
     if spec.startswith("/dev/v4l/"):  # a link that stays where numbers change
         name, mark, query = spec.partition("?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -150,6 +151,17 @@ def test_other_files_are_refused(kind: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_contact_sheet_overwrites_no_frame(
+    base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(base_folder, tmp_path / "frames")
+    before = {path: path.read_bytes() for path in (tmp_path / "frames").iterdir()}
+    output = tmp_path / "frames" / "0003.safetensors"
+    assert main(["--frames", str(tmp_path / "frames"), "--output", str(output)]) == 2
+    assert "among the frames" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "frames").iterdir()} == before
+
+
 def test_the_command_writes_crops_and_a_contact_sheet(
     footage: list[Footage], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +183,7 @@ def test_the_command_writes_crops_and_a_contact_sheet(
         (["--output", "c.txt"], "--output"),
         (["--output", "c.safetensors", "--side", "3"], "--side"),
         (["--output", "c.safetensors", "--held-out", "1"], "held-out"),
+        (["--output", "c.safetensors", "--seed", "-1"], "seed"),
     ],
 )
 def test_bad_settings_are_one_line(

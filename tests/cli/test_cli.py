@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +18,8 @@ from edge_tracker.cli import main
 from edge_tracker.video.synthetic import WHOLE, SyntheticClip
 from tests.conftest import Clip
 from tests.footage import count_frames
+
+LONG = "y" * 300  # no file system takes a name of that length
 
 
 def test_track_writes_all_it_was_asked_for(video: Path, clip: Clip, tmp_path: Path) -> None:
@@ -204,8 +209,15 @@ def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFi
         ["models", "path", "nonsense"],
         ["models", "path", "vgg16"],
         ["models", "path", "vgg16", "--models-dir", "missing"],
+        ["--source", "two\nlines.mp4", "--init", "1,2,3,4"],
+        ["--source", LONG, "--init", "1,2,3,4"],
+        ["--source", f"file:{LONG}", "--init", "1,2,3,4"],
+        ["--source", "0", "--init", "1,2,3,4", "--model", f"./{LONG}"],
+        ["--source", "0", "--init", "1,2,3,4", "--models-dir", LONG],
+        ["eval", "--data", LONG, "--out", "out"],
+        ["models", "list", "--models-dir", LONG],
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words)[:60],
 )
 def test_errors_are_one_line_and_exit_code_2(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -216,6 +228,25 @@ def test_errors_are_one_line_and_exit_code_2(
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert said.err.startswith("edge-track: ")
+
+
+@pytest.mark.parametrize("kind", ["csv:{}", "{}.csv", "{}.mp4", "{}.png", "log:{}"])
+def test_an_output_that_the_system_refuses_is_one_line(
+    kind: str, video: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = kind.format(tmp_path / LONG)
+    assert main(["--source", str(video), "--init", clip.init, "--output", place, "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "too long" in line
+
+
+def test_what_standard_output_cannot_spell_is_escaped(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[[camera]]\nname = "über"\nsource = "rtsp://camera/x"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "edge_tracker", "config", "check", str(config)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rb"\xfcber" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -231,6 +262,7 @@ def test_errors_are_one_line_and_exit_code_2(
         ["--source", "x", "--init", "1,2,3,4", "--tracker", "nonsense"],
         ["--source", "x", "--init", "1,2,3,4", "--threads", "1000000"],
         ["models", "pull", "edge-small"],
+        ["eval", "--data", "x", "--out", "x", "--clips-seed", "-1"],
         ["nonsense"],
     ],
     ids=" ".join,

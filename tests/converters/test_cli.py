@@ -58,6 +58,28 @@ def test_a_bad_command_is_one_line_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_weights_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, link = tmp_path / "m.onnx", tmp_path / "link.onnx"
+    path.write_bytes(b"weights")
+    link.symlink_to(path)
+    assert main(["--model", "mobilenetv3-small", "--weights", str(path), "--output", str(link)]) == 2
+    assert "would overwrite --weights" in capsys.readouterr().err
+    assert path.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "two\nlines"), KeyboardInterrupt()])
+def test_what_comes_from_outside_is_one_line(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "convert", fail)
+    code = main([*NETWORK, "--output", str(tmp_path / "m.onnx")])
+    assert code == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_crops_of_another_size_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "small.safetensors"
     Crops(np.zeros((2, 32, 32, 3), np.uint8), np.array([True, False]), np.array(["a", "a"])).save(path)

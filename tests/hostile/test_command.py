@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Clip, write_no_video, write_video
+from tests.footage import count_frames
 
 
 def command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -114,12 +116,15 @@ def test_a_disk_that_fills_up(name: str, tmp_path: Path, clip: Clip) -> None:
     assert not (tmp_path / name).exists()
 
 
-def test_ctrl_c_keeps_what_was_tracked(tmp_path: Path, clip: Clip) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["", "ball="], ids=["alone", "named"])
+def test_a_signal_keeps_what_was_tracked(name: str, number: signal.Signals, tmp_path: Path, clip: Clip) -> None:
     for index, image in enumerate(clip.images):
         cv2.imwrite(str(tmp_path / f"{index:03d}.png"), image)
     fifo = tmp_path / "pipe.csv"  # nobody reads it on, so the run waits for us
     os.mkfifo(fifo)
-    arguments = ["--source", str(tmp_path), "--init", clip.init, "--output", str(tmp_path / "o.jsonl")]
+    arguments = ["--source", str(tmp_path), "--init", name + clip.init, "--output", str(tmp_path / "o.jsonl")]
+    arguments += ["--output", str(tmp_path / "o.mp4")]
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_tracker", *arguments, "--output", str(fifo)],
         stderr=subprocess.PIPE,
@@ -128,14 +133,63 @@ def test_ctrl_c_keeps_what_was_tracked(tmp_path: Path, clip: Clip) -> None:
     with fifo.open() as reader:
         for _ in range(5):
             reader.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
     if process.returncode == 0:
-        pytest.skip("the run was over before Ctrl-C reached it")
-    assert process.returncode == 130
+        pytest.skip("the run was over before the signal reached it")
+    assert process.returncode == 128 + number
     assert "Traceback" not in said
     assert not (tmp_path / "o.jsonl").exists()
     assert len((tmp_path / "o.partial.jsonl").read_text().splitlines()) >= 4
+    assert count_frames(tmp_path / "o.partial.mp4") >= 4
+
+
+def test_ctrl_c_while_the_program_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    (script,) = entry_points(group="console_scripts", name="edge-track")
+
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "edge_tracker.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    for name in [name for name in sys.modules if name.startswith("edge_tracker.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert script.load()() == 130
+
+
+@pytest.mark.parametrize("what", ["source", "output", "device"])
+def test_a_state_that_is_something_else(what: str, video: Path, clip: Clip, tmp_path: Path) -> None:
+    source, out, nowhere = tmp_path / "s.mp4", tmp_path / "o.jsonl", tmp_path / "nowhere"
+    source.write_bytes(video.read_bytes())
+    out.write_text("older\n")
+    nowhere.symlink_to("/dev/null")
+    state = {"source": source, "output": out, "device": nowhere}[what]
+    done = command("--source", source, "--init", clip.init, "--state", state, "--output", out)
+    assert source.read_bytes() == video.read_bytes()
+    if what == "device":
+        assert done.returncode == 0, done.stderr
+        assert nowhere.is_symlink()
+    else:
+        assert_one_line_error(done, "would overwrite")
+        assert out.read_text() == "older\n"
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+def test_standard_files_that_are_closed(closed: tuple[int, ...], video: Path, clip: Clip, tmp_path: Path) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    out = tmp_path / "o.csv"
+    arguments = ["--source", str(video), "--init", f"a={clip.init}", "--output", "-", "--output", str(out)]
+    command = [sys.executable, "-m", "edge_tracker", *arguments]
+    done = subprocess.run(command, capture_output=True, preexec_fn=close, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    rows = out.read_text().splitlines()
+    assert len(rows) == 31
+    assert all(row.count(",") == 8 for row in rows)
 
 
 def test_a_reader_that_goes_away_is_no_traceback(video: Path, clip: Clip) -> None:

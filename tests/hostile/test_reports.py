@@ -6,6 +6,7 @@ The numbers are the rows of the list these were collected in; the public report 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -222,6 +223,20 @@ def test_15_a_damaged_picture_ends_nothing(suffix: str, least: int, bench: Bench
         assert len(run.lines) == 60 - hit
         assert "is damaged" in run.said
         assert f"{len(run.lines)} frames came through" in run.said
+
+
+def test_15_a_picture_that_the_decoder_has_patched_is_counted(bench: Bench) -> None:
+    bench.ffmpeg("-i base.mp4 -c:v libx264 -g 4 g.mp4")
+    path = bench.folder / "g.mp4"
+    data, random = bytearray(path.read_bytes()), np.random.default_rng(0)
+    third = len(data) // 3
+    for place in random.integers(third, 2 * third, 400):
+        data[place] = random.integers(256)
+    path.write_bytes(data)
+    run = bench.track(path)
+    assert run.code == 0
+    (patched,) = re.findall(r"is damaged: .*, (\d+) of them with faults", run.said)
+    assert int(patched) > 0
 
 
 def test_15_a_file_that_breaks_off_inside_says_so(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edge_tracker.jobs import Executor, Here, Processes, WorkerDied
 from tests.conftest import ROOT
-from tests.jobs.work import always_killed, doubled, killed_once
+from tests.jobs.work import always_killed, doubled, endless, killed_once
 
 
 @pytest.mark.parametrize("executor", [Here(), Processes(2)], ids=["here", "processes"])
@@ -45,12 +45,26 @@ def test_an_item_that_kills_every_worker_is_given_up_and_the_others_are_done() -
     assert isinstance(outcomes[2], WorkerDied)
 
 
+def test_what_is_given_up_ends_at_once(tmp_path: Path) -> None:
+    outcomes = Processes(2).run(endless, [(str(tmp_path), 0), (str(tmp_path), 1)])
+    assert next(outcomes) == (0, 0)
+    deadline = time.monotonic() + 60
+    while not (marks := list(tmp_path.glob("*.at work"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (mark,) = marks
+    outcomes.close()  # type: ignore[attr-defined] # a generator's
+    while Path(f"/proc/{mark.stem}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{mark.stem}").exists()
+
+
 def test_no_process_outlives_a_parent_that_is_killed() -> None:
     code = (
         "import multiprocessing as m, os, sys\n"
         "from edge_tracker.jobs.local import _fresh_process\n"
         "if __name__ == '__main__':\n"
-        "    print(_fresh_process().submit(os.getpid).result(), flush=True)\n"
+        "    leash, end = m.Pipe(duplex=False)\n"
+        "    print(_fresh_process(leash).submit(os.getpid).result(), flush=True)\n"
         "    sys.stdin.read()\n"
     )
     script = ["-c", code]

@@ -40,3 +40,12 @@ def slow(item: tuple[str, int]) -> int:
     with open(Path(folder) / f"{value}.ended", "a") as file:
         file.write(f"{os.getpid()}\n")
     return value
+
+
+def endless(item: tuple[str, int]) -> int:
+    """Item 0 is done at once; another says who is at it, and does not end."""
+    folder, value = item
+    if value:
+        (Path(folder) / f"{os.getpid()}.at work").touch()
+        time.sleep(600)
+    return value

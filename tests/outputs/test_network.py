@@ -483,6 +483,12 @@ def test_a_webhook_that_refuses_for_good_is_not_asked_again_and_not_followed(rec
     assert all(event["state"] == "LOST" for event in receiver.taken)
 
 
+@pytest.mark.parametrize("url", ["http://", "https://[", "http://host:port/"])
+def test_a_webhook_that_can_never_be_reached_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="a webhook is"):
+        open_output(url)
+
+
 def test_a_webhook_that_is_away_does_not_hold_up_frames() -> None:
     output: Any = open_output(f"http://127.0.0.1:{free_port()}/")
     start = time.monotonic()

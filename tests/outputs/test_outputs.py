@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import av
@@ -102,6 +103,32 @@ def test_a_contact_sheet_holds_every_nth_frame(tmp_path: Path) -> None:
 def test_a_contact_sheet_has_the_suffix_of_a_picture(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="ends in"):
         ContactSheetOutput(tmp_path / "o.mp4", every=1)
+
+
+@pytest.mark.parametrize("size", [(4001, 17), (17, 4001)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_contact_sheet_of_narrow_pictures(suffix: str, size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / f"sheet{suffix}"
+    sheet = ContactSheetOutput(path)
+    image = np.zeros((*size, 3), np.uint8)
+    for index in range(30):
+        sheet.write(Frame(index, index / 30, image), [Track((1, 1, 9, 9), 1.0, TrackState.TRACKED)])
+    sheet.close(complete=True)
+    assert max(cv2.imread(str(path)).shape) <= 2400
+
+
+@pytest.mark.parametrize("before", ["", "what was there\n"], ids=["new", "appended to"])
+def test_a_file_that_a_shell_has_opened(before: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(before)
+    with path.open("a") as stream:
+        output = open_output(f"csv:/dev/fd/{stream.fileno()}")
+        output.write(Frame(0, 0.0, np.zeros((9, 9, 3), np.uint8)), [Track((1, 1, 5, 5), 1.0, TrackState.TRACKED)])
+        output.close(complete=True)
+        inode = os.fstat(stream.fileno()).st_ino
+    assert path.stat().st_ino == inode
+    assert path.read_text().startswith(before + "index,")
+    assert len(path.read_text().splitlines()) == 2 + bool(before)
 
 
 def test_annotation_draws_on_a_copy() -> None:

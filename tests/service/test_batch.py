@@ -217,7 +217,7 @@ def test_toml_and_csv_mean_the_same(tmp_path: Path) -> None:
         'source,init,name,seed,settings\nclips/a.mp4,"1,2,3.5,4",,7,belief.lost_after=8; seed=1\nrtsp://u@h/b,"1,2,3,4",x,,\n'
     )
     (tmp_path / "j.toml").write_text(
-        '[[job]]\nsource = "clips/a.mp4"\ninit = [1, 2, 3.5, 4]\nseed = 7\n'
+        '\ufeff[[job]]\nsource = "clips/a.mp4"\ninit = [1, 2, 3.5, 4]\nseed = 7\n'
         'settings = ["belief.lost_after=8", "seed=1"]\n'
         '[[job]]\nsource = "rtsp://u@h/b"\ninit = [1, 2, 3, 4]\nname = "x"\n'
     )
@@ -245,6 +245,10 @@ def test_toml_and_csv_mean_the_same(tmp_path: Path) -> None:
         ('source,init\n,"1,2,3,4"\n', "source"),
         ('source,init\nx/a.mp4,"1,2,3,4"\ny/A.mp4,"1,2,3,4"\n', "jobs 1 and 2"),
         ('source,init\n"a.mp4,1\n', "cannot read"),
+        ("source;init\na.mp4;1,2,3,4\n", "line 2: more or fewer cells"),
+        ('source,init,name\na.mp4,"1,2,3,4",a\0b\n', "line 2.*name"),
+        (f'source,init,name\na.mp4,"1,2,3,4",{"ü" * 101}\n', "longer than 200 bytes"),
+        ('source,init,name\na.mp4,"1,2,3,4",x.partial\nb.mp4,"1,2,3,4",X\n', "'X.partial'.*until it is whole"),
         (None, "cannot read"),
     ],
 )
@@ -264,12 +268,32 @@ def test_a_wrong_list_is_one_error_before_any_work(tmp_path: Path, text: str | N
         ("[[job]]\nsource = 4\ninit = [1,2,3,4]\n", "source"),
         ('[[job]]\nsource = "a"\ninit = [1,2,3,4]\n[other]\n', "nothing else"),
         ("[[job]\n", "cannot read"),
+        ("x = " + "[" * 5000, "cannot read"),
     ],
 )
 def test_a_wrong_toml_list_too(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "jobs.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_jobs(tmp_path / "jobs.toml")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("tracker=nonsense", "nonsense"), ("settings=belief.lost_after=x", "lost_after"), ("settings=x", "NAME=VALUE")],
+)
+def test_a_job_that_no_tracker_takes_is_told_before_any_work(
+    clips: Path, tmp_path: Path, column: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, _, value = column.partition("=")
+    first = (clips / "jobs.csv").read_text().splitlines()[1]
+    source = first.split(",")[0]
+    path = clips / "wrong.csv"
+    path.write_text(f'source,init,name,{name}\n{source},"1,2,30,40",good,\n{source},"1,2,30,40",bad,{value}\n')
+    assert main(["batch", str(path), "--out", str(tmp_path / "out"), "--tracker", "fast"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "job 'bad'" in line
+    assert message in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_list_of_another_kind(tmp_path: Path) -> None:

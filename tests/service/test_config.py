@@ -122,6 +122,7 @@ def test_a_password_of_the_environment_is_escaped_once(
         ("", "camera"),
         ("camera = 5", "camera"),
         ("x = [", "no TOML"),
+        ("#" * (2 << 20), "too large"),
         ("a" + chr(0), "no TOML"),
         ('[[camera]]\nname = "x"', "source"),
         (ONE + 'sorce = "1"', "did you mean"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from edge_tracker.errors import SourceError, SourceLost
 from edge_tracker.video import open_source
 from edge_tracker.video.cut_short import cut_short
+from edge_tracker.video.open import is_live, is_local
 from tests.conftest import Clip, write_no_video, write_video
 from tests.footage import Bench
 
@@ -48,6 +50,17 @@ def test_what_is_no_source_is_refused(kind: str, tmp_path: Path, capfd: pytest.C
     if path.is_file():
         assert "cannot open" in str(caught.value)
     assert capfd.readouterr().err == ""  # the decoder's own chatter stays out of the user's sight
+
+
+def test_a_file_whose_name_is_a_number_is_no_camera(
+    video: Path, otb_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(video, "0")
+    shutil.copytree(otb_folder / "Alpha" / "img", "1")
+    (tmp_path / "1" / "0003.x.png").mkdir()
+    assert [len(list(open_source(name))) for name in ("0", "1")] == [30, 12]
+    assert [is_live(name) or is_local(name) for name in ("0", "1", "2")] == [False, False, True]
 
 
 def test_a_glob_of_nothing_is_refused(tmp_path: Path) -> None:
