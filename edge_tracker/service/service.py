@@ -130,10 +130,11 @@ class Service:
         try:
             specs = camera.outputs(self.config.output)
             files = [*source.paths, *prepared.files]
-            if self.config.state and live:
+            if self.config.state:
                 refuse_overwriting([f"jsonl:{self.config.state}"], files)
-                self._remembered = self._remembered or Remembered(Path(self.config.state))
                 files.append(Path(self.config.state))
+                if live:
+                    self._remembered = self._remembered or Remembered(Path(self.config.state))
             opened = open_outputs(specs, files, Origin(source.fps, source.length, camera.name))
             outputs = named_outputs(specs, opened)
             chooser = chooser_of(camera)

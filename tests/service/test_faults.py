@@ -86,11 +86,15 @@ def test_a_signal_ends_it_with_its_files_whole(camera: MjpegCamera, tmp_path: Pa
     outputs = [text for path in files for text in ("-o", str(path))]
     state = tmp_path / "state.json"
     boxes = ["--init", "red=38,58,44,44", "--init", "178,138,44,44"]
-    with command_line("--source", camera.url, *boxes, "--state", str(state), *outputs) as process:
-        partial = tmp_path / "tracks.partial.jsonl"
-        wait_until(lambda: partial.exists() and partial.stat().st_size > 3000, 60, "some lines")
-        process.send_signal(number)
-        assert process.wait(30) == 0
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be there
+    try:
+        with command_line("--source", camera.url, *boxes, "--state", str(state), *outputs) as process:
+            partial = tmp_path / "tracks.partial.jsonl"
+            wait_until(lambda: partial.exists() and partial.stat().st_size > 3000, 60, "some lines")
+            process.send_signal(number)
+            assert process.wait(30) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
     records = [json.loads(line) for line in files[0].read_text().splitlines()]
     assert {record["target"] for record in records} == {"red", "target 2"}
     assert all(abs(record["taken_at"] - time.time()) < 120 for record in records)
