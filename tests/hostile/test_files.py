@@ -24,7 +24,7 @@ from calibration.crops import Crops
 from edge_tracker.backbones.base import METADATA_KEY, BackboneInfo, Layer, Tap
 from edge_tracker.backbones.cards import Accuracy, Measured, ModelCard, Training, card_path
 from edge_tracker.backbones.catalogue import HEAD, PACKAGED, Model, _rank
-from edge_tracker.backbones.companion import Owner, read_owner, stated_metadata
+from edge_tracker.backbones.companion import Owner, read_companion, read_owner, stated_metadata, write_companion
 from edge_tracker.cli.models import print_card
 from edge_tracker.closed_form.config import ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
@@ -226,3 +226,11 @@ def test_settings_from_files_and_from_the_command_line(data: st.DataObject) -> N
     name = data.draw(st.sampled_from(names_of(type(config))) | st.text(max_size=12))
     value = data.draw(st.sampled_from(RAW) | st.text(max_size=12))
     read_or_refused(lambda: assign(config, [f"{name}={value}"]))
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 3e38])
+def test_a_value_that_nothing_finite_comes_of_is_refused(value: float, folder: Path) -> None:
+    path = folder / "huge.head.safetensors"
+    write_companion(path, "head", Owner("m", TRUNK), {"presence.weights": np.array([1.0, value])})
+    with pytest.raises(ModelError, match="huge values"):
+        read_companion(path, "head", Owner)
