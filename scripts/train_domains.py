@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scenes import held_out
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -160,10 +159,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     cv2.setNumThreads(1)
     config, start = FsnetConfig(), time.monotonic()
-    clips = read_clips(args.data, args.masks)
-    if args.hold_out:
-        left_out = held_out([clip.name for clip in clips], args.hold_out)
-        clips = [clip for clip in clips if clip.name not in left_out]
+    clips = read_clips(args.data, args.masks, args.hold_out)
     gathered = [gather(clip, args.frames, config, args.seed) for clip in tqdm(clips, desc="videos", disable=None)]
     videos = [video for video in gathered if video is not None]
     if not videos:

@@ -86,10 +86,13 @@ class Clip:
     boxes: NDArray[np.float64]  # (frames, 4), NaN where the target cannot be seen
 
 
-def read_clips(data: Path, masks: Path | None) -> list[Clip]:
-    """Sequences in OTB's layout, and videos with masks. Raises DatasetError."""
+def read_clips(data: Path, masks: Path | None, hold_out: str | None) -> list[Clip]:
+    """Sequences in OTB's layout, and videos with masks, without the scenes of the fold `hold_out` (K/N). Raises
+    DatasetError."""
     clips = [Clip(task.name, list(task.frames), task.boxes) for task in read_tasks(data)]
-    return clips + (masked_clips(masks) if masks else [])
+    clips += masked_clips(masks) if masks else []
+    left_out = held_out([clip.name for clip in clips], hold_out) if hold_out else frozenset()
+    return [clip for clip in clips if clip.name not in left_out]
 
 
 def masked_clips(folder: Path) -> list[Clip]:
@@ -321,10 +324,7 @@ def run(options: argparse.Namespace) -> None:
     side = config.input_side
     found = find_model(options.model, options.models_dir, "onnxruntime")
     backbone = load_backbone(found.path, EngineOptions("onnxruntime", taps=PURPOSES, height=side, width=side))
-    clips = read_clips(options.data, options.masks)
-    if options.hold_out:
-        left_out = held_out([clip.name for clip in clips], options.hold_out)
-        clips = [clip for clip in clips if clip.name not in left_out]
+    clips = read_clips(options.data, options.masks, options.hold_out)
     start = time.monotonic()
     gathered = [gather(backbone, clip, recipe, config) for clip in tqdm(clips, desc="videos", disable=None)]
     videos = [video for video in gathered if video is not None]

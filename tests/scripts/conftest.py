@@ -113,3 +113,14 @@ def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask[y : y + h, x : x + w] = 255 if k < 2 else 0
         cv2.imwrite(str(masks / f"{k:05d}.png"), mask)
     return folder
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    """Threads and denormal numbers, which the training scripts set for their process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +27,7 @@ from edge_tracker.errors import DatasetError
 from edge_tracker.fsnet.pretrained import read_pretrained
 from tests.conftest import Clip
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
 
 def arguments(footage: Path, output: Path, cycles: int, *more: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
@@ -30,14 +30,9 @@ from edge_tracker.closed_form.refiner import colours
 from tests.conftest import Clip
 from tests.scripts.conftest import HEAD, MODEL, SIDE
 
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
 TAPS = "stride16", "stride8"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
