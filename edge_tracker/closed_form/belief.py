@@ -34,6 +34,7 @@ class Belief:
         self.state = TrackState.TRACKED
         self._belief = self._surest  # log odds that the box is on the target
         self.searching = False  # the target is looked for elsewhere, too
+        self.proving = 0  # frames since it was found, while it is still searched for
         self._doubted = 0  # frames in a row in which the box was not believed
 
     @property
@@ -67,14 +68,19 @@ class Belief:
         return self.state
 
     def seek(self, probability: float) -> TrackState:
-        """Take in a frame while searching: `probability` of the best place looked at. The search ends once that was
-        believed for a while."""
+        """Take in a frame while searching: `probability` of the best place looked at. What was believed for a while is
+        found; the search ends some frames later, for something else may be more like the target."""
         self._weigh(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
-            self._belief, self._doubted, self.searching = self._surest, 0, False
+            self.proving += 1
             self.state = self._held
+            self.searching = self.proving <= self._settings.proving
         elif self._given_up:
-            self.state = TrackState.LOST
+            self.proving, self.state = 0, TrackState.LOST
+        elif self.proving:
+            self.state = self._held
+        if not self.searching:
+            self._belief, self._doubted, self.proving = self._surest, 0, 0
         return self.state
 
     @property

@@ -79,7 +79,10 @@ class BeliefSettings:
     trail_height: Annotated[
         float, Share, "while LOST, peak height (fsnet: probability) down to which the last box is still followed"
     ] = 0.15
-    found_above: Annotated[float, Share, "confidence that ends a search"] = 0.6
+    found_above: Annotated[float, Share, "confidence from which what is searched for is found"] = 0.6
+    proving: Annotated[
+        int, Between(0, 10_000), "frames after it was found in which other places are still looked at, and compared"
+    ] = 40
 
     def __post_init__(self) -> None:
         check(self)

@@ -23,6 +23,7 @@ MOST_SCANNED = 240 * 160  # pixels of that frame
 AROUND = 0.5  # weight of the colours in twice the box, which shall differ from those in the box
 SCANS = 2  # frames of each SCANS + 1 in which the scan says where to look; in the other it is the grid
 REMEMBERED, TIRING = 5, 0.3  # recent places that are penalised; penalty of the newest, falling to 0 for the oldest
+SIZES = (1.0, 1.6, 0.62, 1.0, 2.4)  # of the box as last believed, in which the target is looked for in turn
 ZOOM = 1.25  # of a box that is looked at in another size
 DOUBTED_EVERY = 2  # frames between two looks elsewhere while the target is only in doubt
 
@@ -41,12 +42,14 @@ Look = Callable[[Box, bool], Sighting]
 
 
 class Redetection:
-    """While a target is LOST or long in doubt: two close looks a frame; in doubt the second in every other frame alone.
+    """While a target is LOST, long in doubt or just found: two close looks a frame; in doubt the second in every other
+    frame alone.
 
     One is at what was followed at last, for it may be the target after all, much changed; until something better is
     found the box stays with it. The other is at the scan's or grid's next place, and every other time where the target
     was last believed; once the filter answers no more to what was followed, that place is looked at in every frame.
-    What is most like the target is followed, and every other time looked at in another size.
+    What is most like the target is followed, and every other time looked at in another size. Where the target is no more
+    followed, it is looked for in several sizes in turn, for it may come back nearer or farther away.
     """
 
     def __init__(self, good: Box, trail: Box, search: Search) -> None:
@@ -54,6 +57,7 @@ class Redetection:
         self._good, self._search = good, search
         self.trail: Box | None = trail  # what was followed at last, as long as the filter answers there
         self._found: Box | None = None  # what looked like the target in the last frame
+        self._sizes = cycle(SIZES)
 
     @property
     def box(self) -> Box:
@@ -94,10 +98,12 @@ class Redetection:
         """
         trailing = self.trail is not None and self._found is None
         sought = not trailing or belief.state is TrackState.LOST
-        best = look((self.trail if trailing else self._found) or self._good, sought)
+        pressing = belief.state is TrackState.LOST or belief.proving > 0
+        size = next(self._sizes) if pressing else 1.0
+        best = look((self.trail if trailing else self._found) or scaled(self._good, size), sought)
         if trailing:
             self.trail = best.box if belief.answers(best.height) else None
-        every = 1 if belief.state is TrackState.LOST else DOUBTED_EVERY
+        every = 1 if pressing else DOUBTED_EVERY
         if frame % every == 0:
             turn = frame // every
             if belief.likely(best.probability) and turn % 2:
@@ -105,7 +111,7 @@ class Redetection:
             elif trailing and turn % 2:
                 place = self._good
             else:
-                place = self._search.next(image)
+                place = scaled(self._search.next(image), size)
             other = look(place, True)
             if belief.likely(other.probability) and other.probability > best.probability:
                 best, trailing = other, False

@@ -21,6 +21,7 @@ SHARP = BeliefSettings(
     lost_after=3,
     trail_height=0.15,
     found_above=0.6,
+    proving=0,
 )
 
 
@@ -167,6 +168,23 @@ def test_a_search_begins_in_doubt_and_ends_with_it() -> None:
     assert (belief.seek(0.55), belief.searching) == (U, True)
     assert (belief.seek(0.9), belief.searching) == (T, False)
     assert (belief.follow(0.5), belief.searching) == (U, False)  # the doubt is counted anew
+
+
+def test_what_was_found_is_still_searched_for_for_some_frames() -> None:
+    belief = lost(replace(SHARP, proving=3))
+    seen = [(belief.seek(p), belief.searching) for p in (0.9, 0.7, 0.9, 0.9)]
+    assert seen == [(T, True), (U, True), (T, True), (T, False)]
+    assert belief.follow(0.9) is T
+
+
+def test_what_was_found_and_is_likely_no_more_is_proved_anew() -> None:
+    """It is not TRACKED while nothing speaks for it, and LOST once that has lasted."""
+    belief = lost(replace(SHARP, proving=2))
+    assert belief.seek(0.9) is T
+    states = [belief.seek(0.0) for _ in range(5)]
+    assert (states[0], states[-1]) == (U, L)
+    assert T not in states
+    assert [(belief.seek(0.9), belief.searching) for _ in range(3)] == [(T, True), (T, True), (T, False)]
 
 
 def test_what_is_searched_for_in_doubt_is_lost_once_nothing_speaks_for_it() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_tracker.boxes import Box, centre
+from edge_tracker.boxes import Box, centre, scaled
 from edge_tracker.closed_form.belief import Belief
 from edge_tracker.closed_form.colour import counts
 from edge_tracker.closed_form.config import BeliefSettings
-from edge_tracker.closed_form.redetection import PITCH, REMEMBERED, ZOOM, Redetection, Search, Sighting
+from edge_tracker.closed_form.redetection import PITCH, REMEMBERED, SIZES, ZOOM, Redetection, Search, Sighting
 from edge_tracker.track import TrackState
 
 GOOD: Box = (40.0, 40.0, 30.0, 20.0)  # where it was believed last
@@ -112,8 +112,40 @@ def test_a_trail_that_answers_no_more_is_dropped_for_the_last_good_place() -> No
     looks = Looks(lambda _: (UNLIKELY, 0.2))
     again = redetection()
     steps(again, looks, range(1, 5))
-    assert looks.places[::2] == [TRAIL, GOOD, GOOD, GOOD]
-    assert again.box == GOOD
+    assert looks.places[0] == TRAIL
+    assert all(centre(place) == pytest.approx(centre(GOOD)) for place in looks.places[2::2])
+
+
+def test_what_is_followed_no_more_is_looked_for_in_several_sizes() -> None:
+    """It may come back nearer or farther away: at the last good place as elsewhere, and elsewhere by scan and by grid."""
+    looks = Looks(lambda _: (UNLIKELY, 0.0))
+    again = redetection()
+    again.trail = None
+    steps(again, looks, range(1, 31))
+    widths = {round(GOOD[2] * size, 6) for size in SIZES}
+    assert len(widths) > 3
+    here, elsewhere = looks.places[::2], looks.places[1::2]
+    assert {round(place[2], 6) for place in here} == widths
+    assert all(centre(place) == pytest.approx(centre(GOOD)) for place in here)
+    assert {round(place[2], 6) for place in elsewhere[2::3]} == widths  # the grid's
+    assert {round(place[2], 6) for place in elsewhere[::3] + elsewhere[1::3]} == widths
+
+
+def test_what_was_just_found_is_compared_with_other_places_in_every_frame() -> None:
+    """And left, at once, for one that is more like the target."""
+    belief, again = lost(), redetection()
+    other: Box = (100.0, 100.0, 30.0, 20.0)
+    again._search = _Fixed(other)  # type: ignore[assignment]
+    for frame in range(2, 6):
+        best = again.step(IMAGE, Looks(lambda place: (0.9 if place == TRAIL else 0.8, 0.9)), belief, frame)
+        belief.seek(best.probability)
+    assert again.box == TRAIL
+    assert (belief.state, belief.searching) == (TrackState.TRACKED, True)
+    looks = Looks(lambda place: (0.95 if centre(place) == centre(other) else 0.9, 0.9))
+    for frame in (6, 7):
+        belief.seek(again.step(IMAGE, looks, belief, frame).probability)
+    assert len(looks.places) == 4
+    assert centre(again.box) == pytest.approx(centre(other))
 
 
 def test_what_is_likely_is_followed_until_it_is_so_no_more() -> None:
@@ -175,8 +207,9 @@ def test_in_images_of_another_size_the_search_begins_anew_from_the_good_place() 
     image = np.ascontiguousarray(IMAGE[::2, ::2])
     for frame in range(2, 12):
         again.step(image, looks, lost(), frame)
-    assert looks.places[::2] == [small] * 10
-    assert {place[2:] for place in looks.places} == {small[2:]}
+    assert all(centre(place) == pytest.approx(centre(small)) for place in looks.places[::2])
+    sizes = {scaled(small, size)[2:] for size in SIZES}
+    assert {place[2:] for place in looks.places} <= sizes
     centres = np.array([centre(place) for place in looks.places])
     assert (centres >= 0).all()
     assert (centres <= (160, 120)).all()

@@ -457,17 +457,21 @@ def test_nothing_is_learned_from_a_box_that_is_not_believed(constant: float, lea
     assert np.array_equal(weights[1], weights[-1]) is not learned  # by then the average is as low as what it averages
 
 
-def test_a_search_is_over_once_something_is_followed(tracker_with: Make, clip: Clip) -> None:
-    """The state is LOST as long as it is searched, even if what was found is not TRACKED at once."""
+def test_a_search_is_over_once_something_was_followed_for_long_enough(tracker_with: Make, clip: Clip) -> None:
+    """And is no more LOST from then on that it is found, even if what was found is not TRACKED at once."""
     noise = np.random.default_rng(0).integers(0, 256, clip.images[0].shape, dtype=np.uint8)
-    tracker = tracker_with(ClosedFormConfig(belief=BeliefSettings(tracked_above=0.9)), (0, 0, 8.0, 0, -4.6))
+    belief = BeliefSettings(tracked_above=0.9, proving=3)
+    tracker = tracker_with(ClosedFormConfig(belief=belief), (0, 0, 8.0, 0, -4.6))
     found = run(tracker, act([HOME] * 10))
-    images = [noise] * 12 + list(act([HOME] * 12).images)
-    states = [tracker.update(image).state for image in images]
+    states, searched = [], []
+    for image in [noise] * 12 + list(act([HOME] * 12).images):
+        states.append(tracker.update(image).state)
+        searched.append(tracker._redetection is not None)
     assert found.states[-1] is not TrackState.LOST
     assert TrackState.LOST in states[:12]
-    assert TrackState.UNCERTAIN in states[12:]
-    assert tracker._redetection is None
+    first = 12 + states[12:].index(TrackState.UNCERTAIN)
+    assert TrackState.LOST not in states[first:]
+    assert [k - first for k, still in enumerate(searched) if still][-1] == belief.proving - 1
 
 
 @pytest.mark.parametrize(("colour", "found"), [(None, True), ((150, 90, 90), False)], ids=["own", "another"])
