@@ -172,9 +172,11 @@ def test_a_search_begins_in_doubt_and_ends_with_it() -> None:
 
 def test_what_was_found_is_still_searched_for_for_some_frames() -> None:
     belief = lost(replace(SHARP, proving=3))
-    seen = [(belief.seek(p), belief.searching) for p in (0.9, 0.7, 0.9, 0.9)]
-    assert seen == [(T, True), (U, True), (T, True), (T, False)]
-    assert belief.follow(0.9) is T
+    for _ in range(2):  # the second time as long as the first
+        seen = [(belief.seek(p), belief.searching) for p in (0.9, 0.7, 0.9, 0.9)]
+        assert seen == [(T, True), (U, True), (T, True), (T, False)]
+        while belief.follow(0.0) is not L:
+            pass
 
 
 def test_what_was_found_and_is_likely_no_more_is_proved_anew() -> None:

@@ -117,7 +117,7 @@ def test_a_trail_that_answers_no_more_is_dropped_for_the_last_good_place() -> No
 
 
 def test_what_is_followed_no_more_is_looked_for_in_several_sizes() -> None:
-    """It may come back nearer or farther away: at the last good place as elsewhere, and elsewhere by scan and by grid."""
+    """It may come back nearer or farther away: at the last good place as elsewhere, by the scan as by the grid."""
     looks = Looks(lambda _: (UNLIKELY, 0.0))
     again = redetection()
     again.trail = None
