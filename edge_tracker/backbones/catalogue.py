@@ -163,7 +163,10 @@ def user_cache() -> Path | None:
 
 
 def search_path(models_dir: str | Path | None = None) -> list[Path]:
-    """Folders looked through for models, first to last."""
+    """Folders looked through for models, first to last. Raises ModelError where the one that is asked for is none."""
+    with refused(ModelError, f"cannot read the folder {models_dir}"):
+        if models_dir is not None and not Path(models_dir).is_dir():
+            raise ModelError(f"no folder {models_dir} (--models-dir)")
     variable = os.environ.get(MODELS_VARIABLE)
     return [Path(p) for p in (models_dir, variable, PACKAGED, user_cache()) if p]
 
@@ -198,9 +201,7 @@ def find_model(model: str | Path, models_dir: str | Path | None = None, engine: 
     """Resolve a name, a path or "auto" to a model file that `engine` runs. Raises ModelError that says where was
     looked, ConfigError for an unknown engine."""
     check_engine(engine)
-    with refused(ModelError, f"cannot read the folder {models_dir}"):
-        if models_dir is not None and not Path(models_dir).is_dir():
-            raise ModelError(f"no folder {models_dir} (--models-dir)")
+    folders = search_path(models_dir)
     if isinstance(model, Path) or os.sep in model or model.endswith(SUFFIXES):
         path = Path(model)
         with refused(ModelError, f"cannot read the model {model}"):
@@ -212,7 +213,7 @@ def find_model(model: str | Path, models_dir: str | Path | None = None, engine: 
     for name in names:
         if found := locate(name, models_dir, engine):
             return found
-    looked = ", ".join(str(folder) for folder in search_path(models_dir))
+    looked = ", ".join(map(str, folders))
     what = "no model" if model == "auto" else f"model '{model}' is not"
     kind = "" if engine == "auto" else f" for {engine} ({', '.join(ENGINES[engine].suffixes)})"
     raise ModelError(f"{what} in {looked}{kind}; to get it: {entry_of(names[0]).how_to_get}")

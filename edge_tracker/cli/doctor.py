@@ -43,6 +43,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run_command(args: argparse.Namespace) -> int:
+    folders = search_path(args.models_dir)
     print(f"edge-tracker {__version__}, Python {platform.python_version()}, {platform.platform()}")
     for package in PACKAGES:
         try:
@@ -53,7 +54,7 @@ def run_command(args: argparse.Namespace) -> int:
     print(f"CPU: {model_name}\n  features: {' '.join(flags) or 'unknown'}")
     print(f"engines: {', '.join(engines_found()) or 'none'}")
     print(f"CUDA (--device cuda): {why_no_cuda() or 'usable'}")
-    print("models, looked for in: " + ", ".join(map(str, search_path(args.models_dir))))
+    print("models, looked for in: " + ", ".join(map(str, folders)))
     found = False
     for entry in CATALOGUE:
         try:

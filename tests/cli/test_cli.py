@@ -217,6 +217,9 @@ def test_doctor_tells_versions_engines_models_and_speed(capsys: pytest.CaptureFi
         ["--source", "0", "--init", "1,2,3,4", "--models-dir", LONG],
         ["eval", "--data", LONG, "--out", "out"],
         ["models", "list", "--models-dir", LONG],
+        ["models", "list", "--models-dir", "missing"],
+        ["models", "verify", "--models-dir", "missing"],
+        ["doctor", "--models-dir", "missing"],
     ],
     ids=lambda words: " ".join(words)[:60],
 )
