@@ -86,7 +86,12 @@ class CameraConfig:
     def __post_init__(self) -> None:
         check(self)
         object.__setattr__(self, "name", checked_name(self.name))
-        _ = self.wishes
+        boxes = [wish for wish in self.wishes if wish.kind == "box"]
+        if len(boxes) > self.targets.most:
+            raise ConfigError(f"{len(boxes)} targets are given, and targets.most is {self.targets.most}")
+        names = [wish.name for wish in boxes if wish.name]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(f"two targets are called {twice!r}")
 
     @property
     def wishes(self) -> list[Wish]:

@@ -150,6 +150,8 @@ def test_a_password_of_the_environment_is_escaped_once(
         ('[page]\ntoken = "short"\n' + ONE, "16"),
         ("hang_s = 0\n" + ONE, "hang_s"),
         ('[[camera]]\nsource = "rtsp://${NOT_SET_ANYWHERE}/"', "NOT_SET_ANYWHERE"),
+        (ONE + "init = [" + ", ".join(f'"{10 * k},0,9,9"' for k in range(9)) + "]", "targets.most is 8"),
+        (ONE + 'init = ["gate=1,2,3,4", "gate=50,2,3,4"]', "called 'gate'"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_says_where(
