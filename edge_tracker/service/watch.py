@@ -220,9 +220,15 @@ class Watch:
             self._latencies.append(max(time.time() - frame.taken_at, 0.0))
 
     def _start_first(self, frame: Frame) -> None:
+        """A target that is known from before a restart has moved since: it is not started where it once was."""
         first, self._first = self._first, []
-        for name, box in first:
-            self.targets.add(frame.image, box, name)
+        known = () if self._remembered is None else self._remembered.waiting(self.name)
+        for number, (name, box) in enumerate(first, 1):
+            name = name or f"target {number}"
+            if name in known:
+                log.warning("%s: %s is looked for as it was last seen, and not in its box", self.name, name)
+            else:
+                self.targets.add(frame.image, box, name)
 
     def _housekeeping(self) -> None:
         now = time.monotonic()

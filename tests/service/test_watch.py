@@ -357,6 +357,25 @@ def test_targets_come_back_where_they_are_seen_and_wait_where_not(prepared: Prep
         wait_until(lambda: len(again.targets.names) == 2, 5, "both")
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_after_a_restart_a_target_is_not_started_where_it_once_was(
+    named: bool, prepared: Prepared, tmp_path: Path
+) -> None:
+    """A service is started again with the command it was started with."""
+    path = tmp_path / "state.json"
+    first = [("red" if named else None, box_at(60, 80)), (None, box_at(200, 160))]
+    for pictures in (STILL, [scene([(RED, 230, 60)], noise=k) for k in range(4)]):
+        notes, remembered = Notes(), Remembered(path)
+        watch = Watch("front", live(pictures), Targets(prepared), {"n": notes}, first=first, remembered=remembered)
+        with Running(watch):
+            wait_until(lambda n=notes: n.tracks and n.tracks[-1], 5, "a track")  # type: ignore[misc]
+            wait_until(lambda w=watch: w.status().updates > 5, 5, "some frames")  # type: ignore[misc]
+    assert [track.target for track in notes.tracks[-1]] == ["red" if named else "target 1"]
+    x, y = centre(notes.tracks[-1][0].box)
+    assert np.hypot(x - 230, y - 60) < 8
+    assert remembered.waiting("front") == ["target 2"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
