@@ -67,14 +67,15 @@ class Belief:
         self.searching = self._given_up or self._doubted >= self._settings.search_after
         return self.state
 
-    def seek(self, probability: float) -> TrackState:
+    def seek(self, probability: float, elsewhere: bool) -> TrackState:
         """Take in a frame while searching: `probability` of the best place looked at. What was believed for a while is
-        found; the search ends some frames later, for something else may be more like the target."""
+        found. elsewhere: it is not what was followed before; then the search ends some frames later alone, for
+        something else may be more like the target."""
         self._weigh(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
             self.proving += 1
             self.state = self._held
-            self.searching = self.proving <= self._settings.proving
+            self.searching = elsewhere and self.proving <= self._settings.proving
         elif self._given_up:
             self.proving, self.state = 0, TrackState.LOST
         elif self.proving:

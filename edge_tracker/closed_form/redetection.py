@@ -64,6 +64,11 @@ class Redetection:
         """The place being followed."""
         return self._found or self.trail or self._good
 
+    @property
+    def elsewhere(self) -> bool:
+        """What is followed is not what was followed before the search."""
+        return self._found is not None or self.trail is None
+
     @classmethod
     def begun(
         cls,

@@ -213,7 +213,7 @@ class ClosedFormTracker:
         """While searching: look in two places, learn nothing."""
         best = redetection.step(image, partial(self._sighting, image), self._belief, self._frame)
         self.box, self._turn = redetection.box, best.turn
-        state = self._belief.seek(best.probability)
+        state = self._belief.seek(best.probability, redetection.elsewhere)
         if not self._belief.searching:
             self._good, self._redetection = self.box, None
             self._camera, self._motion = Camera(), Motion()

@@ -241,7 +241,7 @@ class FsnetTracker:
         """While searching: look in two places, learn nothing."""
         best = redetection.step(image, partial(self._sighting, image), self._belief, self._frame)
         self.box = self._place = redetection.box
-        state = self._belief.seek(best.probability)
+        state = self._belief.seek(best.probability, redetection.elsewhere)
         if not self._belief.searching:
             self._good, self._redetection = self.box, None
         return Track(self.box, self._belief.confidence, state)

@@ -147,52 +147,57 @@ def test_a_search_ends_at_its_confidence(
     found_above: float, probabilities: list[float], states: list[TrackState]
 ) -> None:
     belief = lost(replace(SHARP, found_above=found_above))
-    assert [belief.seek(p) for p in probabilities] == states
+    assert [belief.seek(p, True) for p in probabilities] == states
 
 
 @pytest.mark.parametrize(("rate", "frames"), [(1.0, 1), (0.7, 2), (0.3, 3)])
 def test_one_good_look_ends_no_search_unless_all_weight_lies_on_it(rate: float, frames: int) -> None:
     belief = lost(replace(SHARP, rate=rate))
-    assert [belief.seek(0.8) is L for _ in range(frames)] == [True] * (frames - 1) + [False]
+    assert [belief.seek(0.8, True) is L for _ in range(frames)] == [True] * (frames - 1) + [False]
 
 
 def test_a_bad_look_delays_the_end_of_a_search() -> None:
     belief = lost(replace(SHARP, rate=0.7))
-    assert [belief.seek(p) is L for p in (0.8, 0.1, 0.8)] == [True, True, False]
+    assert [belief.seek(p, True) is L for p in (0.8, 0.1, 0.8)] == [True, True, False]
 
 
 def test_a_search_begins_in_doubt_and_ends_with_it() -> None:
     belief = Belief(replace(SHARP, search_after=3))
     assert [(belief.follow(p), belief.searching) for p in (0.5, 0.5, 0.9, 0.5, 0.5)][-1] == (U, False)
     assert (belief.follow(0.5), belief.searching) == (U, True)
-    assert (belief.seek(0.55), belief.searching) == (U, True)
-    assert (belief.seek(0.9), belief.searching) == (T, False)
+    assert (belief.seek(0.55, True), belief.searching) == (U, True)
+    assert (belief.seek(0.9, True), belief.searching) == (T, False)
     assert (belief.follow(0.5), belief.searching) == (U, False)  # the doubt is counted anew
 
 
 def test_what_was_found_is_still_searched_for_for_some_frames() -> None:
     belief = lost(replace(SHARP, proving=3))
     for _ in range(2):  # the second time as long as the first
-        seen = [(belief.seek(p), belief.searching) for p in (0.9, 0.7, 0.9, 0.9)]
+        seen = [(belief.seek(p, True), belief.searching) for p in (0.9, 0.7, 0.9, 0.9)]
         assert seen == [(T, True), (U, True), (T, True), (T, False)]
         while belief.follow(0.0) is not L:
             pass
 
 
+def test_what_was_followed_before_needs_no_proof() -> None:
+    belief = lost(replace(SHARP, proving=3))
+    assert (belief.seek(0.9, False), belief.searching) == (T, False)
+
+
 def test_what_was_found_and_is_likely_no_more_is_proved_anew() -> None:
     """It is not TRACKED while nothing speaks for it, and LOST once that has lasted."""
     belief = lost(replace(SHARP, proving=2))
-    assert belief.seek(0.9) is T
-    states = [belief.seek(0.0) for _ in range(5)]
+    assert belief.seek(0.9, True) is T
+    states = [belief.seek(0.0, True) for _ in range(5)]
     assert (states[0], states[-1]) == (U, L)
     assert T not in states
-    assert [(belief.seek(0.9), belief.searching) for _ in range(3)] == [(T, True), (T, True), (T, False)]
+    assert [(belief.seek(0.9, True), belief.searching) for _ in range(3)] == [(T, True), (T, True), (T, False)]
 
 
 def test_what_is_searched_for_in_doubt_is_lost_once_nothing_speaks_for_it() -> None:
     belief = Belief(replace(SHARP, search_after=1))
     assert belief.follow(0.5) is U
-    states = [belief.seek(0.0) for _ in range(4)]
+    states = [belief.seek(0.0, True) for _ in range(4)]
     assert states[0] is U
     assert states[-1] is L
     assert belief.searching
@@ -200,7 +205,7 @@ def test_what_is_searched_for_in_doubt_is_lost_once_nothing_speaks_for_it() -> N
 
 def test_after_a_search_the_belief_is_that_of_frame_1() -> None:
     belief = lost()
-    assert belief.seek(0.9) is T
+    assert belief.seek(0.9, True) is T
     assert [belief.follow(0.0) for _ in range(3)] == followed([0.0] * 3)
 
 

@@ -74,7 +74,7 @@ def test_the_trail_is_followed_while_the_filters_answer_there() -> None:
     again = redetection()
     steps(again, looks, range(1, 7))
     assert looks.places[::2] == [TRAIL] * 6
-    assert again.box == TRAIL
+    assert (again.box, again.elsewhere) == (TRAIL, False)
     # The other look is at the last good place every other frame, so that it is not forgotten.
     assert looks.places[1::2][::2] == [GOOD] * 3
     assert GOOD not in looks.places[1::2][1::2]
@@ -134,18 +134,22 @@ def test_what_is_followed_no_more_is_looked_for_in_several_sizes() -> None:
 def test_what_was_just_found_is_compared_with_other_places_in_every_frame() -> None:
     """And left, at once, for one that is more like the target."""
     belief, again = lost(), redetection()
-    other: Box = (100.0, 100.0, 30.0, 20.0)
-    again._search = _Fixed(other)  # type: ignore[assignment]
+    first: Box = (100.0, 100.0, 30.0, 20.0)
+    second: Box = (250.0, 60.0, 30.0, 20.0)
+    again._search = _Fixed(first)  # type: ignore[assignment]
+    assert not again.elsewhere
     for frame in range(2, 6):
-        best = again.step(IMAGE, Looks(lambda place: (0.9 if place == TRAIL else 0.8, 0.9)), belief, frame)
-        belief.seek(best.probability)
-    assert again.box == TRAIL
-    assert (belief.state, belief.searching) == (TrackState.TRACKED, True)
-    looks = Looks(lambda place: (0.95 if centre(place) == centre(other) else 0.9, 0.9))
+        looks = Looks(lambda place: (0.8 if centre(place) == centre(first) else UNLIKELY, 0.9))
+        belief.seek(again.step(IMAGE, looks, belief, frame).probability, again.elsewhere)
+    assert centre(again.box) == pytest.approx(centre(first))
+    assert again.elsewhere
+    assert (belief.state, belief.searching) == (TrackState.UNCERTAIN, True)  # of a confidence of nearly .8
+    again._search = _Fixed(second)  # type: ignore[assignment]
+    looks = Looks(lambda place: (0.95 if centre(place) == centre(second) else 0.9, 0.9))
     for frame in (6, 7):
-        belief.seek(again.step(IMAGE, looks, belief, frame).probability)
+        belief.seek(again.step(IMAGE, looks, belief, frame).probability, again.elsewhere)
     assert len(looks.places) == 4
-    assert centre(again.box) == pytest.approx(centre(other))
+    assert centre(again.box) == pytest.approx(centre(second))
 
 
 def test_what_is_likely_is_followed_until_it_is_so_no_more() -> None:
