@@ -69,8 +69,8 @@ class Belief:
 
     def seek(self, probability: float, elsewhere: bool) -> TrackState:
         """Take in a frame while searching: `probability` of the best place looked at. What was believed for a while is
-        found. elsewhere: it is not what was followed before; then the search ends some frames later alone, for
-        something else may be more like the target."""
+        found. elsewhere: it is not what was followed before; then the search goes on for some frames, for something
+        else may be more like the target."""
         self._weigh(probability)
         if self.likely(probability) and self.confidence >= self._settings.found_above:
             self.proving += 1

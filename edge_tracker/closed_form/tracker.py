@@ -155,7 +155,7 @@ class ClosedFormTracker:
         self.box, self._good = (rescaled(box, kx, ky, image_size) for box in (self.box, self._good))
         if self._redetection is not None:
             roi_px = self._optics.window(self._good).side
-            self._redetection = self._redetection.rescaled(self._good, roi_px, image_size)
+            self._redetection = self._redetection.rescaled(self._good, self.box, roi_px, image_size)
 
     def _see(self, image: NDArray[np.uint8], box: Box, coarsely: bool = False) -> View | None:
         """What is seen around `box` (image pixels); None where the window shows nothing at all."""

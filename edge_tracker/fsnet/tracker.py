@@ -153,7 +153,7 @@ class FsnetTracker:
         )
         if self._redetection is not None:
             roi_px = self._window(self._good).side
-            self._redetection = self._redetection.rescaled(self._good, roi_px, image_size)
+            self._redetection = self._redetection.rescaled(self._good, self.box, roi_px, image_size)
 
     @property
     def tally(self) -> tuple[int, int, int]:

@@ -205,7 +205,7 @@ def test_the_more_probable_of_the_two_is_taken() -> None:
 
 def test_in_images_of_another_size_the_search_begins_anew_from_the_good_place() -> None:
     small: Box = (20.0, 20.0, 15.0, 10.0)
-    again = redetection().rescaled(small, ROI_PX / 2, (160, 120))
+    again = redetection().rescaled(small, TRAIL, ROI_PX / 2, (160, 120))
     assert again.box == small
     looks = Looks(lambda _: (UNLIKELY, 0.9))
     image = np.ascontiguousarray(IMAGE[::2, ::2])
@@ -217,6 +217,18 @@ def test_in_images_of_another_size_the_search_begins_anew_from_the_good_place() 
     centres = np.array([centre(place) for place in looks.places])
     assert (centres >= 0).all()
     assert (centres <= (160, 120)).all()
+
+
+def test_in_images_of_another_size_what_was_found_is_still_followed() -> None:
+    found: Box = (100.0, 100.0, 30.0, 20.0)
+    again = redetection()
+    again._search = _Fixed(found)  # type: ignore[assignment]
+    steps(again, Looks(lambda place: (LIKELY if centre(place) == centre(found) else UNLIKELY, 0.9)), range(2, 3))
+    assert again.elsewhere
+    again._search = redetection()._search
+    small: Box = (50.0, 50.0, 15.0, 10.0)
+    other = again.rescaled((20.0, 20.0, 15.0, 10.0), small, ROI_PX / 2, (160, 120))
+    assert (other.box, other.elsewhere) == (small, True)
 
 
 def target(random: np.random.Generator) -> np.ndarray:
