@@ -88,9 +88,7 @@ class FineTuning:
         self._rule = None
 
     def _mine(self, rule: Rule) -> Places:
-        """The negatives of a pool that look most like the target; any while nothing has been learned that could say."""
-        if self.tally.done + self._done == 0:
-            return self._draw(self._negatives, rule.batch[1])
+        """The negatives of a pool that look most like the target."""
         pool = self._draw(self._negatives, rule.mined_from)
         order = np.argsort(-self._learner.score_stored(pool), kind="stable")
         return pool[order[: rule.batch[1]]]

@@ -76,14 +76,7 @@ def test_it_is_spread_over_frames_and_gives_the_same_as_at_once() -> None:
 
 
 def test_hard_negatives_are_the_likeliest_of_a_pool_and_mined_again() -> None:
-    fine, learner = tuning([0.5] * 20)
-    fine.begin(rule(), *PLACES)
-    fine.advance(10)
-    # Nothing has been learned before the first: what the likeliest are cannot be said.
-    first = learner.steps[0][1]
-    assert len(set(first)) == 3
-    assert np.mean(first) < 280
-    learner.steps.clear()
+    fine, learner = tuning([0.5] * 10)
     fine.begin(rule(), *PLACES)
     fine.advance(10)
     mined = [tuple(step[1]) for step in learner.steps]
