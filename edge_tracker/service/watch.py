@@ -223,8 +223,10 @@ class Watch:
         """A target that is known from before a restart has moved since: it is not started where it once was."""
         first, self._first = self._first, []
         known = () if self._remembered is None else self._remembered.waiting(self.name)
+        given = {name for name, _ in first}
         for number, (name, box) in enumerate(first, 1):
-            name = name or f"target {number}"
+            if name is None and f"target {number}" not in given:  # the same after each restart
+                name = f"target {number}"
             if name in known:
                 log.warning("%s: %s is looked for as it was last seen, and not in its box", self.name, name)
             else:

@@ -357,6 +357,14 @@ def test_targets_come_back_where_they_are_seen_and_wait_where_not(prepared: Prep
         wait_until(lambda: len(again.targets.names) == 2, 5, "both")
 
 
+def test_a_made_up_name_is_not_one_that_is_given(prepared: Prepared) -> None:
+    first = [("target 2", box_at(60, 80)), (None, box_at(200, 160))]
+    watch = Watch("front", live(STILL), Targets(prepared), {}, first=first)
+    with Running(watch):
+        wait_until(lambda: len(watch.targets.names) == 2, 5, "both")
+        assert "target 2" in watch.targets.names
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_after_a_restart_a_target_is_not_started_where_it_once_was(
     named: bool, prepared: Prepared, tmp_path: Path
