@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,8 +89,7 @@ class CameraConfig:
         boxes = [wish for wish in self.wishes if wish.kind == "box"]
         if len(boxes) > self.targets.most:
             raise ConfigError(f"{len(boxes)} targets are given, and targets.most is {self.targets.most}")
-        names = [wish.name for wish in boxes if wish.name]
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        if twice := _twice([wish.name for wish in boxes if wish.name]):
             raise ConfigError(f"two targets are called {twice!r}")
 
     @property
@@ -120,15 +119,19 @@ class ServiceConfig:
         names = [camera.name for camera in self.camera]
         if not names:
             raise ConfigError("there is no camera: [[camera]] with a source is needed")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"two cameras are called {twice[0]}: each needs a name of its own")
+        if twice := _twice(names):
+            raise ConfigError(f"two cameras are called {twice}: each needs a name of its own")
         alike: dict[str, str] = {}
         for name in names:
             if (other := alike.setdefault(file_name(name), name)) != name:
                 raise ConfigError(
                     f"the cameras {other} and {name} would write files of the same names: call one otherwise"
                 )
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    """The first name in alphabetical order that is there more than once."""
+    return min((name for name in names if names.count(name) > 1), default=None)
 
 
 def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
