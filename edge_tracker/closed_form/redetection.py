@@ -48,8 +48,8 @@ class Redetection:
     One is at what was followed at last, for it may be the target after all, much changed; until something better is
     found the box stays with it. The other is at the scan's or grid's next place, and every other time where the target
     was last believed; once the filter answers no more to what was followed, that place is looked at in every frame.
-    What is most like the target is followed, and every other time looked at in another size. Elsewhere, and where it was
-    last believed, a target that is LOST or was just found is looked for in several sizes in turn: it may come back
+    What is most like the target is followed, and every other time looked at in another size. Elsewhere, and where it
+    was last believed, a target that is LOST or was just found is looked for in several sizes in turn: it may come back
     nearer or farther away.
     """
 
