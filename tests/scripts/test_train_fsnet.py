@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra 'conver
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import fsnet_ablations
+import fsnet_devices
 import fsnet_stages
 import scenes
 import train_fsnet as script
@@ -20,6 +21,7 @@ from logistic import fit_logistic
 from training import checkpoint_path
 
 from converters.trunks import TRUNKS
+from edge_tracker.backbones import devices
 from edge_tracker.backbones.base import PURPOSES, EngineOptions
 from edge_tracker.backbones.catalogue import PACKAGED
 from edge_tracker.backbones.engines import load_backbone
@@ -162,3 +164,23 @@ def test_the_times_of_the_stages_add_up(footage: Path, capsys: pytest.CaptureFix
     assert {"RoIAlign", "steps of SGD", "backbone", "mutual information"} <= {row[0] for row in rows}
     np.testing.assert_allclose(np.sum(stages, axis=0), whole, rtol=0.05, atol=3)
     assert fsnet_stages.main(["--data", str(footage / "boxes"), "--tasks", "nonsense"]) == 2
+
+
+def test_devices_are_compared_and_one_that_is_not_there_is_an_error(
+    footage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--data", str(footage / "boxes"), "--tasks", "One", "--frames", "4"]
+    assert fsnet_devices.main([*run, "--devices", "cpu"]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].strip("| ").split(" | ")
+    assert row[:2] == ["One", "cpu"] and row[-2:] == ["4 of 4", "0.0e+00"]
+    assert float(row[2]) > float(row[5]) >= float(row[3]) > 0  # frame 1 takes longer than any update
+    if devices.why_no_cuda():
+        assert fsnet_devices.main(run) == 2
+        assert "no device cuda" in capsys.readouterr().err
+
+
+def test_boxes_are_alike_until_they_part() -> None:
+    boxes = np.zeros((4, 4))
+    others = boxes + [[0], [5e-4], [2e-3], [0]]
+    assert fsnet_devices.alike(boxes, others) == 2
+    assert fsnet_devices.alike(boxes, boxes + 5e-4) == 4
