@@ -40,6 +40,7 @@ from edge_tracker.closed_form.head import Head, load_head, save_head
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     COARSE,
+    COLOUR_SPLIT,
     CONTEXT,
     FINE,
     INNER,
@@ -72,13 +73,15 @@ UNSEEN_NAMES = 20  # every so-many-th photograph is not trained on
 REPORT = 1000  # steps
 REPORTED = 16  # batches
 
+CPU = torch.device("cpu")
+
 Boxes = NDArray[np.float64]
 
 
 class Rendered(ABC):
     """The rendered scenes: what is true of them, and, by one way or another, maps of their views."""
 
-    device = torch.device("cpu")  # where the maps are
+    device = CPU  # where the maps are
 
     def __init__(self, folder: Path) -> None:
         """Raises DatasetError where nothing was rendered."""
@@ -120,9 +123,10 @@ class Rendered(ABC):
 class Scenes(Rendered):
     """With what a backbone makes of them: float16 maps of each view, on disk."""
 
-    def __init__(self, folder: Path, backbone: Backbone, head: Head) -> None:
+    def __init__(self, folder: Path, backbone: Backbone, head: Head, device: torch.device = CPU) -> None:
         """Raises DatasetError where nothing was rendered."""
         super().__init__(folder)
+        self.device = device
         turned = b"".join(p.directions.tobytes() + p.offset.tobytes() for p in head.projections.values())
         own = folder / f"{backbone.info.fingerprint[:16]}-{hashlib.sha256(turned).hexdigest()[:8]}"
         sizes = [(grid.cells, channels) for grid, channels in zip(grids_of(backbone), (FINE, COARSE, 3), strict=True)]
@@ -130,11 +134,11 @@ class Scenes(Rendered):
         rendered = (folder / "scenes.npz").stat().st_mtime  # scenes may be rendered anew into the same folder
         if not all(path.is_file() and path.stat().st_mtime >= rendered for path in paths):
             self._look(own, paths, sizes, backbone, head)
-        # Only read, whatever torch thinks.
-        self._maps = [torch.from_numpy(np.load(path, mmap_mode="r+")) for path in paths]
+        # Only read, whatever torch thinks; a GPU holds them all (80 kB for each view).
+        self._maps = [torch.from_numpy(np.load(path, mmap_mode="r+")).to(device) for path in paths]
 
     def maps(self, kind: int, views: NDArray[np.intp]) -> Tensor:
-        return self._maps[kind][torch.from_numpy(views)].float().permute(0, 3, 1, 2)
+        return self._maps[kind][torch.from_numpy(views).to(self.device)].float().permute(0, 3, 1, 2)
 
     def _look(
         self,
@@ -294,6 +298,10 @@ class Sampler:
         self._kin = names
         self.random = np.random.default_rng(seed)
 
+    @property
+    def device(self) -> torch.device:
+        return self._scenes.device
+
     def __call__(self) -> Batch:
         random, scenes, count = self.random, self._scenes, self._groups * GROUP
         own = np.repeat(random.random(self._groups) < SEQUENCES_SHARE, GROUP)
@@ -369,18 +377,20 @@ class Sampler:
 
     def _samples(self, views: NDArray[np.intp], boxes: Boxes, bins: int = BINS, context: float = CONTEXT) -> Tensor:
         """As `Refiner` samples them: (n, bins bins, channels)."""
-        steps = bin_centres(bins, context)
         x, y, w, h = self._scenes.placed(views, boxes).T
-        px = np.stack([(x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]])
         parts = []
-        for kind, grid in enumerate(self._grids):
+        for kind, (grid, split) in enumerate(zip(self._grids, (1, 1, COLOUR_SPLIT), strict=True)):
+            side = bins * split
+            steps = bin_centres(side, context)
+            px = np.stack([(x + w / 2)[:, None] + steps * w[:, None], (y + h / 2)[:, None] + steps * h[:, None]])
             maps = self._scenes.maps(kind, views)
             places = torch.from_numpy((px - grid.offset_px) / grid.stride / (grid.cells - 1) * 2 - 1).float()
             places = places.to(maps.device)
-            across, down = places[0][:, None].expand(-1, bins, -1), places[1][:, :, None].expand(-1, -1, bins)
+            across, down = places[0][:, None].expand(-1, side, -1), places[1][:, :, None].expand(-1, -1, side)
             where = torch.stack([across, down], 3)
             taken = functional.grid_sample(maps, where, padding_mode="border", align_corners=True)
-            parts.append(taken.flatten(2).transpose(1, 2))
+            of_sample = taken.permute(0, 2, 3, 1).reshape(len(views), bins, split, bins, -1).transpose(2, 3)
+            parts.append(of_sample.reshape(len(views), bins * bins, -1))
         return torch.cat(parts, 2)
 
 
@@ -478,26 +488,28 @@ def train(
     if begun is not None:
         net.take(begun)
         rate = RATE_ON
+    device = sampler.device
+    net.to(device)
     optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = resumed(parts, state, checkpoint)
     if done:
         sampler.random = np.random.default_rng([seed, done])
-    mean = 0.0
+    mean = torch.zeros((), device=device)
     for step in tqdm(range(done + 1, steps + 1), "training", initial=done, total=steps, mininterval=20):
         batch = sampler()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             loss = loss_of(net, batch)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), LARGEST_GRADIENT)
         optimiser.step()
         schedule.step()
-        mean += loss.item() / REPORT
+        mean += loss.detach() / REPORT
         if step % REPORT == 0 or step == steps:
-            tqdm.write(f"step {step}: loss {mean:.3f}; {judge(net, unseen)}")
-            mean = 0.0
+            tqdm.write(f"step {step}: loss {mean.item():.3f}; {judge(net, unseen)}")
+            mean.zero_()
             now = {name: part.state_dict() for name, part in parts.items()}
             write_checkpoint(checkpoint, training, now | {"done": step})
     return net.eval()
@@ -513,6 +525,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--begun", type=Path, help="go on from the network of this file")
     parser.add_argument("--mean", action="store_true", help="write the mean of the weights of --begun and the new ones")
     parser.add_argument("--steps", type=positive_int, default=10_000, help="default: %(default)s")
+    parser.add_argument("--groups", type=positive_int, default=GROUPS,
+                        help=f"of {GROUP} scenes, in a batch (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if args.mean and not args.begun:
@@ -525,12 +539,14 @@ def main(argv: list[str] | None = None) -> int:
         info = backbone.info
         head = load_head(args.head, info)
         training = {"steps": args.steps, "seed": args.seed, "kept_back": args.without, "fingerprint": info.fingerprint}
+        training["groups"] = args.groups
         checkpoint = checkpoint_path(args.head)
-        state = read_checkpoint(checkpoint, training)
-        scenes = Scenes(args.scenes, backbone, head)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        state = read_checkpoint(checkpoint, training, device)
+        scenes = Scenes(args.scenes, backbone, head, device)
         chosen, judged = scenes.parted(args.without)
         grids = grids_of(backbone)
-        sampler = Sampler(scenes, chosen, grids, args.seed)
+        sampler = Sampler(scenes, chosen, grids, args.seed, args.groups)
         begun = load_head(args.begun, info).refinement if args.begun else None
         net = train(sampler, Sampler(scenes, judged, grids, args.seed), training, state, checkpoint, begun)
         trained = net.export()

@@ -12,8 +12,7 @@ from edge_tracker.backbones.onnx_graph import constant, new_model, node
 from edge_tracker.backbones.ort import onnxruntime
 from edge_tracker.closed_form.refinement_network import (
     BINS,
-    COARSE,
-    FINE,
+    CHANNELS,
     KEY,
     MATCHED,
     PLACES,
@@ -90,5 +89,5 @@ def _graph(network: RefinementNetwork) -> bytes:
     by_place = tensors["head.0.weight"].reshape(half, half, channels, -1)
     decided = linear("head.0", flat, by_place.transpose(2, 0, 1, 3).reshape(half * half * channels, -1))
     linear("head.1", step("Relu", "decided", decided), weights["head.1"])
-    inputs = {"samples": (SAMPLES, COARSE + FINE + 3), "keys": (KEY, SAMPLES), "values": (SAMPLES, VALUE + 1)}
+    inputs = {"samples": (SAMPLES, CHANNELS), "keys": (KEY, SAMPLES), "values": (SAMPLES, VALUE + 1)}
     return new_model(inputs, added, ["head.1"])

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from edge_tracker.grid import bin_centres
 
-BINS, CONTEXT = 12, 2.0  # samples along each side, over so many times the box
+BINS, CONTEXT = 16, 2.0  # samples along each side, over so many times the box
 COARSE, FINE = 32, 48  # channels of the taps
 COLOUR_PX = 4  # of the crop, of which a cell's colour is the mean
+COLOUR_SPLIT = 2  # of each sample, along each side: colours, which end sharply, are sampled more densely
+CHANNELS = COARSE + FINE + 3 * COLOUR_SPLIT**2  # of a sample
 EMBEDDING, KEY, VALUE = 48, 32, 16
 # Of what tells targets apart: dimensions; samples along each side of the box itself; parts that they are pooled into.
 IDENTITY, INNER, PARTS = 64, 6, 3
@@ -39,7 +41,7 @@ MATCHED = EMBEDDING + VALUE + 2 + PLACES.shape[1]  # channels after matching
 # Of the weights: what comes in, what goes out. Samples, matched maps and convolved maps are laid out (row, column,
 # channel), convolutions (row, column, channel in, channel out).
 SHAPES = {
-    "embed.0": (COARSE + FINE + 3, 64),
+    "embed.0": (CHANNELS, 64),
     "embed.1": (64, EMBEDDING),
     "key": (EMBEDDING, KEY),
     "value": (EMBEDDING + MASKS.shape[1], VALUE),

@@ -25,6 +25,7 @@ from edge_tracker.closed_form.refinement_graph import comparing
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     COLOUR_PX,
+    COLOUR_SPLIT,
     CONTEXT,
     INNER,
     SURE,
@@ -132,9 +133,11 @@ class Refiner:
         """(bins bins, channels)."""
         if self._patch is not view.patch:  # several boxes of a view are sampled, one after the other
             self._patch, self._colours = view.patch, colours(view.patch)
-        maps = (view.fine, self._fine), (view.coarse, self._coarse), (self._colours, colour_grid(len(view.patch)))
-        parts = [sample_box(values, grid.box(box), bins, context) for values, grid in maps]
-        return np.concatenate(parts, axis=-1).reshape(bins * bins, -1)
+        maps = (view.fine, self._fine), (view.coarse, self._coarse)
+        parts = [sample_box(values, grid.box(box), bins, context).reshape(bins * bins, -1) for values, grid in maps]
+        dense = sample_box(self._colours, colour_grid(len(view.patch)).box(box), bins * COLOUR_SPLIT, context)
+        parts.append(dense.reshape(bins, COLOUR_SPLIT, bins, -1).swapaxes(1, 2).reshape(bins * bins, -1))
+        return np.concatenate(parts, axis=1)
 
 
 def _shares(scales: Errors, trust: Gain) -> Gain:

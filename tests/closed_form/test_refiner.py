@@ -16,6 +16,7 @@ from edge_tracker.closed_form.optics import Optics
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     COARSE,
+    COLOUR_SPLIT,
     CONTEXT,
     FINE,
     INNER,
@@ -45,7 +46,7 @@ SIDE = 96
 GRIDS = Grid(6, 16, 0.0), Grid(12, 8, 0.0)  # coarse, fine
 WHOLLY = (1e3, 1e3, 1e3)  # trust
 HOME = Pose(160, 120, 52, 40)
-BOX: Box = (30.0, 34.0, 36.0, 24.0)
+BOX: Box = (30.0, 34.0, 64.0, 32.0)  # OpenCV samples at 1/32 of a cell: at this size exactly where it is asked
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
@@ -77,6 +78,25 @@ def bilinear(features: np.ndarray, x: float, y: float) -> np.ndarray:
     return rows[0] * (1 - v) + rows[1] * v
 
 
+def sampled(looked: View, box: Box, column: int, row: int, bins: int, context: float) -> np.ndarray:
+    """What one of bins x bins samples over context x the box holds."""
+    x, y, w, h = box
+
+    def at(i: float, j: float) -> tuple[float, float]:
+        """Sample i, j, counted from their middles -> pixels."""
+        return x + w / 2 + ((i + 0.5) / bins - 0.5) * context * w, y + h / 2 + ((j + 0.5) / bins - 0.5) * context * h
+
+    px, py = at(column, row)
+    assert looked.fine is not None
+    parts = [bilinear(looked.fine, px / 8, py / 8), bilinear(looked.coarse, px / 16, py / 16)]
+    within = [(k + 0.5) / COLOUR_SPLIT - 0.5 for k in range(COLOUR_SPLIT)]
+    for down in within:
+        for across in within:
+            px, py = at(column + across, row + down)
+            parts.append(bilinear(colours(looked.patch), (px - 1.5) / 4, (py - 1.5) / 4))
+    return np.concatenate(parts)
+
+
 def by_loops(weights: dict[str, np.ndarray], first: tuple[View, Box], seen: tuple[View, Box]) -> np.ndarray:
     """The five outputs, cell by cell."""
 
@@ -84,15 +104,11 @@ def by_loops(weights: dict[str, np.ndarray], first: tuple[View, Box], seen: tupl
         return value @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     def embedded(looks: tuple[View, Box]) -> list[np.ndarray]:
-        (_, patch, coarse, fine), (x, y, w, h) = looks
         cells = []
         for row in range(BINS):
             for column in range(BINS):
-                px = x + w / 2 + ((column + 0.5) / BINS - 0.5) * CONTEXT * w
-                py = y + h / 2 + ((row + 0.5) / BINS - 0.5) * CONTEXT * h
-                parts = [bilinear(fine, px / 8, py / 8), bilinear(coarse, px / 16, py / 16)]
-                parts.append(bilinear(colours(patch), (px - 1.5) / 4, (py - 1.5) / 4))
-                cells.append(linear("embed.1", np.maximum(linear("embed.0", np.concatenate(parts)), 0)))
+                hidden = linear("embed.0", sampled(*looks, column, row, BINS, CONTEXT))
+                cells.append(linear("embed.1", np.maximum(hidden, 0)))
         return cells
 
     def unit(value: np.ndarray) -> np.ndarray:
@@ -104,7 +120,8 @@ def by_loops(weights: dict[str, np.ndarray], first: tuple[View, Box], seen: tupl
         values.append(np.append(linear("value", np.concatenate([cell, mask])), mask[0]))
     maps = []
     for cell, place in zip(embedded(seen), PLACES, strict=True):
-        likeness = np.array([unit(linear("key", cell)) @ key for key in keys])
+        wanted = unit(linear("key", cell))
+        likeness = np.array([wanted @ key for key in keys])
         share = np.exp(weights["sharpness"] * likeness)
         maps.append(np.concatenate([cell, (share / share.sum()) @ np.array(values), [likeness.max()], place]))
     grid = np.array(maps).reshape(BINS, BINS, -1)
@@ -120,7 +137,7 @@ def by_loops(weights: dict[str, np.ndarray], first: tuple[View, Box], seen: tupl
 
 
 def test_it_computes_what_the_loops_do() -> None:
-    first, seen = view(1), view(3, (28.0, 30.0, 30.0, 30.0))
+    first, seen = view(1), view(3, (24.0, 20.0, 48.0, 32.0))
     found = refiner()
     found.start([first])
     correction = found.predict(*seen)
@@ -140,7 +157,7 @@ def test_of_frame_1_turned_the_next_turns_are_compared(turn: int, lift: float) -
     weights = tensors()
     weights["head.1.weight"][:, 4] *= 20  # so that the views differ plainly
     weights["head.1.bias"][4] += lift
-    references, seen = [view(number) for number in range(1, 7)], view(9, (28.0, 30.0, 30.0, 30.0))
+    references, seen = [view(number) for number in range(1, 7)], view(9, (24.0, 20.0, 48.0, 32.0))
     matches = [np.clip(by_loops(weights, first, seen)[4] / SURE, -1, 1) for first in references]
     found = Refiner(RefinementNetwork(weights), *GRIDS, WHOLLY)
     found.start(references[:1], references[1:])
@@ -161,15 +178,12 @@ def test_the_identity_is_the_pooled_embedding_of_the_box_itself() -> None:
     weights, found = tensors(), refiner()
     looked, _ = view(5)
     boxes: list[Box] = [(20.0, 24.0, 40.0, 30.0), (40.0, 10.0, 24.0, 48.0)]
-    for vector, (x, y, w, h) in zip(found.identify(looked, boxes), boxes, strict=True):
+    for vector, box in zip(found.identify(looked, boxes), boxes, strict=True):
         parts = np.zeros((PARTS, PARTS, 48))
         for row in range(INNER):
             for column in range(INNER):
-                px, py = x + (column + 0.5) / INNER * w, y + (row + 0.5) / INNER * h
-                assert looked.fine is not None
-                samples = [bilinear(looked.fine, px / 8, py / 8), bilinear(looked.coarse, px / 16, py / 16)]
-                samples.append(bilinear(colours(looked.patch), (px - 1.5) / 4, (py - 1.5) / 4))
-                hidden = np.concatenate(samples) @ weights["embed.0.weight"] + weights["embed.0.bias"]
+                samples = sampled(looked, box, column, row, INNER, 1.0)
+                hidden = samples @ weights["embed.0.weight"] + weights["embed.0.bias"]
                 embedded = np.maximum(hidden, 0) @ weights["embed.1.weight"] + weights["embed.1.bias"]
                 parts[row * PARTS // INNER, column * PARTS // INNER] += embedded * (PARTS / INNER) ** 2
         expected = parts.reshape(-1) @ weights["identity.weight"] + weights["identity.bias"]
@@ -258,14 +272,19 @@ def test_the_share_that_is_corrected_goes_by_how_sure_the_network_is(
 def test_it_tells_the_target_from_what_is_none(optics: Optics, head: Head, see: See) -> None:
     found, views = started(optics, head, see)
     assert found.correct(*views[0]).match > 0.5
-    nothing = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
-    assert found.correct(*nothing).match < 0
+    image, (x, y, w, h) = act([HOME]).images[0], HOME.box
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        assert found.correct(*see(image, (x + dx * w, y + dy * h, w, h))).match < -0.5
+    empty = act([replace(HOME, shown=False)]).images[0]
+    places = [(x + dx, y + dy, w, h) for dx in (-60, -30, 0, 30, 60) for dy in (-40, 0, 40)]
+    assert np.mean([found.correct(*see(empty, place)).match for place in places]) < -0.1
 
 
 def test_a_box_that_is_denied_is_hardly_corrected(optics: Optics, head: Head, see: See) -> None:
     """In size and aspect not at all; however large the error it speaks of."""
     found, _ = started(optics, head, see)
-    view, box = see(act([replace(HOME, shown=False)]).images[0], HOME.box)
+    x, y, w, h = HOME.box
+    view, box = see(act([HOME]).images[0], (x + w, y, w, h))
     corrected, match, _ = found.correct(view, box)
     assert match < -0.2
     np.testing.assert_allclose(corrected[2:], box[2:], rtol=0.05)
