@@ -172,7 +172,8 @@ def test_devices_are_compared_and_one_that_is_not_there_is_an_error(
     run = ["--data", str(footage / "boxes"), "--tasks", "One", "--frames", "4"]
     assert fsnet_devices.main([*run, "--devices", "cpu"]) == 0
     row = capsys.readouterr().out.splitlines()[-1].strip("| ").split(" | ")
-    assert row[:2] == ["One", "cpu"] and row[-2:] == ["4 of 4", "0.0e+00"]
+    assert row[:2] == ["One", "cpu"]
+    assert row[-2:] == ["4 of 4", "0.0e+00"]
     assert float(row[2]) > float(row[5]) >= float(row[3]) > 0  # frame 1 takes longer than any update
     if devices.why_no_cuda():
         assert fsnet_devices.main(run) == 2
@@ -181,6 +182,6 @@ def test_devices_are_compared_and_one_that_is_not_there_is_an_error(
 
 def test_boxes_are_alike_until_they_part() -> None:
     boxes = np.zeros((4, 4))
-    others = boxes + [[0], [5e-4], [2e-3], [0]]
+    others = boxes + np.array([[0], [5e-4], [2e-3], [0]])
     assert fsnet_devices.alike(boxes, others) == 2
     assert fsnet_devices.alike(boxes, boxes + 5e-4) == 4
