@@ -36,7 +36,7 @@ from edge_tracker.grid import Grid
 from edge_tracker.roi import sample_box
 
 TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly followed: in position; in size and aspect
-TURNED_BELOW, TURNED_BETTER = 0.8, 0.1  # match below which other turns are compared; by which one must be better
+TURNED_BELOW, TURNED_BETTER = 0.5, 0.1  # match below which other turns are compared; by which one must be better
 LARGEST = 0.5  # correction in one frame, of a side or of its logarithm
 
 
