@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edge_tracker import ClosedFormConfig, FmstConfig, Tracker, TrackState
 from edge_tracker.backbones.base import Backbone
 from edge_tracker.boxes import Box, iou
-from edge_tracker.closed_form import camera, motion
+from edge_tracker.closed_form import camera
 from edge_tracker.closed_form import tracker as tracker_module
 from edge_tracker.closed_form.config import (
     FAST,
