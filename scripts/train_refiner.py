@@ -185,6 +185,7 @@ class Net(nn.Module):
         self.embed_0, self.embed_1 = _linear("embed.0"), _linear("embed.1")
         self.key, self.value = _linear("key"), _linear("value")
         self.log_sharpness = nn.Parameter(torch.tensor(2.3))
+        self.narrow = _linear("narrow")
         self.convolve_0, self.convolve_1 = _convolution("convolve.0", 1), _convolution("convolve.1", 2)
         self.head_0, self.head_1 = _linear("head.0"), _linear("head.1")
         self.identity = _linear("identity")
@@ -205,7 +206,7 @@ class Net(nn.Module):
         likeness = wanted @ keys.transpose(1, 2)
         read = (likeness * self.log_sharpness.exp()).softmax(2) @ values
         maps = torch.cat([embedded, read, likeness.amax(2, keepdim=True), self.places.expand(count, -1, -1)], 2)
-        maps = maps.transpose(1, 2).reshape(count, -1, BINS, BINS)
+        maps = self.narrow(maps).transpose(1, 2).reshape(count, -1, BINS, BINS)
         maps = functional.relu(self.convolve_1(functional.relu(self.convolve_0(maps))))
         flat = self.dropout(maps.permute(0, 2, 3, 1).flatten(1))
         said: Tensor = self.head_1(functional.relu(self.head_0(flat)))

@@ -1,9 +1,9 @@
-"""The refiner's comparison with frame 1 as one graph of ONNX Runtime, which takes half of the time of NumPy."""
+"""The refiner's comparison with frame 1 as two graphs of ONNX Runtime, which takes half of the time of NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,80 +14,109 @@ from edge_tracker.closed_form.refinement_network import (
     BINS,
     CHANNELS,
     KEY,
-    MATCHED,
+    NARROW,
     PLACES,
-    VALUE,
+    Reference,
     RefinementNetwork,
 )
 
-BLOCK = 16  # channels that ONNX Runtime convolves at a time: others than multiples of it take a slower way
 SAMPLES = BINS * BINS
 
-# Samples (SAMPLES, channels), keys of frame 1 (KEY, SAMPLES) and its values (SAMPLES, VALUE + 1) -> (9,), see `SHAPES`
-# of the network.
-Compare = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+
+class Looked(NamedTuple):
+    """Of samples, what does not depend on what they are compared with."""
+
+    keys: NDArray[np.float32]  # unit vectors: (SAMPLES, KEY)
+    own: NDArray[np.float32]  # their own part of what is convolved: (SAMPLES, NARROW)
+
+
+class Comparison:
+    """Runs the network: first what is the same whatever the samples are compared with, then the rest of it."""
+
+    def __init__(self, network: RefinementNetwork) -> None:
+        self._look, self._judge = _session(_looking(network)), _session(_judging(network))
+
+    def look(self, samples: NDArray[np.float32]) -> Looked:
+        """samples: (SAMPLES, channels)."""
+        return Looked(*self._look.run(None, {"samples": samples}))
+
+    def judge(self, looked: Looked, reference: Reference) -> NDArray[np.float32]:
+        """What the network says of the samples beside those of frame 1: (9,), see `SHAPES` of the network."""
+        inputs = {"wanted": looked.keys, "own": looked.own, "keys": reference.keys, "values": reference.values}
+        said: NDArray[np.float32] = self._judge.run(None, inputs)[0][0]
+        return said
 
 
 @lru_cache(maxsize=4)
-def comparing(network: RefinementNetwork) -> Compare:
-    """What compares samples with those of frame 1."""
+def comparison(network: RefinementNetwork) -> Comparison:
+    return Comparison(network)
+
+
+def _session(graph: bytes) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(_graph(network), settings, providers=["CPUExecutionProvider"])
-
-    def compare(
-        samples: NDArray[np.float32], keys: NDArray[np.float32], values: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        said: NDArray[np.float32] = session.run(None, {"samples": samples, "keys": keys, "values": values})[0][0]
-        return said
-
-    return compare
+    return onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
 
 
-def _graph(network: RefinementNetwork) -> bytes:
-    """Attention over frame 1's samples, two convolutions and two layers on what it reads."""
-    added: list[bytes] = []
-    tensors = network.tensors
+class _Graph:
+    """Collects nodes and constants of a graph."""
 
-    def fixed(name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        added.append(constant(name, values))
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def fixed(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        self.parts.append(constant(name, values))
         return name
 
-    def step(operation: str, output: str, *inputs: str, **attributes: int | list[int]) -> str:
-        added.append(node(operation, inputs, output, **attributes))
+    def step(self, operation: str, output: str, *inputs: str, **attributes: int | list[int]) -> str:
+        self.parts.append(node(operation, inputs, output, **attributes))
         return output
 
-    def linear(name: str, values: str, weight: NDArray[np.float32]) -> str:
-        return step(
-            "Gemm", name, values, fixed(f"{name}.weight", weight), fixed(f"{name}.bias", tensors[f"{name}.bias"])
-        )
+    def linear(self, name: str, values: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        weights = self.fixed(f"{name}.weight", np.ascontiguousarray(weight)), self.fixed(f"{name}.bias", bias)
+        return self.step("Gemm", name, values, *weights)
 
-    def convolved(name: str, maps: str, channels: int, unused: int, stride: int) -> str:
+
+def _looking(network: RefinementNetwork) -> bytes:
+    """Two layers on each sample; what is linear after the first is one matrix for keys and one for `narrow`."""
+    graph, tensors = _Graph(), network.tensors
+    hidden = graph.linear("embed.0", "samples", tensors["embed.0.weight"], tensors["embed.0.bias"])
+    hidden = graph.step("Relu", "hidden", hidden)
+    embed, offset = tensors["embed.1.weight"], tensors["embed.1.bias"]
+    key = tensors["key.weight"]
+    keys = graph.linear("key", hidden, embed @ key, offset @ key + tensors["key.bias"])
+    graph.step("LpNormalization", "wanted", keys, axis=-1, p=2)
+    narrow = network.narrow["embedded"]
+    same = PLACES @ network.narrow["places"] + offset @ narrow + tensors["narrow.bias"]  # whatever is seen
+    graph.linear("own", hidden, embed @ narrow, same)
+    return new_model({"samples": (SAMPLES, CHANNELS)}, graph.parts, ["wanted", "own"])
+
+
+def _judging(network: RefinementNetwork) -> bytes:
+    """Attention over frame 1's samples, two convolutions and two layers on what it reads."""
+    graph, tensors = _Graph(), network.tensors
+
+    def convolved(name: str, maps: str, channels: int, stride: int) -> str:
         weight = tensors[f"{name}.weight"].reshape(3, 3, channels, -1).transpose(3, 2, 0, 1)
-        weight = np.pad(weight, ((0, 0), (0, unused), (0, 0), (0, 0)))
-        inputs = maps, fixed(f"{name}.weight", weight), fixed(f"{name}.bias", tensors[f"{name}.bias"])
-        return step("Relu", f"{name}.rectified", step("Conv", name, *inputs, pads=[1] * 4, strides=[stride] * 2))
+        inputs = maps, graph.fixed(f"{name}.weight", weight), graph.fixed(f"{name}.bias", tensors[f"{name}.bias"])
+        convolved = graph.step("Conv", name, *inputs, pads=[1] * 4, strides=[stride] * 2)
+        return graph.step("Relu", f"{name}.rectified", convolved)
 
-    weights = {name: tensors[f"{name}.weight"] for name in ("embed.0", "embed.1", "key", "head.1")}
-    hidden = step("Relu", "hidden", linear("embed.0", "samples", weights["embed.0"]))
-    embedded = linear("embed.1", hidden, weights["embed.1"])
-    unit_keys = step("LpNormalization", "unit", linear("key", embedded, weights["key"]), axis=-1, p=2)
-    likeness = step("MatMul", "likeness", unit_keys, "keys")
-    best = step("ReduceMax", "best", likeness, axes=[1], keepdims=1)
-    sharp = step("Mul", "sharp", likeness, fixed("sharpness", np.array(network.sharpness, np.float32)))
-    read = step("MatMul", "read", step("Softmax", "shares", sharp, axis=-1), "values")
-
-    unused = -MATCHED % BLOCK
-    places = np.pad(PLACES, ((0, 0), (0, unused)))
-    rows = step("Transpose", "rows", step("Concat", "matched", embedded, read, best, fixed("places", places), axis=1))
-    shape = np.array([1, MATCHED + unused, BINS, BINS])
-    maps = convolved("convolve.0", step("Reshape", "maps", rows, fixed("shape", shape)), MATCHED, unused, 1)
-    maps = convolved("convolve.1", maps, tensors["convolve.0.bias"].size, 0, 2)
-    flat = step("Reshape", "flat", maps, fixed("one row", np.array([1, -1])))
+    likeness = graph.step("MatMul", "likeness", "wanted", "keys")
+    best = graph.step("ReduceMax", "best", likeness, axes=[1], keepdims=1)
+    read = graph.step("MatMul", "read", graph.step("Softmax", "shares", likeness, axis=-1), "values")
+    of_best = graph.fixed("best.weight", network.narrow["best"] / np.float32(network.sharpness))
+    known = graph.step("Add", "known", read, graph.step("MatMul", "of best", best, of_best))
+    rows = graph.step("Transpose", "rows", graph.step("Add", "narrow", known, "own"))
+    shape = graph.fixed("shape", np.array([1, NARROW, BINS, BINS]))
+    maps = convolved("convolve.0", graph.step("Reshape", "maps", rows, shape), NARROW, 1)
+    maps = convolved("convolve.1", maps, tensors["convolve.0.bias"].size, 2)
+    flat = graph.step("Reshape", "flat", maps, graph.fixed("one row", np.array([1, -1])))
     half, channels = BINS // 2, tensors["convolve.1.bias"].size  # the weights are of (row, column, channel)
-    by_place = tensors["head.0.weight"].reshape(half, half, channels, -1)
-    decided = linear("head.0", flat, by_place.transpose(2, 0, 1, 3).reshape(half * half * channels, -1))
-    linear("head.1", step("Relu", "decided", decided), weights["head.1"])
-    inputs = {"samples": (SAMPLES, CHANNELS), "keys": (KEY, SAMPLES), "values": (SAMPLES, VALUE + 1)}
-    return new_model(inputs, added, ["head.1"])
+    by_place = tensors["head.0.weight"].reshape(half, half, channels, -1).transpose(2, 0, 1, 3)
+    decided = graph.linear("head.0", flat, by_place.reshape(half * half * channels, -1), tensors["head.0.bias"])
+    decided = graph.step("Relu", "decided", decided)
+    graph.linear("head.1", decided, tensors["head.1.weight"], tensors["head.1.bias"])
+    inputs = {"wanted": (SAMPLES, KEY), "own": (SAMPLES, NARROW), "keys": (KEY, SAMPLES), "values": (SAMPLES, NARROW)}
+    return new_model(inputs, graph.parts, ["head.1"])

@@ -4,6 +4,7 @@ scripts/train_refiner.py."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ COARSE, FINE = 32, 48  # channels of the taps
 COLOUR_PX = 4  # of the crop, of which a cell's colour is the mean
 COLOUR_SPLIT = 2  # of each sample, along each side: colours, which end sharply, are sampled more densely
 CHANNELS = COARSE + FINE + 3 * COLOUR_SPLIT**2  # of a sample
-EMBEDDING, KEY, VALUE = 48, 32, 16
+EMBEDDING, KEY, VALUE, NARROW = 48, 32, 16, 32
 # Of what tells targets apart: dimensions; samples along each side of the box itself; parts that they are pooled into.
 IDENTITY, INNER, PARTS = 64, 6, 3
 SURE = 8.0  # log odds are clipped to +-8
@@ -45,12 +46,20 @@ SHAPES = {
     "embed.1": (64, EMBEDDING),
     "key": (EMBEDDING, KEY),
     "value": (EMBEDDING + MASKS.shape[1], VALUE),
-    "convolve.0": (9 * MATCHED, 48),
+    "narrow": (MATCHED, NARROW),  # before the first convolution, which took half of the time without
+    "convolve.0": (9 * NARROW, 48),
     "convolve.1": (9 * 48, 64),
     "head.0": (64 * (BINS // 2) ** 2, 64),
     "head.1": (64, 9),  # four errors, the log odds, four log scales of what is left of the errors
     "identity": (PARTS * PARTS * EMBEDDING, IDENTITY),
 }
+
+
+class Reference(NamedTuple):
+    """The target in frame 1, as attention reads it."""
+
+    keys: NDArray[np.float32]  # of length `sharpness`: (KEY, BINS BINS)
+    values: NDArray[np.float32]  # what is read where a sample matches, as it comes out of `narrow`: (BINS BINS, NARROW)
 
 
 class RefinementNetwork:
@@ -68,6 +77,10 @@ class RefinementNetwork:
                 raise ValueError(f"{name} has the shape {tensors[name].shape} or is not finite")
         self.tensors = {name: np.asarray(tensor, np.float32, order="C") for name, tensor in tensors.items()}
         self.sharpness = float(tensors["sharpness"])
+        # The rows of `narrow` for each part of what comes in.
+        ends = np.cumsum([EMBEDDING, VALUE + 1, 1])
+        parts = np.split(self.tensors["narrow.weight"], ends)
+        self.narrow = dict(zip(("embedded", "read", "best", "places"), parts, strict=True))
         # What is linear between the first layer and the identity is one matrix: (PARTS PARTS 64, IDENTITY).
         by_part = self.tensors["identity.weight"].reshape(PARTS * PARTS, EMBEDDING, IDENTITY)
         self._identity = (self.tensors["embed.1.weight"] @ by_part).reshape(-1, IDENTITY)
@@ -79,19 +92,14 @@ class RefinementNetwork:
         product += self.tensors[f"{name}.bias"]
         return product
 
-    def embed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.linear("embed.1", rectified(self.linear("embed.0", samples)))
-
-    def keys(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit vectors: (n, KEY)."""
+    def reference(self, samples: NDArray[np.float32]) -> Reference:
+        """What attention reads of frame 1: samples (BINS BINS, channels)."""
+        embedded = self.linear("embed.1", rectified(self.linear("embed.0", samples)))
         keys = self.linear("key", embedded)
-        keys /= np.sqrt(np.einsum("nk,nk->n", keys, keys))[:, None] + np.float32(1e-12)
-        return keys
-
-    def values(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What frame 1 says where a sample matches it: (n, VALUE + 1)."""
+        keys *= self.sharpness / np.sqrt(np.einsum("nk,nk->n", keys, keys) + np.float32(1e-12))[:, None]
         read = self.linear("value", np.concatenate([embedded, MASKS], axis=1))
-        return np.concatenate([read, MASKS[:, :1]], axis=1)
+        values = np.concatenate([read, MASKS[:, :1]], axis=1) @ self.narrow["read"]
+        return Reference(np.ascontiguousarray(keys.T), values)
 
     def identity(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """INNER x INNER samples of each of m boxes (m INNER INNER, channels) -> unit vectors (m, IDENTITY), near one

@@ -6,7 +6,7 @@ correction of the box of it (what is asked of them is that of Alpha-Refine, Yan 
 whether the target is under the box at all. Trained by scripts/train_refiner.py.
 
 A target that turns in the picture soon resembles frame 1 no more. So frame 1 is known turned too, in equal parts of a
-whole turn: where the target no longer looks as it did, the next turns are compared.
+whole turn: where the target no longer looks as it did, the turn whose samples resemble it most is compared too.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box, moved_by
 from edge_tracker.closed_form.config import Gain
-from edge_tracker.closed_form.refinement_graph import comparing
+from edge_tracker.closed_form.refinement_graph import Looked, comparison
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     COLOUR_PX,
     COLOUR_SPLIT,
     CONTEXT,
     INNER,
+    MASKS,
     SURE,
+    Reference,
     RefinementNetwork,
 )
 from edge_tracker.closed_form.view import View
@@ -36,16 +38,9 @@ from edge_tracker.grid import Grid
 from edge_tracker.roi import sample_box
 
 TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly followed: in position; in size and aspect
-TURNED_BELOW, TURNED_BETTER = 0.5, 0.1  # match below which other turns are compared; by which one must be better
+TURNED_BELOW, TURNED_BETTER = 0.8, 0.1  # match below which another turn is compared; by which it must be better
+INSIDE = np.flatnonzero(MASKS[:, 0] > 0.5)  # numbers of the samples in the box itself
 LARGEST = 0.5  # correction in one frame, of a side or of its logarithm
-
-
-class Reference(NamedTuple):
-    """The target in frame 1, as attention reads it."""
-
-    keys: NDArray[np.float32]  # (KEY, BINS BINS)
-    values: NDArray[np.float32]  # (BINS BINS, VALUE + 1)
-
 
 Errors = tuple[float, float, float, float]  # dx / w, dy / h, dlog w, dlog h
 
@@ -73,8 +68,9 @@ class Refiner:
     def __init__(self, network: RefinementNetwork, coarse: Grid, fine: Grid, trust: Gain) -> None:
         """trust: error at which half of a correction is applied, of position, size, aspect."""
         self._network, self._coarse, self._fine, self._trust = network, coarse, fine, trust
-        self._compare = comparing(network)
+        self._comparison = comparison(network)
         self._references: list[Reference] = []
+        self._inside = np.zeros((0, 0), np.float32)  # keys of the samples in the box, of all references side by side
         self._bias: Errors = (0.0, 0.0, 0.0, 0.0)
         self._patch: NDArray[np.uint8] | None = None  # the crop whose colours were computed last
         self._colours = np.zeros((0, 0, 3), np.float32)
@@ -83,25 +79,34 @@ class Refiner:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
         views, if any, is what this network always says of this target: it is taken off from then on. turned: the first
         view turned by one part of a whole turn, by two parts, and so on."""
-        self._references = [self._reference(*views[0])]
+        self._know([self._reference(*views[0])])
         self._bias = (0.0, 0.0, 0.0, 0.0)
         if len(views) > 1:
             dx, dy, lw, lh = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0).tolist()
             self._bias = dx, dy, lw, lh
-        self._references += [self._reference(view, box) for view, box in turned]
+        self._know([*self._references, *(self._reference(view, box) for view, box in turned)])
+
+    def _know(self, references: list[Reference]) -> None:
+        self._references = references
+        self._inside = np.concatenate([reference.keys[:, INSIDE] for reference in references], axis=1)
 
     def predict(self, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Correction:
         """How to bring `box` (crop pixels) onto the target. turn: `Correction.turn` of the last frame. least: match
         below which no other turn is compared, for it is hopeless."""
-        samples = self._samples(view, box)
-        best = self._compared(samples, turn)
-        if least <= best.match < TURNED_BELOW:
-            count = len(self._references)
-            for other in sorted({0, (turn - 1) % count, (turn + 1) % count} - {turn}):
-                found = self._compared(samples, other)
-                if found.match > best.match + TURNED_BETTER:
-                    best = found
+        looked = self._comparison.look(self._samples(view, box))
+        best = self._compared(looked, turn)
+        if least <= best.match < TURNED_BELOW and len(self._references) > 1:
+            found = self._compared(looked, self._resembling(looked, turn))
+            if found.match > best.match + TURNED_BETTER:
+                return found
         return best
+
+    def _resembling(self, looked: Looked, turn: int) -> int:
+        """The turn that the samples in the box resemble most, this one left out."""
+        likeness = looked.keys[INSIDE] @ self._inside
+        best = likeness.reshape(len(INSIDE), len(self._references), -1).max(axis=2).mean(axis=0)
+        best[turn] = -np.inf
+        return int(best.argmax())
 
     def correct(self, view: View, box: Box, turn: int = 0, least: float = -1.0) -> Corrected:
         """Move and resize `box` (crop pixels) a share of the way to where the target's box is said to be. turn and
@@ -119,12 +124,10 @@ class Refiner:
         return self._network.identity(np.concatenate([self._samples(view, box, INNER, 1.0) for box in boxes]))
 
     def _reference(self, view: View, box: Box) -> Reference:
-        embedded = self._network.embed(self._samples(view, box))
-        return Reference(np.ascontiguousarray(self._network.keys(embedded).T), self._network.values(embedded))
+        return self._network.reference(self._samples(view, box))
 
-    def _compared(self, samples: NDArray[np.float32], turn: int) -> Correction:
-        """samples: (BINS BINS, channels)."""
-        dx, dy, lw, lh, odds, *scales = self._compare(samples, *self._references[turn]).tolist()
+    def _compared(self, looked: Looked, turn: int) -> Correction:
+        dx, dy, lw, lh, odds, *scales = self._comparison.judge(looked, self._references[turn]).tolist()
         x, y, w, h = self._bias
         sx, sy, sw, sh = map(math.exp, scales)
         return Correction((dx - x, dy - y, lw - w, lh - h), min(max(odds / SURE, -1.0), 1.0), (sx, sy, sw, sh), turn)
