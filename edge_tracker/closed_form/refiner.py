@@ -38,7 +38,7 @@ from edge_tracker.grid import Grid
 from edge_tracker.roi import sample_box
 
 TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly followed: in position; in size and aspect
-TURNED_BELOW, TURNED_BETTER = 0.8, 0.2  # match below which another turn is compared; by which it must be better
+TURNED_BELOW, TURNED_BETTER = 0.8, 0.1  # match below which another turn is compared; by which it must be better
 INSIDE = np.flatnonzero(MASKS[:, 0] > 0.5)  # numbers of the samples in the box itself
 LARGEST = 0.5  # correction in one frame, of a side or of its logarithm
 
