@@ -117,7 +117,7 @@ def shares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def fit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logistic regression by Newton's method: weights of the evidence, and the constant."""
-    if not 0 < rows[:, RIGHT_COLUMN].mean() < 1:
+    if len(np.unique(rows[:, RIGHT_COLUMN])) < 2:
         raise DatasetError("calibration needs right and wrong boxes")
     x = np.column_stack([rows[:, :COLUMNS], np.ones(len(rows))])
     y, share = rows[:, RIGHT_COLUMN], shares(rows)

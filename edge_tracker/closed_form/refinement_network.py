@@ -66,7 +66,8 @@ class RefinementNetwork:
     """The weights, checked: `NAME.weight` (in, out) and `NAME.bias` (out,) for each of SHAPES, `sharpness` ()."""
 
     def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Raises ValueError for a tensor that is missing, of another shape, or not finite."""
+        """Raises ValueError for a tensor that is missing, of another shape, or not finite, and for a sharpness that is
+        not positive."""
         expected: dict[str, tuple[int, ...]] = {"sharpness": ()}
         for name, (inputs, outputs) in SHAPES.items():
             expected |= {f"{name}.weight": (inputs, outputs), f"{name}.bias": (outputs,)}
@@ -77,6 +78,8 @@ class RefinementNetwork:
                 raise ValueError(f"{name} has the shape {tensors[name].shape} or is not finite")
         self.tensors = {name: np.asarray(tensor, np.float32, order="C") for name, tensor in tensors.items()}
         self.sharpness = float(tensors["sharpness"])
+        if self.sharpness <= 0:
+            raise ValueError(f"has a sharpness of {self.sharpness:g}")
         # The rows of `narrow` for each part of what comes in.
         ends = np.cumsum([EMBEDDING, VALUE + 1, 1])
         parts = np.split(self.tensors["narrow.weight"], ends)

@@ -221,7 +221,12 @@ def test_what_it_says_of_right_boxes_in_frame_1_is_taken_off() -> None:
 def test_broken_weights_are_refused() -> None:
     good = tensors()
     RefinementNetwork(good)
-    for name, value in (("key.bias", good["key.bias"][:3]), ("head.1.weight", good["head.1.weight"] * np.nan)):
+    wrong = {
+        "key.bias": good["key.bias"][:3],
+        "head.1.weight": good["head.1.weight"] * np.nan,
+        "sharpness": np.float32(0),
+    }
+    for name, value in wrong.items():
         with pytest.raises(ValueError, match=name):
             RefinementNetwork({**good, name: value})
     with pytest.raises(ValueError, match="has the tensors"):

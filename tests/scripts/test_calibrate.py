@@ -85,13 +85,13 @@ def test_the_report_judges_by_the_weights_it_is_given() -> None:
 
 @pytest.fixture(scope="module")
 def footage(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same 60 frames, forwards and backwards, as sequences of two folds."""
+    """The same 80 frames, forwards and backwards, as sequences of two folds."""
     root = tmp_path_factory.mktemp("footage")
     for name, way in (("TUD_Campus_p2", 1), ("DAVIS_kite-surf", -1)):
         (root / name / "img").mkdir(parents=True)
-        for number, image in enumerate(clip.images[:60][::way], start=1):
+        for number, image in enumerate(clip.images[:80][::way], start=1):
             cv2.imwrite(str(root / name / "img" / f"{number:04d}.png"), image)
-        truth = clip.boxes[:60][::way] + np.array([1, 1, 0, 0])
+        truth = clip.boxes[:80][::way] + np.array([1, 1, 0, 0])
         np.savetxt(root / name / "groundtruth_rect.txt", truth, fmt="%.3f", delimiter=",")
     return root
 
