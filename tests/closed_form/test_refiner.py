@@ -169,7 +169,7 @@ def resemblance(weights: dict[str, np.ndarray], first: tuple[View, Box], seen: t
 
 
 @pytest.mark.parametrize(
-    ("turn", "lift", "better"), [(0, 0.0, True), (5, 0.0, True), (2, 0.0, False), (0, 12.0, False)]
+    ("turn", "lift", "better"), [(0, 0.0, True), (5, 0.0, True), (2, -6.0, False), (0, 12.0, False)]
 )
 def test_of_frame_1_turned_the_turn_that_resembles_most_is_compared(turn: int, lift: float, better: bool) -> None:
     """Against the loops: where the match is low; it is taken if it is plainly better."""
