@@ -46,7 +46,7 @@ SHAPES = {
     "embed.1": (64, EMBEDDING),
     "key": (EMBEDDING, KEY),
     "value": (EMBEDDING + MASKS.shape[1], VALUE),
-    "narrow": (MATCHED, NARROW),  # before the first convolution, which took half of the time without
+    "narrow": (MATCHED, NARROW),  # of what the first convolution costs, half is saved by it
     "convolve.0": (9 * NARROW, 48),
     "convolve.1": (9 * 48, 64),
     "head.0": (64 * (BINS // 2) ** 2, 64),
