@@ -7,7 +7,8 @@
 
 The sequences of `data/train` are parted by where they come from (FOLDS): one scene lies in one fold. The
 head of a fold was trained without its sequences (scripts/train_refiner.py --without, scripts/calibrate.py) and tracks
-them: every seed from the first frame and from later ones (TRE), and --clip-seeds of the hard clips of hard_clips.py.
+them: every seed from the first frame, from later ones (TRE) and from a third of the perturbed first boxes (SRE), and
+--clip-seeds of the hard clips of hard_clips.py.
 `table` gives means and 95 % intervals by bootstrap over scenes, and with several files the paired difference to the
 first.
 --jobs and --cluster spread the runs; a cluster's workers need this folder on their PYTHONPATH.
@@ -46,6 +47,7 @@ from edge_tracker.evaluation.datasets import Task, read_tasks
 from edge_tracker.evaluation.metrics import curves as scored
 from edge_tracker.evaluation.ope import Footage, MakeTracker, TaskResult, run_task
 from edge_tracker.evaluation.peers import find_peers
+from edge_tracker.evaluation.robustness import spatial_variants
 from edge_tracker.evaluation.truth_metrics import WRONG, Truth, truth_of
 from edge_tracker.files import write_text
 from edge_tracker.jobs import Executor, Here
@@ -62,6 +64,7 @@ FOLDS = {
 }
 STARTS = (0.0, 1 / 3, 2 / 3)  # of a sequence; a run has SHORTEST frames or more
 SHORTEST = 25
+PARTS = 3  # of the twelve perturbed first boxes each seed has one
 ABSENCES = ("occlusion", "exit", "natural")
 RESAMPLED = 2000
 BINS = 20  # of confidence
@@ -79,7 +82,7 @@ def fold_of(name: str) -> str:
 @dataclass(frozen=True)
 class Run:
     sequence: str
-    kind: str  # "ope", "tre", or a kind of clip
+    kind: str  # "ope", "tre", "sre", or a kind of clip
     seed: int
     footage: Footage
 
@@ -95,6 +98,9 @@ def runs_of(tasks: Sequence[Task], seeds: int, clip_seeds: int, kinds: Sequence[
                 part = CachedTask(f"{task.name}-from{start}", task.frames[start:], task.boxes[start:])
                 for seed in range(seeds):
                     yield Run(task.name, kind, seed, part)
+        if "sre" in kinds:
+            for seed in range(seeds):
+                yield from (Run(task.name, "sre", seed, other) for other in spatial_variants(task)[seed % PARTS :: PARTS])
     clips = hard_clips(tasks) + [c for c in absence_clips(tasks, tasks) if c.kind in ABSENCES]
     for clip in clips:
         if clip.kind in kinds:
@@ -225,6 +231,7 @@ GROUPS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "plain (ope, tre)": lambda r: r["kind"] in ("ope", "tre"),
     "  static": lambda r: r["kind"] in ("ope", "tre") and r["sequence"].startswith(STATIC),
     "  moving": lambda r: r["kind"] in ("ope", "tre") and not r["sequence"].startswith(STATIC),
+    "other first boxes (sre)": lambda r: r["kind"] == "sre",
     "long": lambda r: r["kind"] == "long",
     "shake": lambda r: r["kind"] == "shake",
     "roll": lambda r: r["kind"] == "roll",
@@ -334,7 +341,7 @@ def main() -> int:
     runner.add_argument("--seeds", type=int, default=3, help="of sequences, from the first frame and later ones")
     runner.add_argument("--clip-seeds", type=int, default=1, help="of clips")
     runner.add_argument("--every", type=positive_int, default=1, help="every so-many-th run alone")
-    runner.add_argument("--kinds", default="ope,tre,long,shake,roll,poor,twin,stand," + ",".join(ABSENCES))
+    runner.add_argument("--kinds", default="ope,tre,sre,long,shake,roll,poor,twin,stand," + ",".join(ABSENCES))
     runner.add_argument("--label")
     runner.add_argument("--out", type=Path, required=True)
     add_work_options(runner)

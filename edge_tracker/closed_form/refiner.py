@@ -41,6 +41,8 @@ TRUSTED = -0.4, 0.0  # `Correction.match` from which a correction is wholly foll
 TURNED_BELOW, TURNED_BETTER = 0.8, 0.1  # match below which another turn is compared; by which it must be better
 INSIDE = np.flatnonzero(MASKS[:, 0] > 0.5)  # numbers of the samples in the box itself
 LARGEST = 0.5  # correction in one frame, of a side or of its logarithm
+# Share of what is said of the right box in frame 1 that is said of it in later frames too, and so is no error.
+PERSISTING = 0.5
 
 Errors = tuple[float, float, float, float]  # dx / w, dy / h, dlog w, dlog h
 
@@ -77,12 +79,13 @@ class Refiner:
 
     def start(self, views: Sequence[tuple[View, Box]], turned: Sequence[tuple[View, Box]] = ()) -> None:
         """Know the target by its box (crop pixels) in the first view. What is said of the right boxes of the other
-        views, if any, is what this network always says of this target: it is taken off from then on. turned: the first
-        view turned by one part of a whole turn, by two parts, and so on."""
+        views, if any, is in part what this network always says of this target: that part is taken off from then on.
+        turned: the first view turned by one part of a whole turn, by two parts, and so on."""
         self._know([self._reference(*views[0])])
         self._bias = (0.0, 0.0, 0.0, 0.0)
         if len(views) > 1:
-            dx, dy, lw, lh = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0).tolist()
+            said = np.mean([self.predict(view, box).errors for view, box in views[1:]], axis=0)
+            dx, dy, lw, lh = (PERSISTING * said).tolist()
             self._bias = dx, dy, lw, lh
         self._know([*self._references, *(self._reference(view, box) for view, box in turned)])
 

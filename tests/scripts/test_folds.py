@@ -168,6 +168,14 @@ def test_sequences_and_clips_have_seeds_of_their_own(footage: Path) -> None:
     ]
 
 
+def test_the_seeds_share_the_perturbed_first_boxes(footage: Path) -> None:
+    runs = [r for r in script.runs_of(read_tasks(footage), 3, 1, ["sre"]) if r.sequence == "UAV_boat1"]
+    names = {seed: {r.footage.name for r in runs if r.seed == seed} for seed in range(3)}
+    assert [len(names[seed]) for seed in range(3)] == [4, 4, 4]
+    assert len(set().union(*names.values())) == 12
+    assert all(not np.array_equal(r.footage.init_box, r.footage.boxes[0]) for r in runs)
+
+
 def test_fsnet_runs_without_a_head_and_every_second_run_is_left_out(footage: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "folds.py"), "run", "--data", str(footage), "--seeds", "2"]
     command += ["--tracker", "fsnet", "--kinds", "ope", "--every", "2", "--out", str(tmp_path / "found.json")]
