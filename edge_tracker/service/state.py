@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import Box
-from edge_tracker.errors import OutputError, UsageError
-from edge_tracker.files import read_text, write_text, written_directly
+from edge_tracker.errors import OutputError, UsageError, refused
+from edge_tracker.files import write_text, written_directly
 from edge_tracker.service.targets import Targets, checked_name
 from edge_tracker.settings import from_mapping
 from edge_tracker.track import Track, TrackState
@@ -30,6 +30,7 @@ SMALLEST_PX = 4  # sides of a kept box, and of its picture
 ALIKE = 0.6  # normalised correlation from which a place looks like the kept picture
 LOOK_EVERY_S = 1.0
 LARGEST = 1 << 20  # bytes of the file
+BEGINNING = b'{"cameras":'  # of every state, blanks apart
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,7 @@ class _Kept:
 
 
 class Remembered:
-    """The file. One for all cameras; each is kept by its own thread.
+    """The file. One for all cameras; each is kept by its own thread. Raises OutputError where it cannot be the state's.
 
     A target comes back where the first pictures after a restart show what the kept picture shows, wherever in the frame
     that is; until then it is looked for once a second. Nothing is started on a place that merely was the last one.
@@ -146,11 +147,19 @@ def _kept(image: NDArray[np.uint8], track: Track, before: _Kept | None) -> _Kept
 
 
 def _read(path: Path) -> dict[str, list[_Kept]]:
-    """What the file says; nothing where it is absent, and nothing but a word where it is damaged."""
-    try:
-        if written_directly(path):
+    """What the file says; nothing where it is absent, or a damaged state, which is set aside with a word. Raises
+    OutputError for what cannot be read, and for what was never a state: that stays where it is."""
+    with refused(OutputError, f"cannot read the state {path}"):
+        if not path.exists():
             return {}
-        raw: Any = json.loads(read_text(path, LARGEST))
+        if written_directly(path) or not path.is_file():
+            raise OutputError(f"cannot keep the state in {path}: it is a folder, a pipe or a device, not a file")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    if len(data) > LARGEST or not _was_ours(data):
+        raise OutputError(f"{path} is not a state: it is left as it is; name another file, or remove it")
+    try:
+        raw: Any = json.loads(data)
         kept = {str(c): [from_mapping(_Kept, k, str(path)) for k in each] for c, each in raw["cameras"].items()}
         for each in kept.values():
             for one in each:
@@ -158,12 +167,16 @@ def _read(path: Path) -> dict[str, list[_Kept]]:
                 if min(one.box[2:]) < SMALLEST_PX or one.box[2] > one.size[0] or one.box[3] > one.size[1]:
                     raise ValueError("a box is too small or larger than its picture")
         return kept
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
-        log.warning("%s is not read: %s; it is set aside", path, error)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        log.warning("%s is damaged: %s; it is set aside", path, error)
         try:
             path.replace(path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.broken"))
         except OSError:
             log.debug("cannot set %s aside", path)
         return {}
+
+
+def _was_ours(data: bytes) -> bool:
+    """Whether a state may have become this: it begins as one, or has nothing but zeros, as after a power cut."""
+    beginning = b"".join(data.rstrip(b"\0")[:100].split())[: len(BEGINNING)]
+    return BEGINNING.startswith(beginning)

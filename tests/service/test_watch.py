@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -389,9 +391,11 @@ def test_after_a_restart_a_target_is_not_started_where_it_once_was(
     [
         "",
         "{",
-        "[]",
-        "[" * 100_000,
+        "\0" * 4096,
+        '{\n "cam\0\0\0\0',
+        '{"cameras": ' + "[" * 100_000,
         '{"cameras": 5}',
+        '{"cameras": {"fr\udcff": []}}',
         '{"cameras": {"front": [{"name": "x"}]}}',
         '{"cameras": {"front": [{"name": "", "box": [1, 2, 3, 4], "size": [9, 9], "picture": ""}]}}',
         '{"cameras": {"front": [{"name": "x", "box": [1, 2, 0, 4], "size": [9, 9], "picture": ""}]}}',
@@ -403,11 +407,54 @@ def test_after_a_restart_a_target_is_not_started_where_it_once_was(
 )
 def test_a_broken_state_is_set_aside_with_a_word(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "state.json"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     assert Remembered(path).waiting("front") == []
     assert "set aside" in caplog.text
     assert not path.exists()
     assert len(list(tmp_path.glob("state.json.*.broken"))) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["notes", "[]", '{"camera": 1}', '{"cameras": {}}' + " " * (1 << 20), "\0" * 4096 + "x", "\0" * (2 << 20)]
+)
+def test_what_was_never_a_state_is_refused_and_stays(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    with pytest.raises(OutputError, match="not a state: it is left as it is"):
+        Remembered(path)
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_a_state_that_is_no_file_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "state.json"
+    if kind == "folder":
+        path.mkdir()
+        (path / "kept").touch()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="cannot keep the state"):
+        Remembered(path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_state_that_the_disk_does_not_give_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"cameras": {}}')
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(OutputError, match="cannot read the state .*Input/output error"):
+        Remembered(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("picture", ["", "!!!", "aGFsbG8="])
