@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zipfile
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def whole_file(path: Path, keep: bool = False) -> Iterator[Path]:
     aside = path
     try:
         if not written_directly(path):
+            if path.is_dir():  # also what has no name to write beside: ".", "/"
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
             aside = partial_path(path)
         yield aside
         if aside != path:

@@ -37,8 +37,6 @@ class ResultFile:
         self.path = path
         if not path.parent.is_dir():
             raise OutputError(f"cannot write {shown(path)}: there is no folder {shown(path.parent)}")
-        if path.is_dir():
-            raise OutputError(f"cannot write {shown(path)}: it is a folder")
         self._whole: AbstractContextManager[Path] | None = None
         self.partial = path
         self.mode = "a"

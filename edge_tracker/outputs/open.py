@@ -107,6 +107,8 @@ def refuse_overwriting(specs: Sequence[str], inputs: Iterable[Path]) -> None:
         with refused(OutputError, f"cannot write {shown(path)}"):
             if path.is_char_device():  # /dev/null, a terminal: nothing there can be overwritten
                 continue
+            if path.is_dir():
+                raise OutputError(f"cannot write {shown(path)}: it is a folder")
             written = [path] if written_directly(path) else [path, partial_path(path)]
         identities = {identity for each in written for identity in _identities(each)}
         for identity in identities:

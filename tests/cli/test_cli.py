@@ -244,6 +244,27 @@ def test_an_output_that_the_system_refuses_is_one_line(
     assert "too long" in line
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--output", "jsonl:."],
+        ["--output", "csv:/"],
+        ["--output", "mot:.."],
+        ["--state", "."],
+        ["--state", "/"],
+        ["--state", ".."],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_is_no_file_to_write(
+    options: list[str], video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "rtsp://127.0.0.1:9/x" if options[0] == "--state" else str(video)
+    assert main(["--source", source, "--init", clip.init, "--quiet", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "it is a folder" in line
+
+
 def test_what_standard_output_cannot_spell_is_escaped(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text('[[camera]]\nname = "über"\nsource = "rtsp://camera/x"\n', encoding="utf-8")
