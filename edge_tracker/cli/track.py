@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
         metavar="[HOST:]PORT",
         help="the page: live picture, choosing targets; this machine alone (127.0.0.1) unless HOST says otherwise",
     )
-    parser.add_argument("--state", metavar="FILE", help="keep targets across restarts in FILE")
+    parser.add_argument("--state", metavar="FILE", help="keep targets of a camera or stream across restarts in FILE")
     parser.add_argument(
         "--output", "-o", action="append", default=[], metavar="FILE", help=f"may be repeated; its kind: {KNOWN}"
     )
@@ -72,7 +72,7 @@ def run_command(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     spec = args.source if args.source is not None else f"camera:{args.camera}"
     one = args.init[0] if len(args.init) == 1 else None
-    if one is None or one.box is None or one.name or args.web or args.state or is_live(spec):
+    if one is None or one.box is None or one.name or args.web or args.state is not None or is_live(spec):
         return run_service(service_config(args, spec), args.max_frames, args.quiet, fallback=args.web is None)
     tracker = tracker_factory(args)()
     with open_source(spec, args.fps, args.threads) as source:

@@ -26,6 +26,7 @@ from edge_tracker.service.targets import TargetSettings, checked_name
 from edge_tracker.service.watch import WatchSettings
 from edge_tracker.settings import Above, Between, assign, check, expand_environment, from_mapping, hints, meaning
 from edge_tracker.video.latest import LiveSettings
+from edge_tracker.video.open import is_live
 from edge_tracker.video.urls import HIDDEN, masked
 
 LARGEST = 1 << 20  # bytes of a file
@@ -109,7 +110,7 @@ class ServiceConfig:
 
     camera: Annotated[tuple[CameraConfig, ...], "one or more"]
     output: Annotated[tuple[str, ...], "outputs of every camera; {camera} is its name"] = ()
-    state: Annotated[str | None, "file that keeps targets across restarts"] = None
+    state: Annotated[str | None, "file that keeps targets of cameras and streams across restarts"] = None
     hang_s: Annotated[float, Above(0), "seconds of one computing step after which the process ends"] = 10.0
     page: PageConfig = field(default_factory=PageConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
@@ -127,6 +128,8 @@ class ServiceConfig:
                 raise ConfigError(
                     f"the cameras {other} and {name} would write files of the same names: call one otherwise"
                 )
+        if self.state is not None and not any(is_live(camera.source) for camera in self.camera):
+            raise ConfigError("state (--state) keeps the targets of cameras and streams, and every source is a file")
 
 
 def _twice(names: Sequence[str]) -> str | None:
@@ -147,7 +150,9 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
     named = [spec for spec in specs if re.match("mqtts?://.*[?&]client=", spec)]
     if len(set(named)) < len(named):
         raise ConfigError(f"{path}: a broker lets in one of a name at a time: write client=NAME-{{camera}}")
-    files = [spec for spec in specs if "://" not in spec] + ([f"jsonl:{config.state}"] if config.state else [])
+    files = [spec for spec in specs if "://" not in spec] + (
+        [f"jsonl:{config.state}"] if config.state is not None else []
+    )
     refuse_overwriting(files, [path])
     return config
 

@@ -52,7 +52,7 @@ class Service:
         self._on_hang = on_hang
         self._failures: list[BaseException] = []
         self._stopping = threading.Event()
-        self._remembered: Remembered | None = None
+        self._remembered = None if config.state is None else Remembered(Path(config.state))
         try:
             if config.page.address is not None:
                 self.page = opened_page(config.page.address, config.page.names, config.page.token)
@@ -130,11 +130,9 @@ class Service:
         try:
             specs = camera.outputs(self.config.output)
             files = [*source.paths, *prepared.files]
-            if self.config.state:
+            if self.config.state is not None:
                 refuse_overwriting([f"jsonl:{self.config.state}"], files)
                 files.append(Path(self.config.state))
-                if live:
-                    self._remembered = self._remembered or Remembered(Path(self.config.state))
             opened = open_outputs(specs, files, Origin(source.fps, source.length, camera.name))
             outputs = named_outputs(specs, opened)
             chooser = chooser_of(camera)

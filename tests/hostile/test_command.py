@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_tracker.backbones.catalogue import PACKAGED
 from tests.conftest import Clip, write_no_video, write_video
 from tests.footage import count_frames
 
@@ -158,21 +160,25 @@ def test_ctrl_c_while_the_program_is_being_loaded(monkeypatch: pytest.MonkeyPatc
     assert script.load()() == 130
 
 
-@pytest.mark.parametrize("what", ["source", "output", "device"])
-def test_a_state_that_is_something_else(what: str, video: Path, clip: Clip, tmp_path: Path) -> None:
-    source, out, nowhere = tmp_path / "s.mp4", tmp_path / "o.jsonl", tmp_path / "nowhere"
-    source.write_bytes(video.read_bytes())
+@pytest.mark.parametrize("what", ["model", "output", "device", "notes"])
+def test_a_state_that_is_something_else(what: str, tmp_path: Path) -> None:
+    model, out, nowhere, notes = (tmp_path / name for name in ("m.onnx", "o.jsonl", "nowhere", "notes.txt"))
+    shutil.copy(PACKAGED / "edge-small.onnx", model)
     out.write_text("older\n")
     nowhere.symlink_to("/dev/null")
-    state = {"source": source, "output": out, "device": nowhere}[what]
-    done = command("--source", source, "--init", clip.init, "--state", state, "--output", out)
-    assert source.read_bytes() == video.read_bytes()
-    if what == "device":
-        assert done.returncode == 0, done.stderr
-        assert nowhere.is_symlink()
-    else:
-        assert_one_line_error(done, "would overwrite")
-        assert out.read_text() == "older\n"
+    notes.write_text("mine\n")
+    state = {"model": model, "output": out, "device": nowhere, "notes": notes}[what]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = command("--source", "rtsp://127.0.0.1:9/x", "--model", model, "--state", state, "--output", out)
+    assert_one_line_error(done, "cannot keep the state" if what == "device" else "it is left as it is")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert nowhere.is_symlink()
+
+
+def test_a_state_for_a_file_is_refused(video: Path, clip: Clip, tmp_path: Path) -> None:
+    done = command("--source", video, "--init", clip.init, "--state", tmp_path / "state.json")
+    assert_one_line_error(done, "every source is a file")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)

@@ -135,6 +135,7 @@ def test_a_password_of_the_environment_is_escaped_once(
         ('output = ["mqtt://h?client=x"]\n' + ONE + "[[camera]]\nsource = '1'\nname = 'b'", "client=NAME"),
         ('state = "x.csv"\n' + ONE + 'output = ["x.csv"]', "overwrite another output"),
         ('state = "."\n' + ONE, "it is a folder"),
+        ('state = "s.json"\n[[camera]]\nsource = "clip.mp4"', "every source is a file"),
         (ONE + 'output = ["jsonl:."]', "it is a folder"),
         (ONE + 'output = ["csv:{folder}"]', "it is a folder"),
         (ONE + 'init = "motion"', "list"),
@@ -168,6 +169,11 @@ def test_what_is_wrong_is_one_line_that_says_where(
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert says.split(".")[0] in error
+
+
+def test_a_state_is_taken_where_one_source_of_several_is_live(tmp_path: Path) -> None:
+    text = 'state = "s.json"\n[[camera]]\nsource = "clip.mp4"\nname = "clip"\n' + ONE
+    assert load_config(written(tmp_path, text)).state == "s.json"
 
 
 def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
