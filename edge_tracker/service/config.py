@@ -26,7 +26,7 @@ from edge_tracker.service.targets import TargetSettings, checked_name
 from edge_tracker.service.watch import WatchSettings
 from edge_tracker.settings import Above, Between, assign, check, expand_environment, from_mapping, hints, meaning
 from edge_tracker.video.latest import LiveSettings
-from edge_tracker.video.open import is_live
+from edge_tracker.video.open import check_source, is_live
 from edge_tracker.video.urls import HIDDEN, masked
 
 LARGEST = 1 << 20  # bytes of a file
@@ -138,7 +138,7 @@ def _twice(names: Sequence[str]) -> str | None:
 
 
 def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
-    """Read and check a TOML file; `${NAME}` in its texts is the environment's. Raises ConfigError."""
+    """Read and check a TOML file; `${NAME}` in its texts is the environment's. Raises UsageError."""
     try:
         raw = tomllib.loads(read_text(path, LARGEST))
     except OSError as error:
@@ -146,6 +146,8 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError too
         raise ConfigError(f"{path} is no TOML: {error}") from error
     config = assign(from_mapping(ServiceConfig, _expanded(raw, str(path)), str(path)), assignments)
+    for camera in config.camera:
+        check_source(camera.source)
     specs = [spec for camera in config.camera for spec in camera.outputs(config.output)]
     named = [spec for spec in specs if re.match("mqtts?://.*[?&]client=", spec)]
     if len(set(named)) < len(named):

@@ -27,7 +27,7 @@ from edge_tracker.service.state import Remembered
 from edge_tracker.service.targets import Targets
 from edge_tracker.service.watch import Watch, WatchSummary
 from edge_tracker.video.latest import LatestSource
-from edge_tracker.video.open import is_live, is_local, open_source
+from edge_tracker.video.open import check_source, is_live, is_local, open_source
 from edge_tracker.video.source import Source
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class Service:
         return watch
 
     def _source(self, camera: CameraConfig) -> Source:
+        check_source(camera.source)
+
         def opener() -> Source:
             return open_source(camera.source, camera.fps, camera.decoder_threads)
 

@@ -26,7 +26,7 @@ from edge_tracker.video.images import (
 from edge_tracker.video.picamera2 import Picamera2Source
 from edge_tracker.video.rpicam import RpicamSource
 from edge_tracker.video.source import Source
-from edge_tracker.video.stream import StreamSource
+from edge_tracker.video.stream import StreamSource, check_protocol
 from edge_tracker.video.urls import masked
 
 Factory = Callable[[str, float | None, int], Source]
@@ -52,6 +52,12 @@ def open_source(spec: str, fps: float | None = None, threads: int = 1) -> Source
     raise AssertionError("the last pattern fits everything")
 
 
+def check_source(spec: str) -> None:
+    """Raise SourceMissing where it is plain from its name that `spec` can never be opened here. Opens nothing."""
+    if not is_local(spec):
+        check_protocol(spec)
+
+
 def is_live(spec: str) -> bool:
     """Whether `spec` names what has no end: a camera, a stream."""
     return re.fullmatch(LIVE, spec, re.DOTALL | re.IGNORECASE) is not None and not _is_path(spec)
@@ -59,7 +65,7 @@ def is_live(spec: str) -> bool:
 
 def is_local(spec: str) -> bool:
     """Whether `spec` names a camera of this machine: one that is not there now will not come by waiting."""
-    return re.fullmatch(LOCAL, spec, re.DOTALL) is not None and not _is_path(spec)
+    return re.fullmatch(LOCAL, spec, re.DOTALL | re.IGNORECASE) is not None and not _is_path(spec)
 
 
 def _is_path(spec: str) -> bool:

@@ -11,13 +11,26 @@ from av.container import InputContainer
 
 from edge_tracker.errors import SourceLost, SourceMissing
 from edge_tracker.video.decode import Decoder
-from edge_tracker.video.relay import Relay
+from edge_tracker.video.relay import Relay, program_for
 from edge_tracker.video.source import Frame, Source
 from edge_tracker.video.urls import escaped, masked
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a stream that says nothing, which could else hang for ever
 BY_HTTP = ("http", "https")
 CA = "EDGE_TRACKER_SOURCE_CA"  # in the environment: a file of certificates that a server's must be signed by
+
+
+def check_protocol(url: str) -> None:
+    """Raise SourceMissing where nothing here can ever open `url`, as its protocol is unknown. Connects to nothing."""
+    scheme, mark, _ = url.partition("://")
+    if not mark:
+        return
+    try:
+        av.open(f"{scheme.lower()}://localhost", "r", options={"protocol_whitelist": "none"}).close()
+    except av.error.ProtocolNotFoundError:
+        program_for(scheme.lower(), masked(url))
+    except (av.FFmpegError, ValueError, OSError):  # a known one, which is not on that list
+        return
 
 
 class StreamSource(Source):
@@ -30,9 +43,10 @@ class StreamSource(Source):
     def __init__(self, url: str, fps: float | None = None, threads: int = 1) -> None:
         """fps: where the stream has no clock. threads: of the decoder."""
         self.name = masked(url)
-        scheme = url.partition("://")[0].lower()
+        scheme, mark, rest = url.partition("://")
+        scheme = scheme.lower()  # FFmpeg knows no other spelling
         self._relay: Relay | None = None
-        self._container = self._opened(escaped(url), scheme)
+        self._container = self._opened(escaped(scheme + mark + rest), scheme)
         self.live = scheme not in BY_HTTP or not self._container.duration
         try:
             self._decoder = Decoder(self._container, self.name, fps, threads, self.live)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_tracker.cli import main
 from edge_tracker.errors import SourceMissing
 from edge_tracker.video import stream
 from edge_tracker.video.latest import LatestSource, LiveSettings, give_back
-from edge_tracker.video.open import open_source
+from edge_tracker.video.open import check_source, open_source
 from edge_tracker.video.source import Frame
 from edge_tracker.video.urls import masked
 from tests.service.scenes import RED, scene
@@ -203,6 +204,45 @@ def test_srt_that_is_not_there_or_cannot_be_read(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SourceMissing, match=r"without srt: apt install ffmpeg|refused|error"):
         open_source(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("rstp://cam/x", "did you mean rtsp://"), ("foo://u:hush@x", "spelt right"), ("RPICAM:0", "no file or folder")],
+)
+def test_what_nothing_can_ever_open_is_not_tried_again(
+    address: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'[[camera]]\nsource = "{address}"\n')
+    checked = [] if address == "RPICAM:0" else [["config", "check", str(config)]]
+    for arguments in (*checked, ["serve", str(config)], ["--source", address, "--init", "1,2,3,4"]):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+        assert "hush" not in line
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_ffmpeg_alone_may_know_is_asked_of_it(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ffmpeg"
+    listed = "  srt" if known else "  file"
+    program.write_text(f"#!/bin/sh\necho 'Supported file protocols:\nInput:\n{listed}\nOutput:\n  srt'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    if known:
+        check_source("srt://nobody:1")
+    else:
+        with pytest.raises(SourceMissing, match="without srt, and so was"):
+            check_source("srt://nobody:1")
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "RTSP", "http", "https", "udp", "rtp", "rtmp", "tcp"])
+def test_a_known_protocol_is_known_without_a_connection(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    check_source(f"{scheme}://192.0.2.1/x")
 
 
 def test_a_camera_by_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
