@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from edge_tracker.methods import AUTOMATIC, prepare
 from edge_tracker.service.config import load_config, shown_config
 
 
@@ -29,5 +31,9 @@ def show(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     config = load_config(args.config, tuple(args.set))
+    tracker = config.tracker
+    if tracker.tracker == "auto":  # of these the first will do: which of them is not timed here
+        tracker = replace(tracker, tracker=AUTOMATIC[0])
+    prepare(**asdict(tracker))
     print(f"{args.config} is right: {', '.join(camera.name for camera in config.camera)}")
     return 0

@@ -176,6 +176,30 @@ def test_a_state_is_taken_where_one_source_of_several_is_live(tmp_path: Path) ->
     assert load_config(written(tmp_path, text)).state == "s.json"
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('settings = ["foo=1"]', "no setting 'foo'"),
+        ('settings = ["box.trust=nan,0,0"]', "box.trust"),
+        ('model = "nope"', "no model 'nope'"),
+        ('model = "nope.onnx"', "no model file"),
+        ('tracker = "fsat"', "no tracker 'fsat'"),
+        ('tracker = "fmst"\nsettings = ["roi_scael=3"]', "did you mean 'roi_scale'"),
+        ('engine = "onnx"', "engine"),
+        ('models_dir = "nowhere"', "no folder nowhere"),
+        ('weight_network = "nowhere.safetensors"', "only fmst-net"),
+    ],
+)
+def test_a_tracker_that_cannot_be_made_is_told_by_check_and_serve(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, f'[[camera]]\nsource = "rtsp://127.0.0.1:9/x"\n[tracker]\n{text}\n')
+    for command in (["config", "check"], ["serve"]):
+        assert main([*command, str(path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+
+
 def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe4"')
     (tmp_path / "big.toml").write_bytes(b"#" * 2_000_000)
