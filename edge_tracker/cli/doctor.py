@@ -1,4 +1,4 @@
-"""`edge-track doctor`: what is installed here, and how fast it runs."""
+"""`edge-track doctor`: what is installed here, and how fast it runs. Exit code 2 where a model is broken."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_command(args: argparse.Namespace) -> int:
     print(f"engines: {', '.join(engines_found()) or 'none'}")
     print(f"CUDA (--device cuda): {why_no_cuda() or 'usable'}")
     print("models, looked for in: " + ", ".join(map(str, folders)))
-    found = False
+    found, broken = False, 0
     for entry in CATALOGUE:
         try:
             best = locate(entry.name, args.models_dir)
@@ -67,28 +67,31 @@ def run_command(args: argparse.Namespace) -> int:
                 print(f"    auto is {chosen} here, as measured before")
             beside = [p for p in variants(entry.name, args.models_dir) if p.parent == best.path.parent]
             pairs = [(p, e) for p in (beside if args.bench else [best.path]) for e in runners(p)]
-            print_speeds(pairs if args.bench else pairs[:1], args.threads)
+            broken += print_speeds(pairs if args.bench else pairs[:1], args.threads)
         except EdgeTrackerError as error:  # what is broken is what one wants to be told of
             found = True
+            broken += 1
             print(f"  {entry.name}: BROKEN: {error}")
     if not found:
         print("  none")
     for advice in Host().advice():
         print(f"wrong here: {advice.problem}\n  type: {advice.remedy}")
-    return 0
+    return 2 if broken else 0
 
 
-def print_speeds(pairs: list[tuple[Path, str]], threads: int) -> None:
-    """Print the speed of every (file, engine), and its time over the first's; all are measured in turns."""
+def print_speeds(pairs: list[tuple[Path, str]], threads: int) -> int:
+    """Print the speed of every (file, engine), and its time over the first's; all are measured in turns. Returns how
+    many are broken."""
     loaded: list[tuple[Path, str, Backbone]] = []
     for path, engine in pairs:
         try:
             loaded.append((path, engine, load_backbone(path, EngineOptions(engine, threads))))
         except ModelError as error:
-            print(f"    {engine}: {error}")
+            print(f"    {engine}: BROKEN: {error}")
     times = time_backbones([backbone for _, _, backbone in loaded])
     for (path, engine, backbone), (p50, p95) in zip(loaded, times, strict=True):
         info = backbone.info
         line = f"    {engine:11} {info.precision:10} {p50:6.2f} ms a crop of {info.width} px (p95 {p95:.2f})"
         ratio = f", {p50 / times[0][0]:.2f} x the time of {loaded[0][0].name} in {loaded[0][1]}: {path.name}"
         print(f"{line}, {threads} thread(s){ratio if len(loaded) > 1 else ''}")
+    return len(pairs) - len(loaded)

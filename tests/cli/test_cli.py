@@ -179,6 +179,11 @@ def test_models_verify_sees_a_changed_file(tmp_path: Path, capsys: pytest.Captur
     card.write_text(card.read_text().replace('"bytes": ', '"bytes": 1'))
     assert main(["models", "verify", "edge-small", "--models-dir", str(tmp_path)]) == 2
     assert "DIFFERS" in capsys.readouterr().out
+    assert main(["doctor", "--models-dir", str(tmp_path)]) == 2
+    assert "BROKEN" in capsys.readouterr().out
+    card.write_text("{")
+    assert main(["doctor", "--models-dir", str(tmp_path)]) == 2
+    assert "BROKEN" in capsys.readouterr().out
 
 
 def test_device_cuda_falls_back_with_one_line(
