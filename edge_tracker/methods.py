@@ -20,7 +20,7 @@ import numpy as np
 from edge_tracker.backbones.base import PURPOSES, Backbone, EngineOptions, Purpose
 from edge_tracker.backbones.cards import files_of
 from edge_tracker.backbones.catalogue import COMPANIONS, FSNET, HEAD, WEIGHT_NETWORK, Model, find_model, user_cache
-from edge_tracker.backbones.engines import engine_versions, load_backbone, runners
+from edge_tracker.backbones.engines import engine_versions, load_backbone, runner_of
 from edge_tracker.backbones.host import cpu
 from edge_tracker.closed_form.config import FAST, ClosedFormConfig
 from edge_tracker.closed_form.head import load_head
@@ -224,7 +224,8 @@ def _prepared(tracker: str, config: Any, file: Path | None, model: Model, option
 
 
 def recall(model: Model, options: EngineOptions) -> str | None:
-    """What "auto" has chosen on this machine before, None where that is to be measured (again)."""
+    """What "auto" has chosen on this machine before, None where that is to be measured (again). Raises ModelError where
+    no engine runs the model."""
     store = _store()
     known = _read(store).get(_key(model, options)) if store else None
     if known is None or (known[0] == AUTOMATIC[1] and time.time() - known[1] > MEASURED_AGAIN_S):
@@ -255,7 +256,7 @@ def _store() -> Path | None:
 def _key(model: Model, options: EngineOptions) -> str:
     """All that the speed depends on: machine, files, package and engine with their versions, threads, device. Files are
     told apart by size and time: to hash them takes twice as long as all the rest of this."""
-    name = next(iter(runners(model.path, options.engine)), options.engine)
+    name = runner_of(model.path, options.engine)
     versions = [__version__, *engine_versions(name)]
     heads = model.files(model.card.model if model.card else model.path.name.split(".")[0], HEAD)
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*files_of(model.path), *heads)]

@@ -14,6 +14,7 @@ import msgspec
 from edge_tracker.backbones.base import Fingerprint, Name, Precision
 from edge_tracker.errors import ConfigError, ModelError, first_line
 from edge_tracker.files import write_text
+from edge_tracker.recognise import mistaken
 from edge_tracker.settings import Above, AtLeast, Between, check, from_json
 
 LARGEST_CARD = 1 << 20  # bytes
@@ -102,6 +103,13 @@ class ModelCard:
     def describes(self, path: Path) -> bool:
         """True if the file at `path` is the one this card was written for: by its bytes and whole SHA-256."""
         return (size_of_model(path), sha256_of(*files_of(path))) == (self.bytes, self.sha256)
+
+    def difference(self, path: Path) -> str | None:
+        """Why the file at `path` is not the one this card was written for; None where it is. Raises ModelError."""
+        if self.describes(path):
+            return None
+        known = None if path.suffix == ".xml" else mistaken(path)  # of each .xml, that it is an XML text
+        return known or f"it DIFFERS from its card {path.name}.json: convert it again"
 
     @classmethod
     def of(cls, path: Path, **fields: Any) -> ModelCard:

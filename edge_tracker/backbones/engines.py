@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tracker.backbones.base import Backbone, EngineOptions
+from edge_tracker.backbones.cards import ModelCard
 from edge_tracker.errors import ConfigError, ModelError
 from edge_tracker.settings import unknown
 
@@ -96,22 +97,32 @@ def check_engine(engine: str) -> None:
         raise ModelError(f"{engine} is not installed: {ENGINES[engine].hint}")
 
 
+def runner_of(path: Path, engine: str = "auto") -> str:
+    """The engine that runs this file. Raises ConfigError for an unknown engine, ModelError where none does."""
+    check_engine(engine)
+    if found := runners(path, engine):
+        return found[0]
+    takers = [each for each in ENGINES.values() if path.suffix in each.suffixes]
+    if not takers:
+        raise ModelError(f"{path} is no model file: those end in {', '.join(SUFFIXES)}")
+    if engine != "auto":
+        raise ModelError(f"{path} is not for {engine}, which takes {', '.join(ENGINES[engine].suffixes)} files")
+    raise ModelError(f"{path} needs an engine that is not installed: {takers[0].hint}")
+
+
 def load_backbone(path: Path, options: EngineOptions | None = None) -> Backbone:
     """Load a model file into an engine; the taps come in the order of `options.taps`.
 
-    Raises ConfigError for an unknown engine, ModelError for a bad file, one without such taps, or one that no installed
-    engine runs.
+    Raises ConfigError for an unknown engine, ModelError for a bad file, one that is not as its card says, one without
+    such taps, or one that no installed engine runs.
     """
     options = options or EngineOptions()
-    check_engine(options.engine)
-    found = runners(path, options.engine)
-    if not found:
-        takers = [e for name, e in ENGINES.items() if path.suffix in e.suffixes and options.engine in ("auto", name)]
-        hint = takers[0].hint if takers else f"models are {', '.join(SUFFIXES)} files"
-        raise ModelError(f"{path} needs another engine than {options.engine}: {hint}")
-    chosen = ENGINES[found[0]]
+    name = runner_of(path, options.engine)
+    if (card := ModelCard.read(path)) and (difference := card.difference(path)):
+        raise ModelError(f"{path} is broken: {difference}")
+    chosen = ENGINES[name]
     if options.device not in chosen.devices:
-        log.warning("%s runs on the processor: %s is not run on %s here", path.name, found[0], options.device)
+        log.warning("%s runs on the processor: %s is not run on %s here", path.name, name, options.device)
     adapter = getattr(importlib.import_module(chosen.module), chosen.adapter)
     backbone: Backbone = adapter(path, options)
     return backbone

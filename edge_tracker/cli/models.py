@@ -126,8 +126,8 @@ def described(path: Path, card: ModelCard | None) -> str:
     """What a card says of its file. Raises ModelError where the file is another."""
     if card is None:
         return f"no card {path.name}.json to compare it with"
-    if not card.describes(path):
-        raise ModelError(f"it DIFFERS from its card {path.name}.json: convert it again")
+    if difference := card.difference(path):
+        raise ModelError(difference)
     return f"whole; {card.bytes} bytes and SHA-256 as on its card"
 
 

@@ -14,7 +14,7 @@ import pytest
 from edge_tracker import Tracker
 from edge_tracker.backbones import catalogue, engines
 from edge_tracker.backbones.base import METADATA_KEY, PRECISIONS, BackboneInfo, EngineOptions, Layer, Tap
-from edge_tracker.backbones.cards import Measured, ModelCard, files_of
+from edge_tracker.backbones.cards import Measured, ModelCard, card_path, files_of
 from edge_tracker.backbones.catalogue import PACKAGED, find_model, variants
 from edge_tracker.backbones.engines import ENGINES, load_backbone, runners
 from edge_tracker.backbones.host import cpu
@@ -161,8 +161,39 @@ def test_unknown_engines_and_files_are_named(tmp_path: Path) -> None:
         load_backbone(MODEL, EngineOptions("tensorrt"))
     other = tmp_path / "model.pb"
     other.touch()
-    with pytest.raises(ModelError, match=r"\.tflite"):
+    with pytest.raises(ModelError, match=r"model.pb is no model file: those end in .*\.tflite"):
         load_backbone(other)
+    for tracker in ("auto", "fast"):  # what "auto" remembers is looked for by the engine
+        with pytest.raises(ModelError, match="is no model file"):
+            Tracker(tracker, other)
+    with pytest.raises(ModelError, match=r"is not for onnxruntime, which takes \.onnx files"):
+        load_backbone(place(tmp_path, ".tflite"), EngineOptions("onnxruntime"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (lambda whole: whole[:200_000] + bytes([whole[200_000] ^ 1]) + whole[200_001:], "DIFFERS from its card"),
+        (lambda whole: whole + b"\0", "DIFFERS from its card"),
+        (lambda _: b"", "it is empty"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ],
+    ids=["one bit", "a byte more", "empty", "pointer"],
+)
+def test_a_file_that_is_not_as_its_card_says_is_not_used(
+    content: Callable[[bytes], bytes], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / MODEL.name
+    shutil.copy(card_path(MODEL), tmp_path)
+    path.write_bytes(content(MODEL.read_bytes()))
+    for make in (
+        lambda: load_backbone(path),
+        lambda: Tracker("fast", path),
+        lambda: Tracker("auto", path),
+        lambda: Tracker("fmst", "edge-small", models_dir=tmp_path),
+    ):
+        with pytest.raises(ModelError, match=says):
+            make()
 
 
 def test_the_precision_survives_the_metadata() -> None:
