@@ -13,14 +13,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
+if __name__ == "__main__":
+    from converters.extras import need
+
+    need("to_onnx", "convert-onnx", "torch", "onnx", "onnxscript", "scipy")
+
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters import cli, weight_network
 from converters.files import OPSET, finish

@@ -14,12 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
+if __name__ == "__main__":
+    from converters.extras import need
+
+    need("to_openvino", "convert-openvino", "torch", "onnx", "onnxscript", "scipy", "openvino", "nncf")
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from openvino.passes import ConstantFolding, Manager
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 
 from converters import cli, weight_network, weight_network_int8
 from converters.plan import Graph, Network, Plan

@@ -14,12 +14,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
+if __name__ == "__main__":
+    from converters.extras import need
+
+    need("to_tflite", "convert-tflite", "torch", "onnx", "litert_torch", "ai_edge_quantizer", "ai_edge_litert")
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from any folder
 os.environ.setdefault("TQDM_DISABLE", "1")  # the quantiser's bars cannot be turned off otherwise
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
