@@ -21,7 +21,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -66,8 +66,12 @@ def converted(value: Any, hint: Any, name: str) -> Any:
     # Of text too. SystemError: msgspec before 0.22, for a whole number too large for a float.
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError, SystemError) as error:
         raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}") from error
-    if not _finite(found):
-        raise ConfigError(f"{name} is {describe(hint)}, not {shown(value)}")
+    if _holds(found, lambda part: isinstance(part, str) and "\0" in part):
+        raise ConfigError(f"{name} holds the character 0")  # the rest may be a secret
+    if _holds(found, lambda part: isinstance(part, float) and not math.isfinite(part)):
+        raise ConfigError(f"{name} is {describe(hint)}, and finite, not {shown(value)}")
+    if _holds(found, lambda part: isinstance(part, int) and abs(part) >= 2**63):
+        raise ConfigError(f"{name} is {describe(hint)} below 2^63, not {shown(value)}")
     return found
 
 
@@ -111,7 +115,9 @@ def _from_mapping(cls: type[T], mapping: object, where: str, path: str, depth: i
         missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]  # type: ignore[arg-type]
         raise ConfigError(f"{where}: {path}{' and '.join(missing) or first_line(error)} is missing") from error
     except ConfigError as error:
-        raise ConfigError(f"{where}: {path}{error}") from error
+        starts_with_name = str(error).partition(" ")[0] in fields
+        place = f"{path[:-1]}: " if path and not starts_with_name else path
+        raise ConfigError(f"{where}: {place}{error}") from error
 
 
 def _value(value: object, hint: Any, where: str, path: str, depth: int) -> Any:
@@ -278,12 +284,9 @@ def _metadata(hint: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, tuple | list):
-        return all(_finite(v) for v in value)
-    return not isinstance(value, int) or abs(value) < 2**63
+def _holds(value: Any, wrong: Callable[[Any], bool]) -> bool:
+    """Whether a value, or one in its lists, is `wrong`."""
+    return any(_holds(part, wrong) for part in value) if isinstance(value, tuple | list) else wrong(value)
 
 
 def shown(value: object) -> str:

@@ -88,6 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = with_negative_boxes(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
         arguments = ["track", *arguments]
+    if any("\0" in argument for argument in arguments):  # of a caller in Python; the system's cannot
+        print("edge-track: an argument holds the character 0", file=sys.stderr)
+        return 2
     args = build_parser().parse_args(arguments)
     told = logging.StreamHandler()
     told.setFormatter(OneLineRecords())
@@ -146,10 +149,11 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def with_negative_boxes(arguments: list[str]) -> list[str]:
-    """`--init -5,10,44,44` as `--init=-5,10,44,44`: argparse takes what begins with a minus for an option."""
+    """`--init -5,10,44,44` as `--init=-5,10,44,44`: argparse takes what begins with a minus for an option. Also what is
+    meant to be a box, as `-inf,1,5,5`."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] == "--init" and re.match(r"-\.?[0-9]", argument):
+        if joined and joined[-1] == "--init" and re.match(r"-\.?[0-9]|-[^-=]*,", argument):
             joined[-1] = f"--init={argument}"
         else:
             joined.append(argument)

@@ -27,7 +27,7 @@ from edge_tracker.jobs.local import Executor
 from edge_tracker.methods import prepare
 from edge_tracker.outputs import CsvOutput, JsonLinesOutput
 from edge_tracker.service.run import run
-from edge_tracker.settings import AtLeast, assign, check, from_mapping, shown
+from edge_tracker.settings import AtLeast, assign, check, from_mapping, hints, shown
 from edge_tracker.tracker import Tracker
 from edge_tracker.video import open_source
 
@@ -53,7 +53,7 @@ class Job:
             raise ConfigError("source is empty")
         if not self.name:
             object.__setattr__(self, "name", Path(self.source.rstrip("/").split("?")[0]).stem)
-        if not self.name or self.name != Path(self.name).name or self.name.startswith(".") or "\0" in self.name:
+        if not self.name or self.name != Path(self.name).name or self.name.startswith("."):
             raise ConfigError(f"name is a file's name without folders, not {self.name!r}")
         if len(os.fsencode(self.name)) > LONGEST_NAME:
             raise ConfigError(f"name is longer than {LONGEST_NAME} bytes: {shown(self.name)}")
@@ -83,8 +83,8 @@ class Summary:
 def read_jobs(path: Path) -> list[Job]:
     """The jobs of a .csv file with a header line, or of a .toml file with tables [[job]].
 
-    A CSV's cells are texts: init is "x,y,w,h" in quotes, settings are parted by semicolons, an empty cell is one not
-    given. Raises ConfigError that names the row.
+    init is the text "x,y,w,h", in TOML also a list. A CSV's cells are texts: settings are parted by semicolons, an
+    empty cell is one not given. Raises ConfigError that names the row.
     """
     try:
         if path.suffix == ".toml":
@@ -92,10 +92,14 @@ def read_jobs(path: Path) -> list[Job]:
             rows = document.pop("job", [])
             if document or not isinstance(rows, list):
                 raise ConfigError(f"{path} holds tables [[job]] and nothing else")
-            numbered = [(f"{path}, job {number}", row) for number, row in enumerate(rows, start=1)]
+            numbered = [(f"{path}, job {number}", _with_box(row)) for number, row in enumerate(rows, start=1)]
         elif path.suffix == ".csv":
             with open(path, encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
+                if reader.fieldnames and not any(name.strip() in hints(Job) for name in reader.fieldnames):
+                    raise ConfigError(
+                        f"{path} has no header line: its first names the columns, source,init,name and so on"
+                    )
                 numbered = [(where := f"{path}, line {reader.line_num}", _of_cells(row, where)) for row in reader]
         else:
             raise ConfigError(f"a list of jobs is a .csv or .toml file, not {path.name}")
@@ -146,13 +150,18 @@ def _of_cells(row: Mapping[str | None, Any], where: str) -> dict[str, Any]:
         if not text:
             continue
         key = name.strip()
-        if key == "init":
-            found[key] = [_number(part) for part in text.split(",")]
-        elif key == "settings":
+        if key == "settings":
             found[key] = [part.strip() for part in text.split(";") if part.strip()]
         else:
             found[key] = _number(text) if key in ("seed", "max_frames") else text
-    return found
+    return _with_box(found)
+
+
+def _with_box(row: Any) -> Any:
+    """A row with the text "x,y,w,h" of its init as four numbers."""
+    if not isinstance(row, dict) or not isinstance(row.get("init"), str):
+        return row
+    return row | {"init": [_number(part) for part in row["init"].split(",")]}
 
 
 def _number(text: str) -> float | int | str:

@@ -56,4 +56,6 @@ def parsed_wish(text: str) -> Wish:
         x, y, w, h = (float(part) for part in numbers.split(","))
     except ValueError:
         raise ConfigError(f"a target is chosen as {FORMS}, not {text!r}") from None
+    if not np.isfinite((x, y, w, h)).all():
+        raise ConfigError(f"the numbers of a box are finite, not {text!r}")
     return Wish("box", text, checked_name(name) if equals else None, (x, y, w, h))

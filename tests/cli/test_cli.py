@@ -288,6 +288,7 @@ def test_what_standard_output_cannot_spell_is_escaped(tmp_path: Path) -> None:
         ["--source", "x", "--init", "motion:x"],
         ["--source", "x", "--init", "1,2,3"],
         ["--source", "x", "--init", "a,b,c,d"],
+        ["--source", "x", "--init", "-5"],
         ["--source", "x", "--init", "1,2,3,4", "--max-frames", "0"],
         ["--source", "x", "--init", "1,2,3,4", "--tracker", "nonsense"],
         ["--source", "x", "--init", "1,2,3,4", "--threads", "1000000"],
@@ -302,6 +303,22 @@ def test_misuse_is_one_line_and_exit_code_2(arguments: list[str], capsys: pytest
         main(arguments)
     assert caught.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("box", ["-inf,1,5,5", "-nan,1,5,5", "1,2,3,inf", "-x,1,5,5", "NAME=-inf,1,5,5"])
+def test_a_box_that_is_none_is_named(box: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--source", "x", "--init", box])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert repr(box) in line
+
+
+@pytest.mark.parametrize("name", ["--source", "--output", "--model", "--models-dir", "--state", "--init", "--set"])
+def test_the_character_0_is_refused(name: str, video: Path, clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"--source": str(video), "--init": clip.init} | {name: "a\0.csv"}
+    assert main([word for pair in given.items() for word in pair]) == 2
+    assert main(["eval", "--data", "a\0", "--out", "x"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["edge-track: an argument holds the character 0"] * 2
 
 
 @pytest.mark.parametrize(

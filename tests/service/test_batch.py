@@ -223,6 +223,9 @@ def test_toml_and_csv_mean_the_same(tmp_path: Path) -> None:
     )
     jobs = read_jobs(tmp_path / "j.csv")
     assert jobs == read_jobs(tmp_path / "j.toml")
+    text = (tmp_path / "j.toml").read_text()
+    (tmp_path / "j.toml").write_text(text.replace("[1, 2, 3.5, 4]", '"1, 2,3.5,4"'))
+    assert jobs == read_jobs(tmp_path / "j.toml")
     assert [job.name for job in jobs] == ["a", "x"]
     assert jobs[0].source == str(tmp_path / "clips/a.mp4")
     assert jobs[1].source == "rtsp://u@h/b"
@@ -245,7 +248,11 @@ def test_toml_and_csv_mean_the_same(tmp_path: Path) -> None:
         ('source,init\n,"1,2,3,4"\n', "source"),
         ('source,init\nx/a.mp4,"1,2,3,4"\ny/A.mp4,"1,2,3,4"\n', "jobs 1 and 2"),
         ('source,init\n"a.mp4,1\n', "cannot read"),
-        ("source;init\na.mp4;1,2,3,4\n", "line 2: more or fewer cells"),
+        ("source;init\na.mp4;1,2,3,4\n", "no header line"),
+        ('a.mp4,"1,2,3,4"\n', "no header line: its first names the columns, source,init"),
+        ('source,init\na.mp4,"nan,1,2,3"\n', "line 2: init is a list of 4 values, and finite"),
+        ('source,init\na.mp4,"1,2,3,4\0"\n', "line 2: init"),
+        ('source,init\na.mp4,"1,2,3,4"\na\0/b.mp4,"1,2,3,4"\n', "line 3: source holds the character 0"),
         ('source,init,name\na.mp4,"1,2,3,4",a\0b\n', "line 2.*name"),
         (f'source,init,name\na.mp4,"1,2,3,4",{"ü" * 101}\n', "longer than 200 bytes"),
         ('source,init,name\na.mp4,"1,2,3,4",x.partial\nb.mp4,"1,2,3,4",X\n', "'X.partial'.*until it is whole"),
@@ -268,6 +275,9 @@ def test_a_wrong_list_is_one_error_before_any_work(tmp_path: Path, text: str | N
         ("[[job]]\nsource = 4\ninit = [1,2,3,4]\n", "source"),
         ('[[job]]\nsource = "a"\ninit = [1,2,3,4]\n[other]\n', "nothing else"),
         ("[[job]\n", "cannot read"),
+        ('[[job]]\nsource = "a\\u0000/b"\ninit = [1,2,3,4]\n', "job 1: source holds the character 0"),
+        ('[[job]]\nsource = "a"\ninit = "1,2,3"\n', "job 1: init"),
+        ('[[job]]\nsource = "a"\ninit = [nan,2,3,4]\n', "job 1: init is a list of 4 values, and finite"),
         ("x = " + "[" * 5000, "cannot read"),
     ],
 )

@@ -13,7 +13,7 @@ def parsed_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise ConfigError(f"the page's address is [HOST:]PORT, not {text!r}")
+        raise ConfigError(f"the page's address is [HOST:]PORT, with a port up to 65535, not {text!r}")
     return host, int(port)
 
 
