@@ -151,7 +151,8 @@ def help_of(script: str) -> str | None:
         called[-1:] = ["--model", "weight-network", "--help"]
     done = subprocess.run(called, cwd=ROOT, env=this_checkout(), capture_output=True, text=True, timeout=300)
     missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", done.stderr)
-    if missing and missing[1] in packages_of_extras():
+    of_a_converter = " not installed: in a checkout, pip install" in done.stderr
+    if of_a_converter or (missing and missing[1] in packages_of_extras()):
         return None
     if done.returncode != 0:
         return f"{FAILED} {script} --help: {done.stderr.strip().splitlines()[-1]}"
