@@ -403,7 +403,7 @@ def leaves_and_returns(size: float = 56.0, twin_colour: tuple[int, int, int] | N
                 *crossing, *[Pose(250, 160, w=size, h=size)] * 30])  # fmt: skip
 
 
-@pytest.mark.parametrize(("preset", "within"), [("accurate", 8), ("fast", 15)])
+@pytest.mark.parametrize(("preset", "within"), [("accurate", 10), ("fast", 15)])
 @pytest.mark.parametrize("size", [30.0, 56.0])
 def test_a_target_that_left_is_found_where_it_returns(preset: str, within: int, size: float) -> None:
     clip = leaves_and_returns(size)

@@ -226,7 +226,8 @@ def test_a_cluster_gives_the_same_rows(footage: Path, tmp_path: Path, cluster: C
     out = tmp_path / "found.json"
     subprocess.run([*command[:-1], f"C={other}", "--out", str(out)], check=True, timeout=300)
     packaged = {(r["sequence"], r["kind"]): r for r in json.loads(out.read_text())["rows"]}
-    assert packaged["UAV_boat1", "ope"]["success"] != boat["success"]  # the same head, another model
+    assert packaged["UAV_boat1", "ope"]["by_confidence"] != boat["by_confidence"]  # the same head, another model
+    assert packaged["UAV_boat1", "ope"]["ideal"] != boat["ideal"]
     assert packaged["DAVIS_dog", "ope"]["success"] == dog["success"]
 
 

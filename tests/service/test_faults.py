@@ -228,7 +228,7 @@ def test_what_is_read_is_not_taken_for_the_state_and_set_aside(camera: MjpegCame
     shutil.copy(PACKAGED / "edge-small.onnx.json", tmp_path / "model.onnx.json")
     before = sorted(path.name for path in tmp_path.iterdir())
     config = ServiceConfig((CameraConfig(camera.url),), page=PageConfig(None), state=str(model))
-    with pytest.raises(OutputError, match="overwrite what is read"):
+    with pytest.raises(OutputError, match="is not a state: it is left as it is"):
         Service(replace(config, tracker=TrackerConfig(model=str(model))), pytest.fail)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
