@@ -99,10 +99,9 @@ def runs_of(tasks: Sequence[Task], seeds: int, clip_seeds: int, kinds: Sequence[
                 for seed in range(seeds):
                     yield Run(task.name, kind, seed, part)
         if "sre" in kinds:
+            others = spatial_variants(task)
             for seed in range(seeds):
-                yield from (
-                    Run(task.name, "sre", seed, other) for other in spatial_variants(task)[seed % PARTS :: PARTS]
-                )
+                yield from (Run(task.name, "sre", seed, other) for other in others[seed % PARTS :: PARTS])
     clips = hard_clips(tasks) + [c for c in absence_clips(tasks, tasks) if c.kind in ABSENCES]
     for clip in clips:
         if clip.kind in kinds:
