@@ -91,10 +91,13 @@ class Redetection:
         self.trail, self._found = (box and (box[0] + dx, box[1] + dy, *box[2:]) for box in (self.trail, self._found))
 
     def rescaled(self, good: Box, followed: Box, roi_px: float, image_size: tuple[int, int]) -> Redetection:
-        """The same begun anew in images of another size. good, followed: the last box that was believed, and `box`, in
-        their pixels."""
-        other = Redetection(good, good, self._search.rescaled(good, roi_px, image_size))
-        other.trail, other._found = None, followed if self._found is not None else None
+        """The same in images of another size, its places begun anew. good, followed: the last box that was believed,
+        and `box`, in their pixels."""
+        other = Redetection(good, followed, self._search.rescaled(good, roi_px, image_size))
+        if self._found is not None:
+            other.trail, other._found = None, followed
+        elif self.trail is None:
+            other.trail = None
         return other
 
     def step(self, image: NDArray[np.uint8], look: Look, belief: Belief, frame: int) -> Sighting:

@@ -205,7 +205,9 @@ def test_the_more_probable_of_the_two_is_taken() -> None:
 
 def test_in_images_of_another_size_the_search_begins_anew_from_the_good_place() -> None:
     small: Box = (20.0, 20.0, 15.0, 10.0)
-    again = redetection().rescaled(small, TRAIL, ROI_PX / 2, (160, 120))
+    lost_trail = redetection()
+    lost_trail.trail = None
+    again = lost_trail.rescaled(small, small, ROI_PX / 2, (160, 120))
     assert again.box == small
     looks = Looks(lambda _: (UNLIKELY, 0.9))
     image = np.ascontiguousarray(IMAGE[::2, ::2])
@@ -229,6 +231,12 @@ def test_in_images_of_another_size_what_was_found_is_still_followed() -> None:
     small: Box = (50.0, 50.0, 15.0, 10.0)
     other = again.rescaled((20.0, 20.0, 15.0, 10.0), small, ROI_PX / 2, (160, 120))
     assert (other.box, other.elsewhere) == (small, True)
+
+
+def test_in_images_of_another_size_what_was_followed_in_doubt_is_still_followed() -> None:
+    trail: Box = (50.0, 50.0, 15.0, 10.0)
+    again = redetection().rescaled((20.0, 20.0, 15.0, 10.0), trail, ROI_PX / 2, (160, 120))
+    assert (again.box, again.elsewhere) == (trail, False)
 
 
 def target(random: np.random.Generator) -> np.ndarray:
