@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tracker.backbones.ort import onnxruntime
+from edge_tracker.backbones.ort import onnxruntime, quiet_settings
 from edge_tracker.errors import ModelError, first_line
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -58,11 +58,8 @@ class Bound:
     @classmethod
     def load(cls, path: Path, device: str, threads: int = 1) -> Bound:
         """Raises ModelError where the graph cannot be loaded."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=providers(device))
+            session = onnxruntime.InferenceSession(str(path), quiet_settings(threads), providers=providers(device))
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         return cls(session, device)

@@ -22,7 +22,7 @@ from edge_tracker.backbones.base import (
 )
 from edge_tracker.backbones.devices import CUDA, Bound, providers, usable
 from edge_tracker.backbones.onnx_graph import constant, joined, metadata_of, node, with_outputs
-from edge_tracker.backbones.ort import onnxruntime
+from edge_tracker.backbones.ort import onnxruntime, quiet_settings
 from edge_tracker.errors import ModelError, first_line
 from edge_tracker.recognise import why_no_model
 
@@ -100,12 +100,9 @@ class OnnxRuntimeBackbone:
     def _load(self, model: str | bytes) -> Any:
         """A session of a file or of a graph."""
         path, height, width = self._path, self._options.height, self._options.width
-        settings = onnxruntime.SessionOptions()
+        settings = quiet_settings(self._options.threads)
         settings.add_free_dimension_override_by_name(HEIGHT, height)
         settings.add_free_dimension_override_by_name(WIDTH, width)
-        settings.intra_op_num_threads = self._options.threads
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(model, settings, providers=providers(self.device))
         except Exception as error:  # the engine's own exceptions have no common base

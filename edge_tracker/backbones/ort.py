@@ -12,4 +12,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 
-__all__ = ["onnxruntime"]
+__all__ = ["onnxruntime", "quiet_settings"]
+
+
+def quiet_settings(threads: int = 1) -> onnxruntime.SessionOptions:
+    """Of a session with so many threads that says nothing but errors."""
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
+    settings.log_severity_level = 3
+    return settings

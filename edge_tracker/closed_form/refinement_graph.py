@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.backbones.onnx_graph import constant, new_model, node
-from edge_tracker.backbones.ort import onnxruntime
+from edge_tracker.backbones.ort import onnxruntime, quiet_settings
 from edge_tracker.closed_form.refinement_network import (
     BINS,
     CHANNELS,
@@ -53,10 +53,7 @@ def comparison(network: RefinementNetwork) -> Comparison:
 
 
 def _session(graph: bytes) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, quiet_settings(), providers=["CPUExecutionProvider"])
 
 
 class _Graph:

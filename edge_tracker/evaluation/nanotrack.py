@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_tracker.backbones.ort import onnxruntime
+from edge_tracker.backbones.ort import onnxruntime, quiet_settings
 from edge_tracker.boxes import as_box
 from edge_tracker.errors import ModelError
 from edge_tracker.images import size_of
@@ -107,10 +107,7 @@ class NanoTrack:
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), quiet_settings(), providers=["CPUExecutionProvider"])
 
 
 def _as_input(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
