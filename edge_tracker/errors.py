@@ -87,5 +87,7 @@ def one_line(text: str) -> str:
 
 def first_line(error: Exception) -> str:
     """What an error of a library says, for a message of one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
     text = str(error).strip()
     return text.splitlines()[0][:LONGEST_REASON] if text else type(error).__name__

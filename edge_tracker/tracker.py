@@ -100,5 +100,8 @@ class Tracker:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Tracker holds an engine's session and cannot be pickled: make it in the worker process")
 
+    def __copy__(self) -> NoReturn:
+        self.__deepcopy__(None)
+
     def __deepcopy__(self, memo: object) -> NoReturn:
         raise TypeError("a Tracker cannot be copied: make another, or several targets with methods.prepare()")

@@ -152,7 +152,7 @@ def test_odd_frame_sizes_are_survived(size: tuple[int, int]) -> None:
     [
         (pickle.dumps, "make it in the worker process"),
         (lambda tracker: multiprocessing.reduction.ForkingPickler.dumps(tracker), "make it in the worker process"),
-        (copy.copy, "make it in the worker process"),
+        (copy.copy, "several targets with methods.prepare"),
         (copy.deepcopy, "several targets with methods.prepare"),
     ],
     ids=["pickle", "multiprocessing", "copy", "deepcopy"],

@@ -49,16 +49,17 @@ def run_command(args: argparse.Namespace) -> int:
         for summary in run_batch(jobs, make, args.out, executor, args.format, setup):
             progress.update(summary.done_before + len(summary.done) + len(summary.failed) - progress.n)
             progress.set_postfix_str(f"{len(summary.failed)} failed" if summary.failed else "", refresh=False)
-    if not args.quiet:
-        print(summary_text(summary, args.out), file=sys.stderr)
+    lines = [] if args.quiet else [summary_line(summary, args.out)]
+    lines += [f"edge-track: {name}: {reason}" for name, reason in sorted(summary.failed.items())]
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
     return 2 if summary.failed else 0
 
 
-def summary_text(summary: Summary, folder: Path) -> str:
-    """The summary of a run, one line and one more for each failure."""
+def summary_line(summary: Summary, folder: Path) -> str:
+    """What a run came to."""
     frames = sum(done.frames for done in summary.done)
-    lines = [
+    return (
         f"{summary.jobs} clips: {len(summary.done)} done ({frames} frames), {summary.done_before} done before, "
         f"{len(summary.failed)} failed; tracks are in {folder / 'tracks'}"
-    ]
-    return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in sorted(summary.failed.items()))])
+    )

@@ -38,6 +38,10 @@ class OneLineErrors(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"edge-track: {one_line(message)} (see {self.prog} --help)\n")
 
+    def print_help(self, file: Any = None) -> None:
+        """argparse's own would lose it in silence where it cannot be written."""
+        print(self.format_help(), end="", file=file)
+
 
 class OneLineRecords(logging.Formatter):
     """Names of files, and what libraries say, may hold anything."""
@@ -91,11 +95,11 @@ def main(argv: list[str] | None = None) -> int:
     if any("\0" in argument for argument in arguments):  # of a caller in Python; the system's cannot
         print("edge-track: an argument holds the character 0", file=sys.stderr)
         return 2
-    args = build_parser().parse_args(arguments)
     told = logging.StreamHandler()
     told.setFormatter(OneLineRecords())
     logging.basicConfig(handlers=[told], level=logging.WARNING)
     try:
+        args = parsed(arguments)
         with sigterm_as_interrupt():
             code: int = args.run(args)
         sys.stdout.flush()
@@ -114,6 +118,16 @@ def main(argv: list[str] | None = None) -> int:
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"edge-track: {one_line(where + (error.strerror or first_line(error)))}", file=sys.stderr)
         return 2
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """The arguments' values. Raises SystemExit where help was asked for, or they are wrong; OSError where the help
+    cannot be written."""
+    try:
+        return build_parser().parse_args(arguments)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
 
 
 def make_standard_files_usable() -> None:

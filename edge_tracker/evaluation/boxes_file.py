@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_tracker.boxes import from_one_based, to_one_based
-from edge_tracker.errors import DatasetError
+from edge_tracker.errors import DatasetError, first_line
 from edge_tracker.recognise import mistaken
 
 
@@ -42,7 +42,7 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DatasetError(f"cannot read {path}: {mistaken(path) or error}") from error
+        raise DatasetError(f"cannot read {path}: {mistaken(path) or first_line(error)}") from error
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
     if lines and (reason := mistaken(path)):

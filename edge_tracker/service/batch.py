@@ -100,6 +100,9 @@ def read_jobs(path: Path) -> list[Job]:
                     raise ConfigError(
                         f"{path} has no header line: its first names the columns, source,init,name and so on"
                     )
+                columns = [name.strip() for name in reader.fieldnames or ()]
+                if twice := sorted({name for name in columns if columns.count(name) > 1 and name}):
+                    raise ConfigError(f"{path}: the column {twice[0]!r} is there twice")
                 numbered = [(where := f"{path}, line {reader.line_num}", _of_cells(row, where)) for row in reader]
         else:
             raise ConfigError(f"a list of jobs is a .csv or .toml file, not {path.name}")

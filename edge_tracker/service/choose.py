@@ -18,6 +18,7 @@ from edge_tracker.video.source import Frame
 
 Image = NDArray[np.uint8]
 
+MOST_MOVING = 64  # targets that are chosen by their motion, at a time
 FORMS = "x,y,w,h, NAME=x,y,w,h, motion[:N], detector:PROGRAM or detector:mqtt://..."
 
 
@@ -45,7 +46,10 @@ class Chooser(Protocol):
 def parsed_wish(text: str) -> Wish:
     """Raises ConfigError."""
     if match := re.fullmatch(r"motion(?::([0-9]{1,3}))?", text):
-        return Wish("motion", text, most=int(match[1]) if match[1] else None)
+        most = int(match[1]) if match[1] else None
+        if most is not None and not 1 <= most <= MOST_MOVING:
+            raise ConfigError(f"motion:N follows 1 to {MOST_MOVING} targets at a time, not {most}")
+        return Wish("motion", text, most=most)
     if text.startswith("detector:"):
         place = text.removeprefix("detector:").strip()
         if not place:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from edge_tracker.backbones.base import MOST_THREADS
-from edge_tracker.errors import ConfigError
+from edge_tracker.errors import ConfigError, first_line
 from edge_tracker.files import read_text
 from edge_tracker.outputs.folder import file_name
 from edge_tracker.outputs.open import refuse_overwriting
@@ -144,7 +144,7 @@ def load_config(path: Path, assignments: tuple[str, ...] = ()) -> ServiceConfig:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError too
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+        raise ConfigError(f"{path} is no TOML: {first_line(error)}") from error
     config = assign(from_mapping(ServiceConfig, _expanded(raw, str(path)), str(path)), assignments)
     for camera in config.camera:
         check_source(camera.source)

@@ -32,6 +32,7 @@ Image = NDArray[np.uint8]
 LONGEST_LINE = 1 << 20  # bytes of a detector's answer, and of a message
 FRESH_S = 1.0  # boxes by MQTT that are older say nothing of the newest picture
 LONGEST_WAIT_S = 30.0  # before a program that ended is started again
+ENDED = "it ended"
 log = logging.getLogger(__name__)
 
 
@@ -152,7 +153,8 @@ class ProgramChooser(_Chooser):
             except (OSError, ValueError) as error:
                 if self._closing.is_set():
                     return
-                log.warning("the detector failed: %s; it is started again in %.0f s", first_line(error), wait)
+                reason = ENDED if isinstance(error, BrokenPipeError) else first_line(error)
+                log.warning("the detector failed: %s; it is started again in %.0f s", reason, wait)
                 if self._closing.wait(wait):
                     return
                 wait = min(2 * wait, LONGEST_WAIT_S)
@@ -179,7 +181,7 @@ class ProgramChooser(_Chooser):
 def _line(stream: IO[bytes]) -> Any:
     line = stream.readline(LONGEST_LINE)
     if not line:
-        raise OSError("it ended")
+        raise OSError(ENDED)
     if not line.endswith(b"\n"):
         raise ValueError("its answer is no line")
     return decode(line, "its answer")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edge_tracker.boxes import Box, centre, iou
 from edge_tracker.errors import ConfigError
 from edge_tracker.images import as_bgr
+from edge_tracker.service.choose import MOST_MOVING
 from edge_tracker.settings import Above, Between, check
 from edge_tracker.threads import one_thread
 from edge_tracker.track import Track
@@ -44,7 +45,7 @@ COVERED = 0.3  # share of a box from which it is a part of a target that there i
 class MotionSettings:
     """What counts as something that moves. Shares are of the picture's width, height or area."""
 
-    most: Annotated[int, Between(1, 64), "targets followed at a time"] = 1
+    most: Annotated[int, Between(1, MOST_MOVING), "targets followed at a time"] = 1
     width_px: Annotated[int, Between(64, 1920), "width of the picture in which motion is looked for"] = 320
     smallest: Annotated[float, Between(0, 1), "least area"] = 0.002
     largest: Annotated[float, Between(0, 1), "greatest area"] = 0.4

@@ -279,6 +279,16 @@ def test_what_standard_output_cannot_spell_is_escaped(tmp_path: Path) -> None:
     assert rb"\xfcber" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["settings"]], ids=" ".join)
+def test_output_that_is_lost_is_an_error(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_tracker", *arguments], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"edge-track: No space left on device\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -53,6 +53,12 @@ def test_ground_truth_that_cannot_be_read_is_named(text: str, says: str, tmp_pat
         read_boxes(tmp_path / "g.txt")
 
 
+def test_ground_truth_in_another_encoding_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "g.txt").write_text("1,1,5,5\n", encoding="utf-16")
+    with pytest.raises(DatasetError, match="g.txt: it is no text in UTF-8"):
+        read_boxes(tmp_path / "g.txt")
+
+
 def test_boxes_are_written_as_ground_truth_is(tmp_path: Path) -> None:
     boxes = np.array([[0.0, 0.0, 10.0, 20.0], [5.125, 6.25, 7.0, 8.0]])
     write_boxes(tmp_path / "b.txt", boxes)

@@ -76,6 +76,10 @@ def test_a_failure_is_named_the_others_are_done_and_the_exit_code_is_2(
     assert summary["frames"] == 46
     assert main(arguments) == 2  # once more: the failed one alone
     assert "7 clips: 0 done (0 frames), 6 done before, 1 failed" in capsys.readouterr().err
+    assert main([*arguments, "--quiet"]) == 2  # without a summary, but not without a word
+    told = capsys.readouterr().err
+    assert told.startswith("edge-track: nowhere: no file or folder at")
+    assert "7 clips" not in told
 
 
 def test_a_changed_job_is_done_again_and_no_other(clips: Path, tmp_path: Path) -> None:
@@ -248,6 +252,8 @@ def test_toml_and_csv_mean_the_same(tmp_path: Path) -> None:
         ('source,init\n,"1,2,3,4"\n', "source"),
         ('source,init\nx/a.mp4,"1,2,3,4"\ny/A.mp4,"1,2,3,4"\n', "jobs 1 and 2"),
         ('source,init\n"a.mp4,1\n', "cannot read"),
+        ('source,init,init\na.mp4,"1,2,3,4","5,6,7,8"\n', "the column 'init' is there twice"),
+        ('source,init, init\na.mp4,"1,2,3,4","5,6,7,8"\n', "the column 'init' is there twice"),
         ("source;init\na.mp4;1,2,3,4\n", "no header line"),
         ('a.mp4,"1,2,3,4"\n', "no header line: its first names the columns, source,init"),
         ('source,init\na.mp4,"nan,1,2,3"\n', "line 2: init is a list of 4 values, and finite"),

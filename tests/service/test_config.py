@@ -232,7 +232,19 @@ def test_wishes(text: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "motion:", "motion:x", "=1,2,3,4", "1,2,3", "a=1,2,3,x", "detector:  ", "x" * 50 + "=1,2,3,4"]
+    "text",
+    [
+        "",
+        "motion:",
+        "motion:x",
+        "motion:0",
+        "motion:65",
+        "=1,2,3,4",
+        "1,2,3",
+        "a=1,2,3,x",
+        "detector:  ",
+        "x" * 50 + "=1,2,3,4",
+    ],
 )
 def test_wishes_that_are_none(text: str) -> None:
     with pytest.raises(EdgeTrackerError):
