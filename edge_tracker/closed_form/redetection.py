@@ -94,10 +94,8 @@ class Redetection:
         """The same in images of another size, its places begun anew. good, followed: the last box that was believed,
         and `box`, in their pixels."""
         other = Redetection(good, followed, self._search.rescaled(good, roi_px, image_size))
-        if self._found is not None:
-            other.trail, other._found = None, followed
-        elif self.trail is None:
-            other.trail = None
+        if self.elsewhere:
+            other.trail, other._found = None, self._found and followed
         return other
 
     def step(self, image: NDArray[np.uint8], look: Look, belief: Belief, frame: int) -> Sighting:

@@ -26,6 +26,7 @@ from edge_tracker.files import partial_path, write_text
 from edge_tracker.jobs.local import Executor
 from edge_tracker.methods import prepare
 from edge_tracker.outputs import CsvOutput, JsonLinesOutput
+from edge_tracker.service.config import named_twice
 from edge_tracker.service.run import run
 from edge_tracker.settings import AtLeast, assign, check, from_mapping, hints, shown
 from edge_tracker.tracker import Tracker
@@ -100,9 +101,8 @@ def read_jobs(path: Path) -> list[Job]:
                     raise ConfigError(
                         f"{path} has no header line: its first names the columns, source,init,name and so on"
                     )
-                columns = [name.strip() for name in reader.fieldnames or ()]
-                if twice := sorted({name for name in columns if columns.count(name) > 1 and name}):
-                    raise ConfigError(f"{path}: the column {twice[0]!r} is there twice")
+                if twice := named_twice([name.strip() for name in reader.fieldnames or () if name.strip()]):
+                    raise ConfigError(f"{path}: the column {twice!r} is there twice")
                 numbered = [(where := f"{path}, line {reader.line_num}", _of_cells(row, where)) for row in reader]
         else:
             raise ConfigError(f"a list of jobs is a .csv or .toml file, not {path.name}")

@@ -90,7 +90,7 @@ class CameraConfig:
         boxes = [wish for wish in self.wishes if wish.kind == "box"]
         if len(boxes) > self.targets.most:
             raise ConfigError(f"{len(boxes)} targets are given, and targets.most is {self.targets.most}")
-        if twice := _twice([wish.name for wish in boxes if wish.name]):
+        if twice := named_twice([wish.name for wish in boxes if wish.name]):
             raise ConfigError(f"two targets are called {twice!r}")
 
     @property
@@ -120,7 +120,7 @@ class ServiceConfig:
         names = [camera.name for camera in self.camera]
         if not names:
             raise ConfigError("there is no camera: [[camera]] with a source is needed")
-        if twice := _twice(names):
+        if twice := named_twice(names):
             raise ConfigError(f"two cameras are called {twice}: each needs a name of its own")
         alike: dict[str, str] = {}
         for name in names:
@@ -132,7 +132,7 @@ class ServiceConfig:
             raise ConfigError("state (--state) keeps the targets of cameras and streams, and every source is a file")
 
 
-def _twice(names: Sequence[str]) -> str | None:
+def named_twice(names: Sequence[str]) -> str | None:
     """The first name in alphabetical order that is there more than once."""
     return min((name for name in names if names.count(name) > 1), default=None)
 
